@@ -1,0 +1,71 @@
+#include "base/tensor.h"
+
+#include <cstring>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "base/checked_math.h"
+#include "base/status_macros.h"
+
+namespace bitmill {
+
+std::string ShapeToString(absl::Span<const int64_t> shape) {
+  return absl::StrCat("[", absl::StrJoin(shape, ","), "]");
+}
+
+int64_t ElementCount(absl::Span<const int64_t> shape) {
+  int64_t count = 1;
+  for (const int64_t dim : shape) count *= dim;
+  return count;
+}
+
+absl::StatusOr<Tensor> Tensor::Create(DType dtype, absl::Span<const int64_t> shape) {
+  const int64_t element_bytes = DTypeSize(dtype);
+  if (element_bytes == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("a tensor cannot hold elements of type ", DTypeName(dtype)));
+  }
+  const auto count = CheckedProduct(shape);
+  const auto bytes = count ? CheckedMul(*count, element_bytes) : std::nullopt;
+  // 2^40 bytes is beyond any machine that this runs on, and far below what could overflow later.
+  if (!bytes || *bytes > (int64_t{1} << 40)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("shape ", ShapeToString(shape), " of ", DTypeName(dtype), " is too large"));
+  }
+  Tensor tensor;
+  tensor.dtype_ = dtype;
+  tensor.shape_.assign(shape.begin(), shape.end());
+  tensor.buffer_ = AlignedBuffer(*bytes);
+  return tensor;
+}
+
+Tensor Tensor::Zeros(DType dtype, std::initializer_list<int64_t> shape) {
+  auto tensor = Create(dtype, shape);
+  BITMILL_CHECK(tensor.ok());
+  return *std::move(tensor);
+}
+
+Tensor Tensor::Clone() const {
+  Tensor copy;
+  copy.dtype_ = dtype_;
+  copy.shape_ = shape_;
+  copy.buffer_ = AlignedBuffer(buffer_.size());
+  if (buffer_.size() > 0) {
+    std::memcpy(copy.buffer_.data(), buffer_.data(), static_cast<size_t>(buffer_.size()));
+  }
+  return copy;
+}
+
+absl::Status Tensor::Reshape(absl::Span<const int64_t> shape) {
+  const auto count = CheckedProduct(shape);
+  if (!count || *count != elements()) {
+    return absl::InvalidArgumentError(absl::StrCat("cannot reshape ", ShapeToString(shape_), " to ",
+                                                   ShapeToString(shape),
+                                                   ": the number of elements differs"));
+  }
+  Shape copy(shape.begin(), shape.end());
+  shape_ = std::move(copy);
+  return absl::OkStatus();
+}
+
+}  // namespace bitmill

@@ -1,0 +1,27 @@
+# bitmill_library(<name> SOURCES ... [PUBLIC libs] [PRIVATE libs]): one static library a folder.
+# With only PUBLIC libs and no sources it is an interface library.
+function(bitmill_library name)
+  cmake_parse_arguments(ARG "" "" "SOURCES;PUBLIC;PRIVATE" ${ARGN})
+  if(ARG_SOURCES)
+    add_library(${name} STATIC ${ARG_SOURCES})
+    target_link_libraries(${name} PUBLIC ${ARG_PUBLIC} PRIVATE bitmill_options ${ARG_PRIVATE})
+    target_include_directories(${name} PUBLIC ${PROJECT_SOURCE_DIR})
+  else()
+    add_library(${name} INTERFACE)
+    target_link_libraries(${name} INTERFACE ${ARG_PUBLIC})
+    target_include_directories(${name} INTERFACE ${PROJECT_SOURCE_DIR})
+  endif()
+endfunction()
+
+# bitmill_test(<name> SOURCES ... LIBS ... [LABELS ...] [ARGS ...]): one GoogleTest binary, one ctest entry.
+function(bitmill_test name)
+  cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ARGS" ${ARGN})
+  add_executable(${name} ${ARG_SOURCES})
+  target_link_libraries(${name} PRIVATE bitmill_options ${ARG_LIBS} bitmill_test_main)
+  target_compile_definitions(${name} PRIVATE BITMILL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
+  add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  if(NOT ARG_TIMEOUT)
+    set(ARG_TIMEOUT 300)
+  endif()
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS};unit" TIMEOUT ${ARG_TIMEOUT})
+endfunction()

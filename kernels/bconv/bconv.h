@@ -1,0 +1,68 @@
+// Convolution (and dense product: a 1x1 convolution over an image of one row) of 1-bit activations
+// with 1-bit or ternary weights (arXiv:1603.05279; a set bit stands for -1).
+//
+//   x[p][o]   = sum over taps t and words w of popcount(a[p][t][w] xor b[o][t][w])
+//               ternary: popcount(mask[o][t][w] and (a xor sign))
+//   acc[p][o] = base[o] - 2 * x[p][o]         base = number of products that count
+//
+// Activations: pixels of `c_words` 64-bit words, channels innermost, bits past the last channel
+// zero. A spatial border is written into the buffer by the caller, so the window of output pixel
+// (y, x) starts at input + y * stride_h * row_words + x * stride_w * pixel_words and a tap lies at
+// a fixed word offset from it. Zero padding: border words are zero (+1) and each output pixel
+// belongs to a class (which taps fall outside); `base` and `limits` have a row for each class.
+//
+// Weights: [blocks][taps][c_words][planes][8] words: lane = output channel within its block of 8,
+// so nothing is summed across lanes. Planes: 1 (sign), or 2 for ternary (mask, then sign).
+// Lanes past out_channels are zero.
+//
+// Outputs, one of
+//   bits:  bit o of the pixel is x > limits[class][o]: ceil(out_channels / 8) bytes are written,
+//   the
+//          unused high bits of the last byte zero; further bytes of the pixel are left alone.
+//          Comparisons that a negative scale turns around are stored by negating that channel's
+//          weights, so there is no flip here.
+//   int32: acc, [out_channels] a pixel.
+//   float: acc * scale[o] + bias[o], two roundings (no fused multiply-add), [out_channels] a pixel.
+//
+// Reads only the words named above and whole blocks of weights, base, limits, scale and bias (all
+// padded to 8 channels). Reentrant; allocates nothing. Output overlaps no input.
+#pragma once
+
+#include <stdint.h>
+
+namespace bitmill {
+
+struct BconvArgs {
+  const uint64_t* input;
+  int64_t image_words;  // from one image to the next
+  int64_t row_words;    // from one input row to the next
+  int32_t pixel_words;  // from one pixel to the next
+  int32_t c_words;      // words of a tap that take part (at most pixel_words)
+  int32_t batch, out_h, out_w, out_channels;
+  int32_t stride_h, stride_w;
+  const int32_t* tap_words;  // [taps] offset of each tap from the start of the window
+  int32_t taps;
+
+  const uint64_t* weights;
+  int32_t planes;  // 1 or 2
+
+  // Class of output pixel (y, x): row_class[y] * col_classes + col_class[x]; both null: class 0.
+  const int32_t* row_class;
+  const int32_t* col_class;
+  int32_t col_classes;
+
+  // [classes][out_channels rounded up to 8]
+  const int32_t* base;    // int32 and float output
+  const int32_t* limits;  // bit output; INT32_MAX: always 0, -1: always 1
+
+  uint8_t* out_bits;  // exactly one of the three outputs is not null
+  int32_t* out_int32;
+  float* out_float;
+  int64_t out_image, out_row, out_pixel;  // strides: bytes for bits, elements otherwise
+  const float* scale;                     // [out_channels rounded up to 8]
+  const float* bias;
+};
+
+using BconvFn = void (*)(const BconvArgs& args);
+
+}  // namespace bitmill

@@ -1,0 +1,31 @@
+// Instruction sets that kernels are written for, and what this machine has.
+//
+// A kernel table lists its implementations best first, each with the level that it needs; the
+// first whose level is allowed is taken, once, when a model is compiled.
+#pragma once
+
+#include <stdint.h>
+
+namespace bitmill {
+
+// Levels of one family are ordered: a machine that has one has those before it.
+enum class Isa : uint8_t {
+  kRef,            // plain C++
+  kAvx2,           // AVX2, FMA, BMI2
+  kAvx512,         // and AVX-512 F, BW, DQ, VL
+  kAvx512Vpopcnt,  // and VPOPCNTDQ, VNNI (Ice Lake, Zen 4 and later)
+  kNeon,           // 64-bit Arm
+};
+
+// "ref", "avx2", "avx512", "avx512vpopcnt", "neon".
+const char* IsaName(Isa isa);
+// False for an unknown name; "auto" is not a level (use BestIsa).
+bool ParseIsa(const char* name, Isa* isa);
+// The highest level of this machine (CPUID and operating system support).
+Isa BestIsa();
+// Whether code for `needed` may run where `allowed` is the highest level in use.
+bool IsaAllows(Isa allowed, Isa needed);
+// "AMD EPYC", from the machine; "unknown" when it does not say. Static storage.
+const char* CpuModelName();
+
+}  // namespace bitmill

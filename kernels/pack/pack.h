@@ -1,0 +1,42 @@
+// Float tensors -> bits or 8-bit codes, channels innermost.
+//
+// The source is read as src[p * src_pixel + c * src_channel] (strides in elements): NCHW has
+// src_pixel 1 and src_channel H*W, NHWC has src_channel 1. It may have any alignment.
+//
+// SignPack:  bit c = !(x >= threshold[c]) xor invert[c]; NaN counts as below every threshold;
+//            -0.0 equals 0.0. One threshold for all when `per_channel` is 0.
+//            Writes ceil(channels / 8) bytes a pixel, unused high bits zero.
+// QuantPack: code = round(clamp(x / scale + offset, 0, levels - 1)), half to even; NaN gives 0.
+//            Writes `channels` bytes a pixel.
+// Other bytes of the destination are left alone. Reentrant; allocates nothing.
+#pragma once
+
+#include <stdint.h>
+
+namespace bitmill {
+
+struct SignPackArgs {
+  const float* src;
+  int64_t src_pixel, src_channel;
+  int32_t pixels, channels;
+  int32_t per_channel;      // 0 or 1
+  const float* thresholds;  // [1] or [channels]
+  const uint8_t* invert;    // [1] or [channels], 0 or 1; null: none
+  uint8_t* dst;
+  int64_t dst_pixel;  // bytes
+};
+
+struct QuantPackArgs {
+  const float* src;
+  int64_t src_pixel, src_channel;
+  int32_t pixels, channels;
+  float scale, offset;
+  int32_t levels;  // at most 256
+  uint8_t* dst;
+  int64_t dst_pixel;
+};
+
+using SignPackFn = void (*)(const SignPackArgs& args);
+using QuantPackFn = void (*)(const QuantPackArgs& args);
+
+}  // namespace bitmill
