@@ -1,0 +1,84 @@
+// What the server asks of a compute backend. Implementations: backends/cpu (and later cuda,
+// opencl).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "base/dtype.h"
+#include "model/graph.h"
+
+namespace bitmill {
+
+struct TensorSpec {
+  std::string name;
+  DType dtype = DType::kInvalid;
+  std::vector<int64_t> row_shape;  // of one row, without the batch dimension; all positive
+  int64_t row_bytes = 0;
+};
+
+// What a model takes and gives. When `batchable`, a request carries rows in dimension 0 of every
+// tensor; otherwise a request is one row and tensors have exactly row_shape.
+struct Signature {
+  std::vector<TensorSpec> inputs, outputs;
+  bool batchable = false;
+};
+
+// One batch. inputs[i][r] points to row r of input i: row_bytes packed little-endian bytes of any
+// alignment, borrowed for the call. outputs[i][r] likewise is written. Rows of a batch may come
+// from, and go to, different requests: no assembly copy is needed.
+struct BatchRows {
+  int64_t rows = 0;
+  absl::Span<const std::byte* const* const> inputs;
+  absl::Span<std::byte* const* const> outputs;
+};
+
+// Scratch memory of one running batch; all memory that Run needs, allocated up front.
+class ExecutionContext {
+ public:
+  virtual ~ExecutionContext() = default;
+};
+
+// A compiled model. Immutable, shared by threads.
+class Executable {
+ public:
+  virtual ~Executable() = default;
+  virtual const Signature& signature() const = 0;
+  virtual int64_t max_rows() const = 0;
+  virtual int64_t weight_bytes() const = 0;  // packed, as held in memory
+  virtual int64_t arena_bytes() const = 0;   // of one context
+  // Cost hint: multiply-accumulates of a row.
+  virtual int64_t row_macs() const = 0;
+
+  virtual std::unique_ptr<ExecutionContext> CreateContext() const = 0;
+  // Thread-safe as long as each context is used by one call at a time. Allocates nothing. The
+  // result of a row is the same bits whatever the other rows, the batch size and the thread.
+  // InvalidArgument when an input value has no meaning for the model; otherwise errors are
+  // Internal. `batch.rows` is 1 .. max_rows().
+  virtual absl::Status Run(const BatchRows& batch, ExecutionContext& context) const = 0;
+
+  // The compiled plan for people: each step, kernel, shape, bits, bytes, MACs, and the arena.
+  virtual std::string DescribePlan() const = 0;
+};
+
+struct CompileOptions {
+  int64_t max_rows = 1;      // largest batch
+  std::string isa = "auto";  // or a name of kernels/isa.h
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual std::string name() const = 0;  // "cpu"
+  // `graph` has passed VerifyGraph and is not lowered. Thread-safe.
+  virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(
+      const Graph& graph, const CompileOptions& options) const = 0;
+};
+
+}  // namespace bitmill

@@ -1,0 +1,88 @@
+// Everything that /metrics shows. Recording is cheap (no allocation, no shared lock on the request
+// path); rendering happens when Prometheus asks.
+//
+//   bitmill_requests_total{model,version,code}          finished requests by canonical status name
+//   bitmill_request_duration_seconds{model,version}     histogram, received to answered
+//   bitmill_stage_duration_seconds{model,version,stage} histogram
+//   bitmill_batch_rows{model,version}                   histogram of rows of each execution
+//   bitmill_rows_total, bitmill_executions_total{model,version}
+//   bitmill_queue_depth, bitmill_in_flight{model,version}
+//   bitmill_model_weight_bytes, bitmill_model_ready{model,version}
+//   bitmill_rejected_requests_total{code}               before a model was known (unknown name,
+//   ...) bitmill_process_cpu_seconds_total, bitmill_process_resident_memory_bytes, ..._open_fds,
+//   bitmill_process_start_time_seconds, bitmill_build_info{version,compiler},
+//   bitmill_host_info{cpu,isa}, bitmill_cpu_budget_cores
+//
+// Label values are model names of the repository and version numbers, never text of a request, so
+// the number of series is bounded.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "server/metrics/stage_times.h"
+
+namespace bitmill {
+
+// Cumulative counts of one model version, for ModelStatistics; read without stopping writers.
+struct ModelStatisticsSnapshot {
+  int64_t requests_ok = 0, requests_failed = 0, rows = 0, executions = 0;
+  int64_t success_ns = 0, fail_ns = 0;  // total durations
+  StageTimes stage_ns;                  // sums over successful requests
+  int64_t last_inference_unix_ms = 0;
+  struct BatchCount {
+    int64_t rows = 0, executions = 0, compute_ns = 0;
+  };
+  std::vector<BatchCount> batches;  // by exact number of rows, ascending
+};
+
+// Recorder of one model version. Thread-safe; lives as long as the ServerMetrics.
+class ModelMetrics {
+ public:
+  virtual ~ModelMetrics() = default;
+  virtual void RecordRequest(absl::StatusCode code, int64_t total_ns, int64_t rows,
+                             const StageTimes& stages) = 0;
+  virtual void RecordExecution(int64_t rows, int64_t compute_ns) = 0;
+  virtual ModelStatisticsSnapshot Snapshot() const = 0;
+
+  std::atomic<int64_t> queue_depth{0};  // requests waiting
+  std::atomic<int64_t> in_flight{0};    // requests accepted and not answered
+  std::atomic<int64_t> ready{0};        // 1 while served
+  std::atomic<int64_t> weight_bytes{0};
+};
+
+class ServerMetrics {
+ public:
+  virtual ~ServerMetrics() = default;
+  // Created at first use, kept for the life of the process (a reloaded version goes on counting).
+  virtual ModelMetrics& ForModel(absl::string_view model, int64_t version) = 0;
+  // A request that failed before it reached a model.
+  virtual void RecordRejected(absl::StatusCode code) = 0;
+  virtual std::string RenderText() const = 0;  // Prometheus text format 0.0.4
+};
+
+struct HostInfo {
+  std::string cpu, isa, compiler;
+  double cpu_budget_cores = 0;
+};
+
+std::unique_ptr<ServerMetrics> CreateServerMetrics(const HostInfo& host);
+
+// Serves /metrics (and a short page at /) over HTTP. The listener stops when destroyed.
+class MetricsExporter {
+ public:
+  virtual ~MetricsExporter() = default;
+  virtual int port() const = 0;
+};
+// Unavailable when the address is in use. Port 0 picks a free one.
+absl::StatusOr<std::unique_ptr<MetricsExporter>> StartMetricsExporter(const std::string& host,
+                                                                      int port,
+                                                                      const ServerMetrics& metrics);
+
+}  // namespace bitmill

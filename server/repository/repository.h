@@ -1,0 +1,95 @@
+// The models that are served: finds them on disk, compiles, replaces, unloads.
+//
+// A version that is served is immutable. Loading builds a new one beside it and swaps it in; a
+// request that already holds a handle finishes on the old one. Lookups take no lock that a load
+// holds.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "backends/backend.h"
+#include "server/repository/model_settings.h"
+
+namespace bitmill {
+
+// What the engine attaches to a version (its batcher and counters). Destroyed with the version,
+// after the last handle is gone.
+class ModelRuntime {
+ public:
+  virtual ~ModelRuntime() = default;
+  // Finishes all queued work; nothing new arrives because no new handle is given out.
+  virtual void Drain() = 0;
+};
+
+struct ServedModel {
+  std::string name;
+  int64_t version = 0;
+  ModelSettings settings;
+  std::string config_text;  // the complete ModelConfig (given or derived) in protobuf text format
+  std::unique_ptr<const Executable> executable;
+  std::unique_ptr<ModelRuntime> runtime;
+};
+
+// Keeps a version alive; drop it soon. Null never occurs.
+using ModelHandle = std::shared_ptr<const ServedModel>;
+
+// Called once a version, before it becomes visible; `model.runtime` is still null.
+using RuntimeFactory =
+    std::function<absl::StatusOr<std::unique_ptr<ModelRuntime>>(const ServedModel& model)>;
+
+enum class ModelState : uint8_t { kLoading, kReady, kUnloading, kUnavailable };
+
+struct IndexEntry {
+  std::string name;
+  int64_t version = 0;  // 0 when the model has no version that could be read
+  ModelState state = ModelState::kUnavailable;
+  std::string reason;  // why it is not ready
+};
+
+enum class ControlMode : uint8_t { kNone, kPoll, kExplicit };
+
+struct RepositoryOptions {
+  std::string root;
+  ControlMode mode = ControlMode::kNone;
+  std::vector<std::string> load_at_start;  // kExplicit: these, "*" for all
+  int64_t poll_seconds = 15;
+  std::string isa = "auto";
+  int64_t default_max_rows = 64;  // batch limit where the configuration names none
+};
+
+class ModelRepository {
+ public:
+  virtual ~ModelRepository() = default;
+
+  // The newest ready version when `version` is 0. NotFound if the name or version is unknown,
+  // Unavailable while it is loading or unloading; never waits. Thread-safe, wait-free for readers
+  // in practice (one atomic shared pointer).
+  virtual absl::StatusOr<ModelHandle> Find(absl::string_view name, int64_t version) const = 0;
+  // All ready versions of a model, ascending; NotFound as above.
+  virtual absl::StatusOr<std::vector<ModelHandle>> Versions(absl::string_view name) const = 0;
+  virtual std::vector<ModelHandle> AllReady() const = 0;
+  virtual std::vector<IndexEntry> Index() const = 0;
+
+  // Loads or reloads from disk; returns when the versions of its policy are ready (or why not).
+  // The old version serves until then. InvalidArgument for a name that is not one path component
+  // or a broken file, NotFound when the repository has no such model. Thread-safe; loads of one
+  // model are one after another.
+  virtual absl::Status Load(absl::string_view name) = 0;
+  // Takes the model out; returns once its queued work is finished. OK when it was not loaded.
+  virtual absl::Status Unload(absl::string_view name) = 0;
+  // True when every model asked for at start has been tried.
+  virtual bool Started() const = 0;
+  // True when started and none of those failed.
+  virtual bool AllStartedReady() const = 0;
+  // `on_change` is called, from any thread, after the set of ready models changed.
+  virtual void SetChangeListener(std::function<void()> on_change) = 0;
+};
+
+}  // namespace bitmill
