@@ -1,0 +1,69 @@
+// The oracle of every other implementation: plain loops in the order of the formula.
+#include "kernels/bconv/bconv.h"
+
+namespace bitmill {
+
+void BconvRef(const BconvArgs& args);
+
+namespace {
+
+constexpr int64_t kLanes = 8;
+
+// Products that differ in sign, of one output channel and one window.
+int32_t CountDifferences(const BconvArgs& args, const uint64_t* window, int32_t channel) {
+  const int64_t tap_stride = int64_t{args.c_words} * args.planes * kLanes;
+  const uint64_t* weights =
+      args.weights + channel / kLanes * args.taps * tap_stride + channel % kLanes;
+  int32_t count = 0;
+  for (int32_t t = 0; t < args.taps; ++t) {
+    for (int32_t w = 0; w < args.c_words; ++w) {
+      const uint64_t a = window[args.tap_words[t] + w];
+      const uint64_t* b = weights + t * tap_stride + w * args.planes * kLanes;
+      const uint64_t differ = args.planes == 2 ? b[0] & (a ^ b[kLanes]) : a ^ b[0];
+      count += __builtin_popcountll(differ);
+    }
+  }
+  return count;
+}
+
+void StorePixel(const BconvArgs& args, const uint64_t* window, int64_t table_row, int64_t out) {
+  for (int32_t o = 0; o < args.out_channels; ++o) {
+    const int32_t x = CountDifferences(args, window, o);
+    if (args.out_bits != nullptr) {
+      uint8_t* byte = args.out_bits + out + o / 8;
+      if (o % 8 == 0) *byte = 0;
+      if (x > args.limits[table_row + o]) *byte = static_cast<uint8_t>(*byte | 1u << (o % 8));
+      continue;
+    }
+    const int32_t acc = args.base[table_row + o] - 2 * x;
+    if (args.out_int32 != nullptr) {
+      args.out_int32[out + o] = acc;
+    } else {
+      const float scaled = static_cast<float>(acc) * args.scale[o];
+      args.out_float[out + o] = scaled + args.bias[o];
+    }
+  }
+}
+
+}  // namespace
+
+void BconvRef(const BconvArgs& args) {
+  const int64_t padded_channels = (int64_t{args.out_channels} + kLanes - 1) / kLanes * kLanes;
+  for (int32_t n = 0; n < args.batch; ++n) {
+    for (int32_t y = 0; y < args.out_h; ++y) {
+      for (int32_t x = 0; x < args.out_w; ++x) {
+        const uint64_t* window = args.input + n * args.image_words +
+                                 int64_t{y} * args.stride_h * args.row_words +
+                                 int64_t{x} * args.stride_w * args.pixel_words;
+        int64_t table_class = 0;
+        if (args.row_class != nullptr) {
+          table_class = int64_t{args.row_class[y]} * args.col_classes + args.col_class[x];
+        }
+        StorePixel(args, window, table_class * padded_channels,
+                   n * args.out_image + y * args.out_row + x * args.out_pixel);
+      }
+    }
+  }
+}
+
+}  // namespace bitmill

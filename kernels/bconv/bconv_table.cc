@@ -1,0 +1,28 @@
+#include "kernels/bconv/bconv_table.h"
+
+namespace bitmill {
+
+void BconvRef(const BconvArgs& args);
+
+namespace {
+
+constexpr BconvKernel kKernels[] = {
+    {"bconv_ref", Isa::kRef, BconvRef},
+};
+constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
+
+}  // namespace
+
+const BconvKernel* BconvKernels(int* count) {
+  *count = kCount;
+  return kKernels;
+}
+
+const BconvKernel& SelectBconv(Isa allowed) {
+  for (const BconvKernel& kernel : kKernels) {
+    if (IsaAllows(allowed, kernel.isa)) return kernel;
+  }
+  return kKernels[kCount - 1];
+}
+
+}  // namespace bitmill

@@ -1,0 +1,39 @@
+// The oracle of every other implementation: plain loops in the order of the formulas.
+#include <math.h>
+
+#include "kernels/pack/pack.h"
+
+namespace bitmill {
+
+void SignPackRef(const SignPackArgs& args);
+void QuantPackRef(const QuantPackArgs& args);
+
+void SignPackRef(const SignPackArgs& args) {
+  for (int32_t p = 0; p < args.pixels; ++p) {
+    const float* src = args.src + p * args.src_pixel;
+    for (int32_t c = 0; c < args.channels; ++c) {
+      const int32_t row = args.per_channel != 0 ? c : 0;
+      const bool below = !(src[c * args.src_channel] >= args.thresholds[row]);
+      const bool flip = args.invert != nullptr && args.invert[row] != 0;
+      uint8_t* byte = args.dst + p * args.dst_pixel + c / 8;
+      if (c % 8 == 0) *byte = 0;
+      if (below != flip) *byte = static_cast<uint8_t>(*byte | 1u << (c % 8));
+    }
+  }
+}
+
+void QuantPackRef(const QuantPackArgs& args) {
+  const float top = static_cast<float>(args.levels - 1);
+  for (int32_t p = 0; p < args.pixels; ++p) {
+    const float* src = args.src + p * args.src_pixel;
+    for (int32_t c = 0; c < args.channels; ++c) {
+      const float quotient = src[c * args.src_channel] / args.scale;
+      const float value = quotient + args.offset;
+      const float from_zero = value > 0.0f ? value : 0.0f;  // not a number gives 0
+      args.dst[p * args.dst_pixel + c] =
+          static_cast<uint8_t>(nearbyintf(from_zero < top ? from_zero : top));
+    }
+  }
+}
+
+}  // namespace bitmill

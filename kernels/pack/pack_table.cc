@@ -1,0 +1,29 @@
+#include "kernels/pack/pack_table.h"
+
+namespace bitmill {
+
+void SignPackRef(const SignPackArgs& args);
+void QuantPackRef(const QuantPackArgs& args);
+
+namespace {
+
+constexpr PackKernel kKernels[] = {
+    {"pack_ref", Isa::kRef, SignPackRef, QuantPackRef},
+};
+constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
+
+}  // namespace
+
+const PackKernel* PackKernels(int* count) {
+  *count = kCount;
+  return kKernels;
+}
+
+const PackKernel& SelectPack(Isa allowed) {
+  for (const PackKernel& kernel : kKernels) {
+    if (IsaAllows(allowed, kernel.isa)) return kernel;
+  }
+  return kKernels[kCount - 1];
+}
+
+}  // namespace bitmill

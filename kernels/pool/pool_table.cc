@@ -1,0 +1,29 @@
+#include "kernels/pool/pool_table.h"
+
+namespace bitmill {
+
+void PoolBitsRef(const PoolArgs& args);
+void PoolCodesRef(const PoolArgs& args);
+
+namespace {
+
+constexpr PoolKernel kKernels[] = {
+    {"pool_ref", Isa::kRef, PoolBitsRef, PoolCodesRef},
+};
+constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
+
+}  // namespace
+
+const PoolKernel* PoolKernels(int* count) {
+  *count = kCount;
+  return kKernels;
+}
+
+const PoolKernel& SelectPool(Isa allowed) {
+  for (const PoolKernel& kernel : kKernels) {
+    if (IsaAllows(allowed, kernel.isa)) return kernel;
+  }
+  return kKernels[kCount - 1];
+}
+
+}  // namespace bitmill

@@ -1,0 +1,28 @@
+#include "kernels/requant/requant_table.h"
+
+namespace bitmill {
+
+void RequantRef(const RequantArgs& args);
+
+namespace {
+
+constexpr RequantKernel kKernels[] = {
+    {"requant_ref", Isa::kRef, RequantRef},
+};
+constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
+
+}  // namespace
+
+const RequantKernel* RequantKernels(int* count) {
+  *count = kCount;
+  return kKernels;
+}
+
+const RequantKernel& SelectRequant(Isa allowed) {
+  for (const RequantKernel& kernel : kKernels) {
+    if (IsaAllows(allowed, kernel.isa)) return kernel;
+  }
+  return kKernels[kCount - 1];
+}
+
+}  // namespace bitmill
