@@ -1,0 +1,74 @@
+"""Starts `bitmill serve` on free loopback ports and stops it again."""
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAM = os.environ.get("BITMILL_PROGRAM", str(ROOT / "build/release/bitmill"))
+SHARED_MODELS = ROOT.parent / "shared" / "models"
+SHIPPED = ROOT / "models" / "repository"
+GOLDEN = ROOT / "models" / "golden"
+
+
+@dataclass
+class Server:
+    """A running server: `address` is host:port of gRPC, `metrics` the URL of the exporter."""
+
+    repository: Path
+    arguments: list[str] = field(default_factory=list)
+    start_seconds: float = 60.0
+
+    def __enter__(self) -> "Server":
+        self.folder = tempfile.TemporaryDirectory(prefix="bitmill-test-")
+        ready = Path(self.folder.name) / "ready.json"
+        self.log_path = Path(self.folder.name) / "log.txt"
+        self.log = open(self.log_path, "w")
+        self.process = subprocess.Popen(
+            [PROGRAM, "serve", "--model-repository", str(self.repository), "--host", "127.0.0.1",
+             "--grpc-port", "0", "--metrics-port", "0", "--ready-file", str(ready), *self.arguments],
+            stderr=self.log, stdout=self.log)
+        end = time.monotonic() + self.start_seconds
+        while not ready.exists():
+            if self.process.poll() is not None or time.monotonic() > end:
+                self.process.kill()
+                raise RuntimeError(f"the server did not become ready:\n{self.text()}")
+            time.sleep(0.02)
+        facts = json.loads(ready.read_text())
+        self.address = f"127.0.0.1:{facts['grpc_port']}"
+        self.metrics = f"http://127.0.0.1:{facts['metrics_port']}/metrics"
+        return self
+
+    def text(self) -> str:
+        return self.log_path.read_text()
+
+    def stop(self, sig: int = signal.SIGTERM, seconds: float = 40.0) -> int:
+        """Sends the signal and returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(sig)
+        return self.process.wait(timeout=seconds)
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            try:
+                self.stop()
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+        self.log.close()
+        self.folder.cleanup()
+
+
+def add_model(repository: Path, name: str, source: Path, version: int = 1) -> Path:
+    """Copies a model file into repository/name/version/; returns the file."""
+    target = repository / name / str(version) / ("model" + source.suffix)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, target)
+    return target
