@@ -1,0 +1,163 @@
+// Every binary convolution kernel against the definition, bit for bit.
+#include <gtest/gtest.h>
+
+#include "tests/kernels/bconv_case.h"
+#include "tests/kernels/kernels_under_test.h"
+
+namespace bitmill::test {
+namespace {
+
+constexpr BconvOutput kOutputs[] = {BconvOutput::kBits, BconvOutput::kInt32, BconvOutput::kFloat};
+
+void ExpectAllKernelsRight(const BconvShape& shape, uint32_t seed) {
+  static const std::vector<BconvKernel> kernels = BconvKernelsUnderTest();
+  const BconvCase problem(shape, seed);
+  const std::vector<uint8_t> expected = problem.Expected();
+  for (const BconvKernel& kernel : kernels) {
+    for (const Flush flush : {Flush::kFront, Flush::kBack}) {
+      ASSERT_EQ(problem.Run(kernel.run, flush), expected)
+          << kernel.name << ": " << shape.ToString() << ", seed " << seed;
+    }
+  }
+}
+
+class BconvTest : public ::testing::TestWithParam<int32_t> {};
+
+TEST_P(BconvTest, IsExactForAllPairsOfChannelCounts) {
+  for (int32_t channels = 1; channels <= 130; ++channels) {
+    for (int32_t out_channels = 1; out_channels <= 130; ++out_channels) {
+      // Every pair once; pixel count and output change from pair to pair.
+      const BconvShape shape{.in_w = 1 + (channels + out_channels) % 3,
+                             .channels = channels,
+                             .out_channels = out_channels,
+                             .planes = GetParam(),
+                             .negate = out_channels % 2 == 0,
+                             .output = kOutputs[(channels + out_channels) % 3]};
+      ExpectAllKernelsRight(shape, channels * 131 + out_channels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(BconvTest, IsExactForStridesDilationsAndPaddings) {
+  uint32_t seed = 1;
+  for (int32_t stride = 1; stride <= 3; ++stride) {
+    for (int32_t dilation = 1; dilation <= 3; ++dilation) {
+      for (const int32_t pad : {0, 1, 2}) {
+        for (const int32_t pad_value : {0, 1, -1}) {
+          for (const BconvOutput output : kOutputs) {
+            const BconvShape shape{.batch = 2,
+                                   .in_h = 9,
+                                   .in_w = 11,
+                                   .channels = 70,
+                                   .out_channels = 19,
+                                   .kernel_h = 3,
+                                   .kernel_w = 3,
+                                   .stride_h = stride,
+                                   .stride_w = 4 - stride,
+                                   .dilation_h = dilation,
+                                   .dilation_w = dilation == 3 ? 1 : dilation,
+                                   .pad = pad,
+                                   .pad_value = pad_value,
+                                   .planes = GetParam(),
+                                   .negate = true,
+                                   .output = output};
+            ExpectAllKernelsRight(shape, ++seed);
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
+    }
+  }
+}
+
+TEST_P(BconvTest, IsExactForEveryNumberOfPixels) {
+  for (int32_t width = 1; width <= 40; ++width) {
+    for (const int32_t out_channels : {8, 33, 64, 72}) {
+      const BconvShape shape{.batch = width % 3 + 1,
+                             .in_h = 3,
+                             .in_w = width,
+                             .channels = 64,
+                             .out_channels = out_channels,
+                             .kernel_h = 3,
+                             .kernel_w = 3,
+                             .pad = 1,
+                             .planes = GetParam(),
+                             .output = kOutputs[width % 3]};
+      ExpectAllKernelsRight(shape, width);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(BconvTest, ReadsOneGroupOfAWiderPixel) {
+  for (int32_t channels = 1; channels <= 193; channels += 16) {
+    for (const BconvOutput output : kOutputs) {
+      const BconvShape shape{.batch = 2,
+                             .in_h = 5,
+                             .in_w = 6,
+                             .channels = channels,
+                             .out_channels = 24,
+                             .kernel_h = 2,
+                             .kernel_w = 3,
+                             .pad = 1,
+                             .pad_value = -1,
+                             .planes = GetParam(),
+                             .extra_words = 1 + channels % 3,
+                             .output = output};
+      ExpectAllKernelsRight(shape, channels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Narrow partial sums overflow only when nearly all products of a long row are -1.
+TEST_P(BconvTest, IsExactForLongRowsOfMinusOnes) {
+  for (const int32_t words : {3, 4, 5, 15, 16, 17, 30, 31, 32, 33, 62, 63, 64, 127, 260, 1030}) {
+    for (const bool extreme : {true, false}) {
+      for (const int32_t width : {1, 9}) {
+        const BconvShape shape{.in_w = width,
+                               .channels = words * 64,
+                               .out_channels = 40,
+                               .planes = GetParam(),
+                               .extreme = extreme,
+                               .output = kOutputs[words % 3]};
+        ExpectAllKernelsRight(shape, words);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(BconvTest, IsExactForLayersOfRealNetworks) {
+  for (const auto& [side, channels] : {std::pair{14, 64}, {10, 128}, {7, 256}, {4, 512}}) {
+    for (const BconvOutput output : kOutputs) {
+      const BconvShape shape{.in_h = side,
+                             .in_w = side,
+                             .channels = channels,
+                             .out_channels = channels / 2 + 8,
+                             .kernel_h = 3,
+                             .kernel_w = 3,
+                             .pad = 1,
+                             .planes = GetParam(),
+                             .output = output};
+      ExpectAllKernelsRight(shape, side);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Planes, BconvTest, ::testing::Values(1, 2),
+                         [](const auto& suite) { return suite.param == 1 ? "Binary" : "Ternary"; });
+
+TEST(BconvTableTest, SelectsTheBestAllowed) {
+  EXPECT_STREQ(SelectBconv(Isa::kRef).name, "bconv_ref");
+  int count = 0;
+  const BconvKernel* kernels = BconvKernels(&count);
+  for (int i = 0; i < count; ++i) {
+    EXPECT_STREQ(SelectBconv(kernels[i].isa).name, kernels[i].name);
+  }
+}
+
+}  // namespace
+}  // namespace bitmill::test
