@@ -3,10 +3,16 @@
 namespace bitmill {
 
 void BconvRef(const BconvArgs& args);
+#if defined(BITMILL_X86)
+void BconvAvx2(const BconvArgs& args);
+#endif
 
 namespace {
 
 constexpr BconvKernel kKernels[] = {
+#if defined(BITMILL_X86)
+    {"bconv_avx2", Isa::kAvx2, BconvAvx2},
+#endif
     {"bconv_ref", Isa::kRef, BconvRef},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
