@@ -228,27 +228,48 @@ inline __m256i TableRow(const LookupTable& table, uint8_t offset) {
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
 }
 
+// Stops the compiler from turning the chain of additions into a tree, whose leaves would not fit
+// into registers.
+inline void KeepInRegister(__m256i* value) { __asm__("" : "+x"(*value)); }
+
+// Adds the counts of one piece of 4 bits to the byte sums.
+template <int kPlanes, int kVectors>
+inline void CountPiece(const uint8_t* weights, const uint8_t* offsets,
+                       __m256i (&sums)[kPixels][kVectors]) {
+  for (int plane = 0; plane < kPlanes; ++plane) {
+    const LookupTable& table = kPlanes == 1 ? kXorTable : (plane == 0 ? kAndTable : kAndNotTable);
+    __m256i index[kVectors];
+    for (int v = 0; v < kVectors; ++v) {
+      index[v] = Load(weights + (plane * kVectors + v) * kPieceBytes);
+    }
+    for (int p = 0; p < kPixels; ++p) {
+      const __m256i row = TableRow(table, offsets[kOffsetOf[p]]);
+      for (int v = 0; v < kVectors; ++v) {
+        sums[p][v] = _mm256_add_epi8(sums[p][v], _mm256_shuffle_epi8(row, index[v]));
+        KeepInRegister(&sums[p][v]);
+      }
+    }
+  }
+}
+
+// Unrolled by hand: the addresses of a word become constants.
+template <int kPlanes, int kVectors, int kPiece = 0>
+inline __attribute__((always_inline)) void CountWord(const uint8_t* weights, const uint8_t* offsets,
+                                                     __m256i (&sums)[kPixels][kVectors]) {
+  if constexpr (kPiece < kPieces) {
+    CountPiece<kPlanes, kVectors>(weights + kPiece * kPlanes * kVectors * kPieceBytes,
+                                  offsets + kPiece, sums);
+    CountWord<kPlanes, kVectors, kPiece + 1>(weights, offsets, sums);
+  }
+}
+
 // Adds the counts of `words` words (at most kWordsPerFlush) to the byte sums.
 template <int kPlanes, int kVectors>
 inline void CountWords(const uint8_t* weights, const uint8_t* offsets, int64_t words,
                        __m256i (&sums)[kPixels][kVectors]) {
   for (int64_t w = 0; w < words; ++w) {
-#pragma GCC unroll 4
-    for (int piece = 0; piece < kPieces; ++piece) {
-      for (int plane = 0; plane < kPlanes; ++plane) {
-        const LookupTable& table =
-            kPlanes == 1 ? kXorTable : (plane == 0 ? kAndTable : kAndNotTable);
-        __m256i index[kVectors];
-        for (int v = 0; v < kVectors; ++v) index[v] = Load(weights + v * kPieceBytes);
-        for (int p = 0; p < kPixels; ++p) {
-          const __m256i row = TableRow(table, offsets[kOffsetOf[p] + piece]);
-          for (int v = 0; v < kVectors; ++v) {
-            sums[p][v] = _mm256_add_epi8(sums[p][v], _mm256_shuffle_epi8(row, index[v]));
-          }
-        }
-        weights += kVectors * kPieceBytes;
-      }
-    }
+    CountWord<kPlanes, kVectors>(weights, offsets, sums);
+    weights += kPieces * kPlanes * kVectors * kPieceBytes;
     offsets += kPixels * kPieces;
   }
 }
@@ -269,11 +290,8 @@ void CountChunk(const uint8_t* weights, const uint8_t* offsets, int64_t words,
       for (int v = 0; v < kVectors; ++v) bytes[p][v] = _mm256_setzero_si256();
     }
     const int64_t left = words - w;
-    if (left >= kWordsPerFlush) {
-      CountWords<kPlanes, kVectors>(weights, offsets, kWordsPerFlush, bytes);
-    } else {
-      CountWords<kPlanes, kVectors>(weights, offsets, left, bytes);
-    }
+    CountWords<kPlanes, kVectors>(weights, offsets, left < kWordsPerFlush ? left : kWordsPerFlush,
+                                  bytes);
     weights += int64_t{kWordsPerFlush} * kPieces * kPlanes * kVectors * kPieceBytes;
     offsets += int64_t{kWordsPerFlush} * kPixels * kPieces;
     for (int p = 0; p < kPixels; ++p) {
