@@ -3,31 +3,25 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
 #include <memory>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
-#include "server/metrics/stage_times.h"
+#include "server/batch/batch_item.h"
+#include "server/metrics/metrics.h"
 #include "server/repository/repository.h"
 
 namespace bitmill {
 
-// One request as the batcher sees it. The frontend owns it and keeps it (with the bytes that it
-// points to) alive until `done` has been called, exactly once, from any thread.
-struct InferTask {
+// One decoded request. The frontend owns it and keeps it (with the bytes that it points to) alive
+// until `done` has been called, exactly once, from any thread.
+struct InferTask : BatchItem {
   ModelHandle model;
-  int64_t rows = 1;
   // inputs[i]: packed rows of input i, rows * row_bytes bytes, borrowed from the received message.
   absl::Span<const std::byte* const> inputs;
   // outputs[i]: where rows * row_bytes bytes of output i go (in the response being built).
   absl::Span<std::byte* const> outputs;
-  int64_t received_ns = 0;          // monotonic
-  int64_t deadline_ns = 0;          // monotonic; 0: none
-  uint64_t priority = 0;            // 0 or 1 is highest, as in Triton
-  std::function<bool()> cancelled;  // asked just before execution; may be empty
-  StageTimes times;
-  int64_t batch_rows = 0;  // rows of the execution that it took part in
+  int64_t timeout_us = 0;  // asked for by the request itself; 0: none
   // Called when finished. Must be quick; runs on a worker or on the submitting thread.
   void (*done)(InferTask& task, absl::Status status) = nullptr;
 };
@@ -36,9 +30,17 @@ class Engine {
  public:
   virtual ~Engine() = default;
 
-  // Queues or runs the task; `may_run_inline` allows a short model to run on the calling thread
-  // before Submit returns. Thread-safe.
-  virtual void Submit(InferTask& task, bool may_run_inline) = 0;
+  // Queues or runs the tasks; those of one model that are given together are batched together.
+  // `may_run_inline` allows a short model to run on the calling thread before Submit returns.
+  // Thread-safe.
+  virtual void Submit(absl::Span<InferTask* const> tasks, bool may_run_inline) = 0;
+  void Submit(InferTask& task, bool may_run_inline) {
+    InferTask* const tasks[] = {&task};
+    Submit(tasks, may_run_inline);
+  }
+
+  // The recorder of a version that was made with runtime_factory(); without a look-up by name.
+  virtual ModelMetrics& MetricsOf(const ServedModel& model) const = 0;
 
   // The factory that ModelRepository needs.
   virtual RuntimeFactory runtime_factory() = 0;

@@ -1,0 +1,30 @@
+// Where work runs: a pool of workers sized from the CPU budget, and the threads that do I/O, which
+// may join it for work so short that waking a worker would cost more than doing it.
+#pragma once
+
+#include <functional>
+
+#include "absl/functional/function_ref.h"
+#include "base/clock.h"
+
+namespace bitmill {
+
+class Scheduler {
+ public:
+  virtual ~Scheduler() = default;
+
+  // Workers that run at the same time.
+  virtual int concurrency() const = 0;
+
+  // Runs `work` on a worker, soon; never on the calling thread. Thread-safe. Work must not throw.
+  virtual void Enqueue(std::function<void()> work) = 0;
+
+  // The same, not before the monotonic time `when`. Precise to about 100 us.
+  virtual void EnqueueAt(MonotonicNanos when, std::function<void()> work) = 0;
+
+  // Runs `work` before returning, on the calling thread as a member of the pool: parallel
+  // algorithms inside it share the pool's workers.
+  virtual void RunInline(absl::FunctionRef<void()> work) = 0;
+};
+
+}  // namespace bitmill
