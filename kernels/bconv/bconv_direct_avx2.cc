@@ -1,5 +1,6 @@
 // Exclusive or, then popcount by two 16-entry lookups a byte; for few pixels, where the weights
-// are read once and their bandwidth counts.
+// are read once and their bandwidth counts, and for ternary weights, whose lookup would take two
+// planes of tables and is no faster.
 //
 // A block of 8 output channels is two vectors of four 64-bit lanes. Bytes are summed for up to 31
 // words (31 * 8 < 256) before vpsadbw adds them into the lanes. One word of one vector takes 8
@@ -15,6 +16,7 @@ namespace {
 
 constexpr int kLanes = 8;
 constexpr int32_t kWordsPerFlush = 31;
+constexpr int64_t kMaxPixels = 2;  // that share a load of weights; with more, registers run out
 
 struct Pixel {
   const uint64_t* window;
@@ -157,12 +159,12 @@ template <int kPlanes>
 void Run(const BconvArgs& args) {
   const int64_t padded_channels = (int64_t{args.out_channels} + kLanes - 1) / kLanes * kLanes;
   const int64_t count = int64_t{args.batch} * args.out_h * args.out_w;
-  for (int64_t i = 0; i < count; i += 2) {
-    Pixel pixels[2];
-    pixels[0] = PixelAt(args, i, padded_channels);
-    if (i + 1 < count) {
-      pixels[1] = PixelAt(args, i + 1, padded_channels);
-      RunPixels<kPlanes, 2>(args, pixels);
+  Pixel pixels[kMaxPixels];
+  for (int64_t i = 0; i < count; i += kMaxPixels) {
+    const int64_t left = count - i < kMaxPixels ? count - i : kMaxPixels;
+    for (int64_t p = 0; p < left; ++p) pixels[p] = PixelAt(args, i + p, padded_channels);
+    if (left == kMaxPixels) {
+      RunPixels<kPlanes, kMaxPixels>(args, pixels);
     } else {
       RunPixels<kPlanes, 1>(args, pixels);
     }

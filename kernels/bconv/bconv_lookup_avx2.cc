@@ -5,8 +5,7 @@
 // Tile: 4 pixels x 64 output channels, 8 accumulators of 32 bytes. A step of 4 bits loads 2 vectors
 // of weights and 4 tables for 8 lookups and 8 additions: 1,024 products in 4 cycles on two shuffle
 // ports, 256 MAC a cycle at best (xor and popcount by bytes reach 128). Byte sums are moved to 16
-// bits every 3 words (3 * 64 < 256). Ternary: x = popcount(plus and a) + popcount(minus and not a),
-// two lookups a step, half the rate.
+// bits every 3 words (3 * 64 < 256). One plane only.
 //
 // Weights are stored for 64-bit lanes; here a lane is a byte. They are rearranged a chunk of words
 // at a time into a buffer that stays in the first-level cache, for a whole tile of pixels (all of
@@ -30,18 +29,15 @@ constexpr int kWordsPerFlush = 3;
 constexpr int64_t kChunkBytes = 20 * 1024;  // of rearranged weights
 constexpr int64_t kTilePixels = 128;        // when sums wait for further chunks
 
-// Row a, column w: set bits of (a xor w), (a and w), (not a and w).
-enum Table { kXor, kAnd, kAndNot };
-
 struct alignas(64) LookupTable {
   uint8_t row[16][16];
 };
 
-constexpr LookupTable MakeTable(Table kind) {
+constexpr LookupTable MakeTable() {
   LookupTable table{};
   for (int a = 0; a < 16; ++a) {
     for (int w = 0; w < 16; ++w) {
-      const int bits = kind == kXor ? a ^ w : kind == kAnd ? a & w : ~a & w;
+      const int bits = a ^ w;
       table.row[a][w] =
           static_cast<uint8_t>((bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1) + (bits >> 3 & 1));
     }
@@ -49,10 +45,7 @@ constexpr LookupTable MakeTable(Table kind) {
   return table;
 }
 
-constexpr LookupTable kXorTable = MakeTable(kXor);
-constexpr LookupTable kAndTable = MakeTable(kAnd);
-constexpr LookupTable kAndNotTable = MakeTable(kAndNot);
-constexpr uint64_t kNoBlock[2 * kLanes] = {};  // weights of blocks past the last
+constexpr LookupTable kTable = MakeTable();
 
 inline __m256i Load(const void* data) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(data));
@@ -62,97 +55,14 @@ inline void Store(void* data, __m256i value) {
   _mm256_storeu_si256(static_cast<__m256i*>(data), value);
 }
 
-// Bytes 0 to 15 from `low`, 16 to 31 from `high`.
-inline __m256i LoadHalves(const uint64_t* low, const uint64_t* high) {
-  const __m128i first = _mm_loadu_si128(reinterpret_cast<const __m128i*>(low));
-  const __m128i second = _mm_loadu_si128(reinterpret_cast<const __m128i*>(high));
-  return _mm256_inserti128_si256(_mm256_castsi128_si256(first), second, 1);
-}
-
-// Four blocks of [8 channels][8 bytes] become 8 rows (one for each byte of the word) of 32
-// channels: blocks 0 and 1 alternate in the first 16 bytes, 2 and 3 in the others, so that even
-// and odd bytes, taken apart as 16-bit numbers, are whole blocks.
-inline void TransposeBytes(const uint64_t* const* blocks, int64_t offset, __m256i* rows) {
-  __m256i c[8];  // by channel: 8 pairs of bytes in each half
-  for (int i = 0; i < 4; ++i) {
-    const __m256i a = LoadHalves(blocks[0] + offset + 2 * i, blocks[2] + offset + 2 * i);
-    const __m256i b = LoadHalves(blocks[1] + offset + 2 * i, blocks[3] + offset + 2 * i);
-    c[2 * i] = _mm256_unpacklo_epi8(a, b);
-    c[2 * i + 1] = _mm256_unpackhi_epi8(a, b);
-  }
-  __m256i pairs[8], quads[8];
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = _mm256_unpacklo_epi16(c[2 * i], c[2 * i + 1]);      // bytes 0 to 3
-    pairs[i + 4] = _mm256_unpackhi_epi16(c[2 * i], c[2 * i + 1]);  // bytes 4 to 7
-  }
-  for (int half = 0; half < 8; half += 4) {
-    quads[half] = _mm256_unpacklo_epi32(pairs[half], pairs[half + 1]);
-    quads[half + 1] = _mm256_unpackhi_epi32(pairs[half], pairs[half + 1]);
-    quads[half + 2] = _mm256_unpacklo_epi32(pairs[half + 2], pairs[half + 3]);
-    quads[half + 3] = _mm256_unpackhi_epi32(pairs[half + 2], pairs[half + 3]);
-    rows[half] = _mm256_unpacklo_epi64(quads[half], quads[half + 2]);
-    rows[half + 1] = _mm256_unpackhi_epi64(quads[half], quads[half + 2]);
-    rows[half + 2] = _mm256_unpacklo_epi64(quads[half + 1], quads[half + 3]);
-    rows[half + 3] = _mm256_unpackhi_epi64(quads[half + 1], quads[half + 3]);
-  }
-}
-
-// Low and high 4 bits of each row to pieces[2 * byte] and pieces[2 * byte + 1]; `stride` bytes from
-// piece to piece.
-inline void StorePieces(const __m256i* rows, uint8_t* pieces, int64_t stride) {
-  const __m256i low = _mm256_set1_epi8(0x0f);
-  for (int k = 0; k < 8; ++k) {
-    Store(pieces + 2 * k * stride, _mm256_and_si256(rows[k], low));
-    Store(pieces + (2 * k + 1) * stride, _mm256_and_si256(_mm256_srli_epi16(rows[k], 4), low));
-  }
-}
-
-// A window position: word `words` of the chunk's first word of each pixel.
+// Words of the window that are counted in one go.
 struct Chunk {
-  int64_t first, words;  // of the window
+  int64_t first, words;
 };
 
 struct Group {
   int64_t first_block, blocks;
 };
-
-// Rearranges one chunk of a group: [word][piece][plane][vector][32 bytes].
-template <int kPlanes, int kVectors>
-void RearrangeWeights(const BconvArgs& args, Group group, Chunk chunk, uint8_t* buffer) {
-  constexpr int64_t kStride = int64_t{kPlanes} * kVectors * kPieceBytes;
-  const int64_t window_words = int64_t{args.taps} * args.c_words;
-  for (int v = 0; v < kVectors; ++v) {
-    const uint64_t* blocks[kVectorBlocks];
-    bool present[kVectorBlocks];
-    for (int b = 0; b < kVectorBlocks; ++b) {
-      const int64_t block = v * kVectorBlocks + b;
-      present[b] = block < group.blocks;
-      blocks[b] = args.weights +
-                  ((group.first_block + block) * window_words + chunk.first) * kPlanes * kLanes;
-    }
-    for (int64_t w = 0; w < chunk.words; ++w) {
-      const uint64_t* here[kVectorBlocks];
-      for (int b = 0; b < kVectorBlocks; ++b) {
-        here[b] = present[b] ? blocks[b] + w * kPlanes * kLanes : kNoBlock;
-      }
-      uint8_t* pieces = buffer + w * kPieces * kStride + v * kPieceBytes;
-      __m256i rows[8];
-      TransposeBytes(here, 0, rows);
-      if constexpr (kPlanes == 2) {
-        __m256i signs[8], plus[8];
-        TransposeBytes(here, kLanes, signs);
-        for (int k = 0; k < 8; ++k) {
-          plus[k] = _mm256_andnot_si256(signs[k], rows[k]);
-          rows[k] = _mm256_and_si256(signs[k], rows[k]);
-        }
-        StorePieces(plus, pieces, kStride);
-        StorePieces(rows, pieces + kVectors * kPieceBytes, kStride);
-      } else {
-        StorePieces(rows, pieces, kStride);
-      }
-    }
-  }
-}
 
 struct Pixel {
   const uint64_t* window;
@@ -223,8 +133,8 @@ void PieceOffsets(const BconvArgs& args, const Pixel* pixels, Chunk chunk, uint8
   }
 }
 
-inline __m256i TableRow(const LookupTable& table, uint8_t offset) {
-  const uint8_t* row = table.row[0] + offset;
+inline __m256i TableRow(uint8_t offset) {
+  const uint8_t* row = kTable.row[0] + offset;
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
 }
 
@@ -233,43 +143,37 @@ inline __m256i TableRow(const LookupTable& table, uint8_t offset) {
 inline void KeepInRegister(__m256i* value) { __asm__("" : "+x"(*value)); }
 
 // Adds the counts of one piece of 4 bits to the byte sums.
-template <int kPlanes, int kVectors>
+template <int kVectors>
 inline void CountPiece(const uint8_t* weights, const uint8_t* offsets,
                        __m256i (&sums)[kPixels][kVectors]) {
-  for (int plane = 0; plane < kPlanes; ++plane) {
-    const LookupTable& table = kPlanes == 1 ? kXorTable : (plane == 0 ? kAndTable : kAndNotTable);
-    __m256i index[kVectors];
+  __m256i index[kVectors];
+  for (int v = 0; v < kVectors; ++v) index[v] = Load(weights + v * kPieceBytes);
+  for (int p = 0; p < kPixels; ++p) {
+    const __m256i row = TableRow(offsets[kOffsetOf[p]]);
     for (int v = 0; v < kVectors; ++v) {
-      index[v] = Load(weights + (plane * kVectors + v) * kPieceBytes);
-    }
-    for (int p = 0; p < kPixels; ++p) {
-      const __m256i row = TableRow(table, offsets[kOffsetOf[p]]);
-      for (int v = 0; v < kVectors; ++v) {
-        sums[p][v] = _mm256_add_epi8(sums[p][v], _mm256_shuffle_epi8(row, index[v]));
-        KeepInRegister(&sums[p][v]);
-      }
+      sums[p][v] = _mm256_add_epi8(sums[p][v], _mm256_shuffle_epi8(row, index[v]));
+      KeepInRegister(&sums[p][v]);
     }
   }
 }
 
 // Unrolled by hand: the addresses of a word become constants.
-template <int kPlanes, int kVectors, int kPiece = 0>
+template <int kVectors, int kPiece = 0>
 inline __attribute__((always_inline)) void CountWord(const uint8_t* weights, const uint8_t* offsets,
                                                      __m256i (&sums)[kPixels][kVectors]) {
   if constexpr (kPiece < kPieces) {
-    CountPiece<kPlanes, kVectors>(weights + kPiece * kPlanes * kVectors * kPieceBytes,
-                                  offsets + kPiece, sums);
-    CountWord<kPlanes, kVectors, kPiece + 1>(weights, offsets, sums);
+    CountPiece<kVectors>(weights + kPiece * kVectors * kPieceBytes, offsets + kPiece, sums);
+    CountWord<kVectors, kPiece + 1>(weights, offsets, sums);
   }
 }
 
 // Adds the counts of `words` words (at most kWordsPerFlush) to the byte sums.
-template <int kPlanes, int kVectors>
+template <int kVectors>
 inline void CountWords(const uint8_t* weights, const uint8_t* offsets, int64_t words,
                        __m256i (&sums)[kPixels][kVectors]) {
   for (int64_t w = 0; w < words; ++w) {
-    CountWord<kPlanes, kVectors>(weights, offsets, sums);
-    weights += kPieces * kPlanes * kVectors * kPieceBytes;
+    CountWord<kVectors>(weights, offsets, sums);
+    weights += kPieces * kVectors * kPieceBytes;
     offsets += kPixels * kPieces;
   }
 }
@@ -280,7 +184,7 @@ struct PixelSums {
   __m256i even[kVectors], odd[kVectors];
 };
 
-template <int kPlanes, int kVectors>
+template <int kVectors>
 void CountChunk(const uint8_t* weights, const uint8_t* offsets, int64_t words,
                 PixelSums<kVectors>* sums) {
   const __m256i low = _mm256_set1_epi16(0x00ff);
@@ -290,9 +194,8 @@ void CountChunk(const uint8_t* weights, const uint8_t* offsets, int64_t words,
       for (int v = 0; v < kVectors; ++v) bytes[p][v] = _mm256_setzero_si256();
     }
     const int64_t left = words - w;
-    CountWords<kPlanes, kVectors>(weights, offsets, left < kWordsPerFlush ? left : kWordsPerFlush,
-                                  bytes);
-    weights += int64_t{kWordsPerFlush} * kPieces * kPlanes * kVectors * kPieceBytes;
+    CountWords<kVectors>(weights, offsets, left < kWordsPerFlush ? left : kWordsPerFlush, bytes);
+    weights += int64_t{kWordsPerFlush} * kPieces * kVectors * kPieceBytes;
     offsets += int64_t{kWordsPerFlush} * kPixels * kPieces;
     for (int p = 0; p < kPixels; ++p) {
       for (int v = 0; v < kVectors; ++v) {
@@ -308,7 +211,7 @@ void CountChunk(const uint8_t* weights, const uint8_t* offsets, int64_t words,
 template <int kVectors>
 struct GroupLimits {
   int64_t table_row = -1;
-  PixelSums<kVectors> limits;
+  PixelSums<kVectors> limits = {};
 };
 
 inline __m256i LoadLimit(const int32_t* limits, bool present) {
@@ -409,9 +312,9 @@ void StoreNumbers(const BconvArgs& args, Group group, const Pixel& pixel,
 }
 
 // All pixels of one group of 32 * kVectors channels.
-template <int kPlanes, int kVectors>
+template <int kVectors>
 void RunGroup(const BconvArgs& args, Group group) {
-  constexpr int64_t kWordBytes = int64_t{kPieces} * kPlanes * kVectors * kPieceBytes;
+  constexpr int64_t kWordBytes = int64_t{kPieces} * kVectors * kPieceBytes;
   constexpr int64_t kMaxWords = kChunkBytes / kWordBytes;
   alignas(32) uint8_t weights[kMaxWords * kWordBytes];
   alignas(32) uint8_t offsets[kMaxWords * kPixels * kPieces];
@@ -429,7 +332,9 @@ void RunGroup(const BconvArgs& args, Group group) {
     for (int64_t first = 0; first < window_words; first += chunk_words) {
       const int64_t left = window_words - first;
       const Chunk chunk = {first, left < chunk_words ? left : chunk_words};
-      RearrangeWeights<kPlanes, kVectors>(args, group, chunk, weights);
+      const int64_t first_word = group.first_block * window_words + chunk.first;
+      RearrangeBconvWeightsAvx2(args.weights + first_word * kLanes, window_words * kLanes,
+                                group.blocks, chunk.words, kVectors, weights);
       walk.Seek(tile_first);
       for (int64_t i = tile_first; i < tile_end; i += kPixels) {
         Pixel set[kPixels];
@@ -438,7 +343,7 @@ void RunGroup(const BconvArgs& args, Group group) {
         PieceOffsets(args, set, chunk, offsets);
         PixelSums<kVectors>* sums = waiting + (chunks == 1 ? 0 : i - tile_first);
         if (first == 0) memset(static_cast<void*>(sums), 0, kPixels * sizeof(sums[0]));
-        CountChunk<kPlanes, kVectors>(weights, offsets, chunk.words, sums);
+        CountChunk<kVectors>(weights, offsets, chunk.words, sums);
         if (left > chunk_words) continue;
         for (int64_t p = 0; p < count; ++p) {
           if (args.out_bits != nullptr) {
@@ -452,30 +357,21 @@ void RunGroup(const BconvArgs& args, Group group) {
   }
 }
 
-template <int kPlanes>
-void Run(const BconvArgs& args) {
+}  // namespace
+
+void BconvLookupAvx2(const BconvArgs& args) {
   const int64_t blocks = (int64_t{args.out_channels} + kLanes - 1) / kLanes;
   int64_t block = 0;
   while (block < blocks) {
     const int64_t left = blocks - block;
     if (left > kVectorBlocks) {
       const int64_t count = left < 2 * kVectorBlocks ? left : 2 * kVectorBlocks;
-      RunGroup<kPlanes, 2>(args, {block, count});
+      RunGroup<2>(args, {block, count});
       block += count;
     } else {
-      RunGroup<kPlanes, 1>(args, {block, left});
+      RunGroup<1>(args, {block, left});
       block += left;
     }
-  }
-}
-
-}  // namespace
-
-void BconvLookupAvx2(const BconvArgs& args) {
-  if (args.planes == 2) {
-    Run<2>(args);
-  } else {
-    Run<1>(args);
   }
 }
 
