@@ -18,28 +18,6 @@ constexpr int kLanes = 8;
 constexpr int32_t kWordsPerFlush = 31;
 constexpr int64_t kMaxPixels = 2;  // that share a load of weights; with more, registers run out
 
-struct Pixel {
-  const uint64_t* window;
-  int64_t table_row;  // of base and limits
-  int64_t out;
-};
-
-Pixel PixelAt(const BconvArgs& args, int64_t index, int64_t padded_channels) {
-  const int64_t x = index % args.out_w;
-  const int64_t y = index / args.out_w % args.out_h;
-  const int64_t n = index / args.out_w / args.out_h;
-  Pixel pixel;
-  pixel.window = args.input + n * args.image_words + y * args.stride_h * args.row_words +
-                 x * args.stride_w * args.pixel_words;
-  pixel.out = n * args.out_image + y * args.out_row + x * args.out_pixel;
-  pixel.table_row = 0;
-  if (args.row_class != nullptr) {
-    pixel.table_row =
-        (int64_t{args.row_class[y]} * args.col_classes + args.col_class[x]) * padded_channels;
-  }
-  return pixel;
-}
-
 // Adds the set bits of each byte of `bits` to the bytes of `sum`.
 inline __m256i AddByteCounts(__m256i sum, __m256i bits) {
   const __m256i counts = _mm256_setr_epi8(0, 1, 1, 2, 1, 2, 2, 3, 1, 2, 2, 3, 2, 3, 3, 4, 0, 1, 1,
@@ -65,7 +43,7 @@ inline __m256i Broadcast(const uint64_t* word) {
 
 // Differences of one block for kPixels windows.
 template <int kPlanes, int kPixels>
-inline void CountBlock(const BconvArgs& args, const Pixel* pixels, const uint64_t* weights,
+inline void CountBlock(const BconvArgs& args, const BconvPixel* pixels, const uint64_t* weights,
                        Sums* sums) {
   const __m256i zero = _mm256_setzero_si256();
   __m256i low[kPixels], high[kPixels];
@@ -124,7 +102,7 @@ inline __m256i LoadInts(const int32_t* values) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(values));
 }
 
-void StoreBlock(const BconvArgs& args, const Pixel& pixel, int64_t channel, __m256i x) {
+void StoreBlock(const BconvArgs& args, const BconvPixel& pixel, int64_t channel, __m256i x) {
   const int64_t left = args.out_channels - channel;
   const int64_t lanes = left < kLanes ? left : kLanes;
   if (args.out_bits != nullptr) {
@@ -146,7 +124,7 @@ void StoreBlock(const BconvArgs& args, const Pixel& pixel, int64_t channel, __m2
 }
 
 template <int kPlanes, int kPixels>
-void RunPixels(const BconvArgs& args, const Pixel* pixels) {
+void RunPixels(const BconvArgs& args, const BconvPixel* pixels) {
   const int64_t block_words = int64_t{args.taps} * args.c_words * kPlanes * kLanes;
   for (int64_t channel = 0; channel < args.out_channels; channel += kLanes) {
     Sums sums[kPixels];
@@ -157,12 +135,11 @@ void RunPixels(const BconvArgs& args, const Pixel* pixels) {
 
 template <int kPlanes>
 void Run(const BconvArgs& args) {
-  const int64_t padded_channels = (int64_t{args.out_channels} + kLanes - 1) / kLanes * kLanes;
   const int64_t count = int64_t{args.batch} * args.out_h * args.out_w;
-  Pixel pixels[kMaxPixels];
+  BconvPixel pixels[kMaxPixels];
   for (int64_t i = 0; i < count; i += kMaxPixels) {
     const int64_t left = count - i < kMaxPixels ? count - i : kMaxPixels;
-    for (int64_t p = 0; p < left; ++p) pixels[p] = PixelAt(args, i + p, padded_channels);
+    ListBconvPixels(args, i, left, pixels);
     if (left == kMaxPixels) {
       RunPixels<kPlanes, kMaxPixels>(args, pixels);
     } else {

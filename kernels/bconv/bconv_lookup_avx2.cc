@@ -27,7 +27,7 @@ constexpr int kPieces = 16;      // of 4 bits in a word
 constexpr int kPieceBytes = 32;  // of rearranged weights, one vector
 constexpr int kWordsPerFlush = 3;
 constexpr int64_t kChunkBytes = 20 * 1024;  // of rearranged weights
-constexpr int64_t kTilePixels = 128;        // when sums wait for further chunks
+constexpr int64_t kTilePixels = 128;        // whose sums wait for further chunks
 
 struct alignas(64) LookupTable {
   uint8_t row[16][16];
@@ -64,56 +64,11 @@ struct Group {
   int64_t first_block, blocks;
 };
 
-struct Pixel {
-  const uint64_t* window;
-  int64_t table_row;  // of base and limits
-  int64_t out;
-};
-
-// Walks over the output pixels in order, row by row, without divisions.
-class PixelWalk {
- public:
-  explicit PixelWalk(const BconvArgs& args)
-      : args_(args),
-        padded_channels_((int64_t{args.out_channels} + kLanes - 1) / kLanes * kLanes) {}
-
-  void Seek(int64_t index) {
-    x_ = index % args_.out_w;
-    y_ = index / args_.out_w % args_.out_h;
-    n_ = index / args_.out_w / args_.out_h;
-  }
-
-  Pixel Next() {
-    Pixel pixel;
-    pixel.window = args_.input + n_ * args_.image_words + y_ * args_.stride_h * args_.row_words +
-                   x_ * args_.stride_w * args_.pixel_words;
-    pixel.out = n_ * args_.out_image + y_ * args_.out_row + x_ * args_.out_pixel;
-    pixel.table_row = 0;
-    if (args_.row_class != nullptr) {
-      const int64_t row = args_.row_class[y_];
-      pixel.table_row = (row * args_.col_classes + args_.col_class[x_]) * padded_channels_;
-    }
-    if (++x_ == args_.out_w) {
-      x_ = 0;
-      if (++y_ == args_.out_h) {
-        y_ = 0;
-        ++n_;
-      }
-    }
-    return pixel;
-  }
-
- private:
-  const BconvArgs& args_;
-  int64_t padded_channels_;
-  int64_t x_ = 0, y_ = 0, n_ = 0;
-};
-
 // Where pixel p's table offsets lie among the 64 bytes of a word.
 constexpr int kOffsetOf[kPixels] = {0, 32, 16, 48};
 
 // Table offsets (16 * piece) of 4 pixels, [word][64 bytes].
-void PieceOffsets(const BconvArgs& args, const Pixel* pixels, Chunk chunk, uint8_t* offsets) {
+void PieceOffsets(const BconvArgs& args, const BconvPixel* pixels, Chunk chunk, uint8_t* offsets) {
   const __m256i high = _mm256_set1_epi8(static_cast<char>(0xf0));
   int64_t tap = chunk.first / args.c_words;
   int64_t word = chunk.first % args.c_words;
@@ -241,7 +196,7 @@ void LoadLimits(const BconvArgs& args, Group group, int64_t table_row,
 }
 
 template <int kVectors>
-void StoreBits(const BconvArgs& args, Group group, const Pixel& pixel,
+void StoreBits(const BconvArgs& args, Group group, const BconvPixel& pixel,
                const PixelSums<kVectors>& sums, GroupLimits<kVectors>* limits) {
   LoadLimits<kVectors>(args, group, pixel.table_row, limits);
   const __m256i one = _mm256_set1_epi16(1);
@@ -274,7 +229,7 @@ inline __m256i LaneMask(int64_t lanes) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(lanes)), index);
 }
 
-void StoreBlock(const BconvArgs& args, const Pixel& pixel, int64_t channel, __m128i counts) {
+void StoreBlock(const BconvArgs& args, const BconvPixel& pixel, int64_t channel, __m128i counts) {
   const int64_t left = args.out_channels - channel;
   const __m256i x = _mm256_cvtepu16_epi32(counts);
   const __m256i base = Load(args.base + pixel.table_row + channel);
@@ -300,7 +255,7 @@ void StoreBlock(const BconvArgs& args, const Pixel& pixel, int64_t channel, __m1
 }
 
 template <int kVectors>
-void StoreNumbers(const BconvArgs& args, Group group, const Pixel& pixel,
+void StoreNumbers(const BconvArgs& args, Group group, const BconvPixel& pixel,
                   const PixelSums<kVectors>& sums) {
   for (int64_t block = 0; block < group.blocks; ++block) {
     const int64_t v = block / kVectorBlocks;
@@ -319,37 +274,37 @@ void RunGroup(const BconvArgs& args, Group group) {
   alignas(32) uint8_t weights[kMaxWords * kWordBytes];
   alignas(32) uint8_t offsets[kMaxWords * kPixels * kPieces];
   PixelSums<kVectors> waiting[kTilePixels];
+  BconvPixel list[kTilePixels];
 
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t window_words = int64_t{args.taps} * args.c_words;
   const int64_t chunks = (window_words + kMaxWords - 1) / kMaxWords;
   const int64_t chunk_words = (window_words + chunks - 1) / chunks;
-  const int64_t tile = chunks == 1 ? pixels : kTilePixels;
   GroupLimits<kVectors> limits;
-  PixelWalk walk(args);
-  for (int64_t tile_first = 0; tile_first < pixels; tile_first += tile) {
-    const int64_t tile_end = tile_first + tile < pixels ? tile_first + tile : pixels;
+  for (int64_t tile = 0; tile < pixels; tile += kTilePixels) {
+    const int64_t tile_pixels = pixels - tile < kTilePixels ? pixels - tile : kTilePixels;
+    ListBconvPixels(args, tile, tile_pixels, list);
+    // The last set of 4 is filled up with a pixel whose result is not stored.
+    for (int64_t i = tile_pixels; i % kPixels != 0; ++i) list[i] = list[0];
     for (int64_t first = 0; first < window_words; first += chunk_words) {
       const int64_t left = window_words - first;
       const Chunk chunk = {first, left < chunk_words ? left : chunk_words};
-      const int64_t first_word = group.first_block * window_words + chunk.first;
-      RearrangeBconvWeightsAvx2(args.weights + first_word * kLanes, window_words * kLanes,
-                                group.blocks, chunk.words, kVectors, weights);
-      walk.Seek(tile_first);
-      for (int64_t i = tile_first; i < tile_end; i += kPixels) {
-        Pixel set[kPixels];
-        const int64_t count = tile_end - i < kPixels ? tile_end - i : kPixels;
-        for (int64_t p = 0; p < kPixels; ++p) set[p] = p < count ? walk.Next() : set[0];
-        PieceOffsets(args, set, chunk, offsets);
-        PixelSums<kVectors>* sums = waiting + (chunks == 1 ? 0 : i - tile_first);
+      if (tile == 0 || chunks > 1) {
+        const int64_t first_word = group.first_block * window_words + first;
+        RearrangeBconvWeightsAvx2(args.weights + first_word * kLanes, window_words * kLanes,
+                                  group.blocks, chunk.words, kVectors, weights);
+      }
+      for (int64_t i = 0; i < tile_pixels; i += kPixels) {
+        PieceOffsets(args, list + i, chunk, offsets);
+        PixelSums<kVectors>* sums = waiting + i;
         if (first == 0) memset(static_cast<void*>(sums), 0, kPixels * sizeof(sums[0]));
         CountChunk<kVectors>(weights, offsets, chunk.words, sums);
         if (left > chunk_words) continue;
-        for (int64_t p = 0; p < count; ++p) {
+        for (int64_t p = i; p < i + kPixels && p < tile_pixels; ++p) {
           if (args.out_bits != nullptr) {
-            StoreBits<kVectors>(args, group, set[p], sums[p], &limits);
+            StoreBits<kVectors>(args, group, list[p], waiting[p], &limits);
           } else {
-            StoreNumbers<kVectors>(args, group, set[p], sums[p]);
+            StoreNumbers<kVectors>(args, group, list[p], waiting[p]);
           }
         }
       }

@@ -1,4 +1,4 @@
-// Pieces that the entry of one instruction set chooses between, by the shape of the problem.
+// Pieces of binary convolutions that several instruction sets or several files of one share.
 #pragma once
 
 #include <stdint.h>
@@ -7,8 +7,17 @@
 
 namespace bitmill {
 
-// Weights looked up as indices of small tables, a tile of pixels at a time. One
-// plane and at most kBconvLookupMaxWords words a window (taps * c_words).
+struct BconvPixel {
+  const uint64_t* window;
+  int64_t table_row;  // first number of its class in base and limits
+  int64_t out;        // first byte or element in the output
+};
+
+// Output pixels `first` to `first + count - 1`, row by row, image by image.
+void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvPixel* pixels);
+
+// AVX2, weights looked up as indices of small tables, a tile of pixels at a time. One plane and at
+// most kBconvLookupMaxWords words a window (taps * c_words).
 void BconvLookupAvx2(const BconvArgs& args);
 // Weights of `blocks` blocks (at most 4 * vectors; block_words from one to the next) and `words`
 // words as vectors of 32 output channels for the lookup: pieces[word][16][vectors][32 bytes], with
@@ -16,8 +25,13 @@ void BconvLookupAvx2(const BconvArgs& args);
 // Missing blocks are zero.
 void RearrangeBconvWeightsAvx2(const uint64_t* weights, int64_t block_words, int64_t blocks,
                                int64_t words, int64_t vectors, uint8_t* pieces);
-// Exclusive or and byte-wise popcount; any size. For few pixels, and ternary.
+// AVX2, exclusive or and byte-wise popcount; any size. For few pixels, and ternary.
 void BconvDirectAvx2(const BconvArgs& args);
+
+// AVX-512: writes the outputs of 1 or 2 blocks from `channel` on, given their differences
+// counts[block][pixel][8].
+void StoreBconvTileAvx512(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
+                          int64_t channel, int64_t blocks, const uint64_t* counts);
 
 // Sums of a lane are 16 bits wide: 64 * 1023 < 2^16.
 constexpr int32_t kBconvLookupMaxWords = 1023;

@@ -4,6 +4,8 @@ namespace bitmill {
 
 void BconvRef(const BconvArgs& args);
 #if defined(BITMILL_X86)
+void BconvAvx512Vpopcnt(const BconvArgs& args);
+void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
 #endif
 
@@ -11,6 +13,8 @@ namespace {
 
 constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
+    {"bconv_avx512", Isa::kAvx512, BconvAvx512},
     {"bconv_avx2", Isa::kAvx2, BconvAvx2},
 #endif
     {"bconv_ref", Isa::kRef, BconvRef},

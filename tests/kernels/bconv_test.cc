@@ -23,16 +23,16 @@ void ExpectAllKernelsRight(const BconvShape& shape, uint32_t seed) {
 
 class BconvTest : public ::testing::TestWithParam<int32_t> {};
 
-TEST_P(BconvTest, IsExactForAllPairsOfChannelCounts) {
+// Every count of either with every third of the other; pixel count and output change along.
+TEST_P(BconvTest, IsExactForAllChannelCounts) {
   for (int32_t channels = 1; channels <= 130; ++channels) {
-    for (int32_t out_channels = 1; out_channels <= 130; ++out_channels) {
-      // Every pair once; pixel count and output change from pair to pair.
-      const BconvShape shape{.in_w = 1 + (channels + out_channels) % 3,
+    for (int32_t out_channels = 1 + channels % 3; out_channels <= 130; out_channels += 3) {
+      const BconvShape shape{.in_w = 1 + out_channels % 10,
                              .channels = channels,
                              .out_channels = out_channels,
                              .planes = GetParam(),
                              .negate = out_channels % 2 == 0,
-                             .output = kOutputs[(channels + out_channels) % 3]};
+                             .output = kOutputs[out_channels / 3 % 3]};
       ExpectAllKernelsRight(shape, channels * 131 + out_channels);
       if (HasFatalFailure()) return;
     }
