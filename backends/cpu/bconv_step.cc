@@ -1,0 +1,345 @@
+// Convolution of bits with 1-bit or ternary weights (kernels/bconv/bconv.h).
+//
+// Bits out and float out of a dense layer come from the kernel itself, all rows in one call;
+// everything else passes through blocks of scratch and the epilogue. A dense layer presents the
+// rows of the chunk as the pixels of one line, so that rows share each load of weights.
+//
+// Thresholds become limits on the count x of differing bits: acc = base - 2x is at least t exactly
+// when x <= floor((base - t) / 2), and the output bit (-1) is its negation. Channels with a flipped
+// comparison are stored with negated weights. With zero padding `base` depends on which taps fall
+// outside the image: their border bits count as +1 there, and base takes that back.
+#include <algorithm>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/conv_blocks.h"
+#include "backends/cpu/conv_epilogue.h"
+#include "backends/cpu/conv_window.h"
+#include "backends/cpu/steps.h"
+#include "base/aligned_buffer.h"
+
+namespace bitmill {
+namespace {
+
+using Epilogue = LowBitConvOp::Epilogue;
+
+constexpr int64_t kMaxTableBytes = int64_t{1} << 30;
+
+int64_t PadEight(int64_t count) { return (count + 7) / 8 * 8; }
+
+class BconvStep final : public Step {
+ public:
+  absl::Status Run(const StepRun& run) const override {
+    if (epilogue_in_scratch) {
+      if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
+        PrepareBuffer(output.layout, output.Base(run), run.rows);
+      }
+      std::byte* const work = run.buffers[scratch];
+      RunConvBlocks(blocks, epilogue, output, run, work,
+                    [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
+      return absl::OkStatus();
+    }
+    if (output.layout.storage == Storage::kBits) {
+      PrepareBuffer(output.layout, output.Base(run), run.rows);
+    }
+    ComputeChunk(run);
+    if (!chain.empty()) {
+      for (int64_t r = 0; r < run.rows; ++r) {
+        auto* const row =
+            reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
+        chain.RunInterleaved(row, output.layout.pixels(), output.layout.channels);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  // All rows of the chunk, straight into the output buffer.
+  void ComputeChunk(const StepRun& run) const {
+    BconvArgs call = args;
+    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start);
+    std::byte* const dst = output.Base(run) + output.layout.interior_bytes;
+    const BufferLayout& out = output.layout;
+    const bool bits = out.storage == Storage::kBits;
+    const int64_t element = bits ? 1 : int64_t{sizeof(float)};
+    call.out_image = out.image_bytes / element;
+    call.out_row = out.row_bytes / element;
+    call.out_pixel = out.pixel_bytes / element;
+    if (blocks.single_pixel) {
+      call.out_w = static_cast<int32_t>(run.rows);
+      call.out_pixel = out.image_bytes / element;
+    } else {
+      call.batch = static_cast<int32_t>(run.rows);
+    }
+    for (int64_t g = 0; g < split.calls; ++g) {
+      SelectGroup(g, call);
+      const int64_t first = g * split.outputs;
+      call.out_bits = bits ? reinterpret_cast<uint8_t*>(dst) + first / 8 : nullptr;
+      call.out_float = bits ? nullptr : reinterpret_cast<float*>(dst) + first;
+      kernel->run(call);
+      call.input += group_words;
+    }
+  }
+
+  void ComputeBlock(const StepRun& run, const ConvBlock& block, std::byte* work) const {
+    BconvArgs call = args;
+    const int64_t start = window_start + block.row * input.layout.image_bytes +
+                          block.line * args.stride_h * input.layout.row_bytes;
+    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + start);
+    const int64_t channels = output.layout.channels;
+    call.out_pixel = channels;
+    if (blocks.single_pixel) {
+      call.out_w = static_cast<int32_t>(block.count);
+    } else {
+      call.out_h = static_cast<int32_t>(block.count);
+      if (call.row_class != nullptr) call.row_class += block.line;
+    }
+    call.out_row = call.out_w * channels;
+    call.out_image = call.out_h * call.out_row;
+    for (int64_t g = 0; g < split.calls; ++g) {
+      SelectGroup(g, call);
+      const int64_t first = g * split.outputs;
+      call.out_int32 = epilogue.wants_float() ? nullptr : reinterpret_cast<int32_t*>(work) + first;
+      call.out_float = epilogue.wants_float() ? reinterpret_cast<float*>(work) + first : nullptr;
+      kernel->run(call);
+      call.input += group_words;
+    }
+  }
+
+  void SelectGroup(int64_t g, BconvArgs& call) const {
+    const int64_t padded = PadEight(split.outputs);
+    call.weights = weights.as<uint64_t>() + g * call_weight_words;
+    call.base = base.data() + g * classes * padded;
+    call.limits = limits.empty() ? nullptr : limits.data() + g * classes * padded;
+    call.scale = scale.empty() ? nullptr : scale.data() + g * padded;
+    call.bias = bias.empty() ? nullptr : bias.data() + g * padded;
+  }
+
+  Operand input, output;
+  const BconvKernel* kernel = nullptr;
+  GroupSplit split;
+  BconvArgs args{};          // everything that no call changes
+  int64_t window_start = 0;  // bytes from an image's start to the window of pixel (0, 0)
+  int64_t group_words = 0;
+  int64_t call_weight_words = 0;
+  int64_t classes = 1;
+
+  AlignedBuffer weights;  // [calls][blocks][taps][words][planes][8]
+  std::vector<int32_t> tap_words;
+  std::vector<int32_t> row_class, col_class;
+  std::vector<int32_t> base, limits;  // [calls][classes][outputs of a call, rounded up to 8]
+  std::vector<float> scale, bias;     // [calls][outputs of a call, rounded up to 8]
+
+  bool epilogue_in_scratch = false;
+  ConvBlocks blocks;
+  ConvEpilogue epilogue;
+  CompiledChain chain;  // float output without scratch
+  int32_t scratch = -1;
+};
+
+// Bits outside the last channel and outside the image count as +1 in the kernel; `base` makes up
+// for the taps outside. `weights` is [outputs][channels][taps], `negate` per output.
+void FillBase(const std::vector<int8_t>& weights, const uint8_t* negate, const GroupSplit& split,
+              const ConvWindow& window, const PaddingClasses* padding, int32_t* base) {
+  const int64_t taps = window.taps();
+  const int64_t padded = PadEight(split.outputs);
+  std::vector<int32_t> products(static_cast<size_t>(taps)), negatives(products.size());
+  for (int64_t o = 0; o < split.outputs; ++o) {
+    std::fill(products.begin(), products.end(), 0);
+    std::fill(negatives.begin(), negatives.end(), 0);
+    const int sign = negate != nullptr && negate[o] != 0 ? -1 : 1;
+    for (int64_t c = 0; c < split.channels; ++c) {
+      const int8_t* const w = weights.data() + (o * split.channels + c) * taps;
+      for (int64_t t = 0; t < taps; ++t) {
+        products[static_cast<size_t>(t)] += w[t] != 0 ? 1 : 0;
+        negatives[static_cast<size_t>(t)] += w[t] * sign < 0 ? 1 : 0;
+      }
+    }
+    const int64_t classes = padding == nullptr ? 1 : padding->count();
+    for (int64_t k = 0; k < classes; ++k) {
+      int32_t sum = 0;
+      for (int64_t t = 0; t < taps; ++t) {
+        const bool outside =
+            padding != nullptr && padding->Outside(k, t / window.kernel_w, t % window.kernel_w);
+        sum += outside ? 2 * negatives[static_cast<size_t>(t)] : products[static_cast<size_t>(t)];
+      }
+      base[k * padded + o] = sum;
+    }
+  }
+}
+
+int32_t LimitFor(int32_t base, int32_t threshold) {
+  if (threshold == std::numeric_limits<int32_t>::max()) return -1;
+  if (threshold == std::numeric_limits<int32_t>::min()) return std::numeric_limits<int32_t>::max();
+  const int64_t difference = int64_t{base} - threshold;
+  const int64_t limit = difference >= 0 ? difference / 2 : -((1 - difference) / 2);
+  return static_cast<int32_t>(std::clamp<int64_t>(limit, -1, std::numeric_limits<int32_t>::max()));
+}
+
+// Where taps lie, with neighbours that are adjacent in memory joined into one longer tap.
+void FillTaps(const ConvWindow& window, const BufferLayout& in, bool whole_pixels,
+              BconvStep& step) {
+  const int64_t pixel_words = in.pixel_bytes / 8, row_words = in.row_bytes / 8;
+  int64_t lines = window.kernel_h, columns = window.kernel_w;
+  int64_t words = step.args.c_words;
+  if (whole_pixels && window.dilation_w == 1) {
+    words *= columns;
+    columns = 1;
+    if (window.dilation_h == 1 && words == row_words) {
+      words *= lines;
+      lines = 1;
+    }
+  }
+  for (int64_t y = 0; y < lines; ++y) {
+    for (int64_t x = 0; x < columns; ++x) {
+      step.tap_words.push_back(static_cast<int32_t>(y * window.dilation_h * row_words +
+                                                    x * window.dilation_w * pixel_words));
+    }
+  }
+  step.args.c_words = static_cast<int32_t>(words);
+  step.args.taps = static_cast<int32_t>(step.tap_words.size());
+  step.args.tap_words = step.tap_words.data();
+}
+
+bool AllOneBit(const std::vector<int8_t>& weights, bool zeros_allowed) {
+  return std::all_of(weights.begin(), weights.end(),
+                     [&](int8_t w) { return w == 1 || w == -1 || (w == 0 && zeros_allowed); });
+}
+
+absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
+                       const PaddingClasses* padding, BconvStep& step) {
+  const GroupSplit& split = step.split;
+  const int64_t padded = PadEight(split.outputs);
+  const auto outputs = static_cast<int32_t>(split.outputs);
+  const auto channels = static_cast<int32_t>(split.channels);
+  const auto taps = static_cast<int32_t>(window.taps());
+  step.classes = padding == nullptr ? 1 : padding->count();
+  step.call_weight_words = PackedBconvWords(outputs, channels, taps, step.args.planes);
+  const int64_t table = split.calls * step.classes * padded;
+  if (split.calls * step.call_weight_words * 8 > kMaxTableBytes || table * 4 > kMaxTableBytes) {
+    return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
+  }
+  step.weights = AlignedBuffer(split.calls * step.call_weight_words * 8);
+  step.base.assign(static_cast<size_t>(table), 0);
+  if (op.epilogue != Epilogue::kThresholds) {
+    step.scale.assign(static_cast<size_t>(split.calls * padded), 0.0F);
+    step.bias = step.scale;
+  }
+  const bool limited = op.epilogue == Epilogue::kThresholds && !step.epilogue_in_scratch;
+  if (limited) step.limits.assign(static_cast<size_t>(table), 0);
+  for (int64_t g = 0; g < split.calls; ++g) {
+    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
+    if (!weights.ok()) return weights.status();
+    if (!AllOneBit(*weights, step.args.planes == 2)) {
+      return absl::InternalError("weights of a 1-bit or ternary convolution are not -1, 0 or 1");
+    }
+    const int64_t first = g * split.outputs;
+    const uint8_t* const negate = op.flip.empty() ? nullptr : op.flip.data() + first;
+    PackBconvWeights(weights->data(), outputs, channels, taps, step.args.planes, negate,
+                     step.weights.as<uint64_t>() + g * step.call_weight_words);
+    int32_t* const base = step.base.data() + g * step.classes * padded;
+    FillBase(*weights, negate, split, window, padding, base);
+    for (int64_t o = 0; o < split.outputs; ++o) {
+      const auto channel = static_cast<size_t>(first + o);
+      if (!step.scale.empty()) {
+        step.scale[static_cast<size_t>(g * padded + o)] = op.scale[channel];
+        step.bias[static_cast<size_t>(g * padded + o)] = op.bias[channel];
+      }
+      for (int64_t k = 0; limited && k < step.classes; ++k) {
+        const int64_t at = k * padded + o;
+        step.limits[static_cast<size_t>(g * step.classes * padded + at)] =
+            LimitFor(base[at], op.thresholds[channel]);
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& output_code,
+                                      const Operand& input, const Operand& output,
+                                      StepBuilder& builder) {
+  absl::StatusOr<ConvWindow> made = MakeConvWindow(op, input.layout, output.layout);
+  if (!made.ok()) return made.status();
+  const ConvWindow& window = *made;
+  if (absl::Status status = CheckEpilogue(op, output_code, output.layout); !status.ok()) {
+    return status;
+  }
+  auto step = std::make_unique<BconvStep>();
+  step->input = input;
+  step->output = output;
+  step->kernel = builder.kernels().bconv;
+  step->split = SplitGroups(window, 64);
+  step->blocks = ConvBlocks::For(window);
+
+  const BufferLayout& in = input.layout;
+  const BufferLayout& out = output.layout;
+  const bool direct_bits = op.epilogue == Epilogue::kThresholds && out.storage == Storage::kBits &&
+                           (step->split.calls == 1 || step->split.outputs % 8 == 0);
+  const bool direct_float = op.epilogue == Epilogue::kFloat &&
+                            (out.storage == Storage::kPixelFloat || window.single_pixel());
+  step->epilogue_in_scratch = !direct_bits && !direct_float;
+
+  BconvArgs& args = step->args;
+  args.image_words = in.image_bytes / 8;
+  args.row_words = in.row_bytes / 8;
+  args.pixel_words = static_cast<int32_t>(in.pixel_bytes / 8);
+  args.c_words = static_cast<int32_t>((step->split.channels + 63) / 64);
+  args.batch = 1;
+  args.out_h = static_cast<int32_t>(window.out_h);
+  args.out_w = static_cast<int32_t>(window.out_w);
+  args.out_channels = static_cast<int32_t>(step->split.outputs);
+  args.stride_h = static_cast<int32_t>(window.stride_h);
+  args.stride_w = static_cast<int32_t>(window.stride_w);
+  args.planes = op.weight_bits == 1 && step->split.merged == 1 ? 1 : 2;
+  if (step->blocks.single_pixel) {
+    args.pixel_words = static_cast<int32_t>(args.image_words);
+    args.stride_w = 1;
+  }
+  FillTaps(window, in, step->split.calls == 1, *step);
+  step->group_words = step->split.channels / 64;
+  const Border border = window.NeededBorder();
+  step->window_start = in.interior_bytes - border.top * in.row_bytes - border.left * in.pixel_bytes;
+
+  PaddingClasses padding;
+  const bool zero_padded = op.padding == Padding::kZero && !border.empty();
+  if (zero_padded) {
+    padding = ClassifyPadding(window);
+    step->row_class = padding.row_class;
+    step->col_class = padding.col_class;
+    args.col_classes = static_cast<int32_t>(padding.cols.size());
+    if (!step->blocks.single_pixel) {
+      args.row_class = step->row_class.data();
+      args.col_class = step->col_class.data();
+    }
+  }
+  if (absl::Status status = PackCalls(op, window, zero_padded ? &padding : nullptr, *step);
+      !status.ok()) {
+    return status;
+  }
+
+  if (step->epilogue_in_scratch) {
+    absl::StatusOr<ConvEpilogue> epilogue =
+        ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});
+    if (!epilogue.ok()) return epilogue.status();
+    step->epilogue = *std::move(epilogue);
+    step->scratch = builder.AddScratch(step->blocks.scratch_bytes);
+  } else if (direct_float) {
+    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, out.channels);
+    if (!chain.ok()) return chain.status();
+    step->chain = *std::move(chain);
+  }
+
+  StepInfo& info = step->mutable_info();
+  info.kernel = absl::StrCat(step->kernel->name, args.planes == 2 ? " ternary" : "");
+  info.macs = window.macs();
+  info.weight_bytes =
+      step->weights.size() +
+      static_cast<int64_t>((step->base.size() + step->limits.size() + step->scale.size() +
+                            step->bias.size() + step->tap_words.size()) *
+                           4) +
+      step->epilogue.table_bytes() + step->chain.table_bytes();
+  return step;
+}
+
+}  // namespace bitmill

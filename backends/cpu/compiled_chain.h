@@ -1,0 +1,45 @@
+// A float chain (model/lowered.h) made ready to run over whole tensors, element for element what
+// EvaluateChain() gives: float32, one rounding an operation, in the order written.
+//
+// Operands are expanded to one a channel or kept as one for all. Data is worked on in blocks that
+// stay in the first-level cache, one pass an operation, so that the compiler vectorizes each pass.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/lowered.h"
+
+namespace bitmill {
+
+class CompiledChain {
+ public:
+  CompiledChain() = default;
+  // Internal when an operand has neither one value nor `channels`.
+  static absl::StatusOr<CompiledChain> Make(const Chain& chain, int64_t channels);
+
+  bool empty() const { return steps_.empty(); }
+  int64_t table_bytes() const;
+
+  // [channels][inner], channels outermost; dst may be src.
+  void RunPlanar(const float* src, float* dst, int64_t inner) const;
+  // [pixels][stride], channels innermost, in place.
+  void RunInterleaved(float* data, int64_t pixels, int64_t stride) const;
+
+ private:
+  struct CompiledStep {
+    ChainOp op = ChainOp::kRelu;
+    std::vector<float> a, b;  // one value or one a channel; empty when not used
+  };
+  // One channel, `count` elements.
+  void RunChannel(const float* src, float* dst, int64_t count, int64_t channel) const;
+  // Consecutive channels of one pixel.
+  void RunPixel(const float* src, float* dst) const;
+
+  int64_t channels_ = 1;
+  bool per_channel_ = false;
+  std::vector<CompiledStep> steps_;
+};
+
+}  // namespace bitmill

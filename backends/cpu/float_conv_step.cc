@@ -1,0 +1,27 @@
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/float_layer_step.h"
+#include "base/status_macros.h"
+#include "base/tensor.h"
+
+namespace bitmill {
+
+absl::StatusOr<StepPtr> MakeFloatConvStep(const FloatConvOp& op, const Operand& input,
+                                          const Operand& output, StepBuilder& builder) {
+  const BufferLayout& in = input.layout;
+  const BufferLayout& out = output.layout;
+  if (op.weights == nullptr || op.weights->dtype() != DType::kFloat32 ||
+      op.weights->shape().size() != 4 || op.groups < 1 || op.weights->shape()[0] != out.channels ||
+      op.weights->shape()[1] * op.groups != in.channels ||
+      (!op.bias.empty() && static_cast<int64_t>(op.bias.size()) != out.channels)) {
+    return absl::InternalError(absl::StrCat("weights or bias do not fit ", in.channels, " -> ",
+                                            out.channels, " channels"));
+  }
+  const Shape& shape = op.weights->shape();
+  const int64_t macs = out.elements * shape[1] * shape[2] * shape[3];
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DnnlLayer> layer, MakeDnnlConv(op, in, out, builder));
+  return MakeFloatLayerStep(std::move(layer), op.chain, input, output, macs, builder);
+}
+
+}  // namespace bitmill

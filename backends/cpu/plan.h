@@ -1,0 +1,32 @@
+// A compiled plan: steps over buffers of one arena, for a chunk of rows at a time.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/cpu/step.h"
+#include "backends/cpu/step_builder.h"
+#include "backends/cpu/steps.h"
+#include "model/graph.h"
+
+namespace bitmill {
+
+struct Plan {
+  std::vector<StepPtr> steps;
+  std::vector<int64_t> buffer_offsets;  // in the arena, of each buffer
+  int64_t arena_bytes = 0;
+  int64_t chunk_rows = 1;  // rows that run together
+  int64_t weight_bytes = 0;
+  int64_t row_macs = 0;
+};
+
+// `graph` is lowered; nothing of it is referenced afterwards except the constants that reference
+// steps and constant outputs need. Errors name the node.
+absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows);
+
+// A table: one line a step, then totals.
+std::string DescribePlanText(const Plan& plan, const std::string& title);
+
+}  // namespace bitmill

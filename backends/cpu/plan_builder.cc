@@ -1,0 +1,297 @@
+// Lowered graph -> plan: a step for each node, copies where operands do not fit, then one arena.
+#include <algorithm>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/arena_planner.h"
+#include "backends/cpu/plan.h"
+#include "backends/cpu/plan_values.h"
+#include "base/status_macros.h"
+
+namespace bitmill {
+namespace {
+
+// A chunk's buffers should stay in the second-level cache together with a layer's weights; beyond
+// a few dozen rows there is nothing left to amortize.
+constexpr int64_t kChunkBytes = 256 * 1024;
+constexpr int64_t kMaxChunkRows = 32;
+constexpr int64_t kMaxRowArenaBytes = int64_t{4} << 30;
+
+std::string CodeBits(const Value& value) {
+  if (value.code.kind == CodeKind::kNone) return value.dtype == DType::kFloat32 ? "32f" : "-";
+  int bits = 1;
+  while ((1 << bits) < value.code.levels) ++bits;
+  return absl::StrCat(value.code.kind == CodeKind::kBits ? 1 : bits);
+}
+
+class PlanBuilder {
+ public:
+  PlanBuilder(const Graph& graph, const KernelSet& kernels) : graph_(graph), builder_(kernels) {}
+
+  absl::StatusOr<Plan> Build(int64_t max_rows) {
+    BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
+    buffers_.assign(uses_.size(), -1);
+    for (size_t n = 0; n < graph_.nodes.size(); ++n) {
+      const Node& node = graph_.nodes[n];
+      if (IsAliasNode(graph_, node)) continue;
+      if (absl::Status status = AddNode(node, static_cast<int32_t>(n)); !status.ok()) {
+        return absl::Status(status.code(),
+                            absl::StrCat(DescribeNode(graph_, node), ": ", status.message()));
+      }
+    }
+    BITMILL_RETURN_IF_ERROR(AddOutputs());
+    return Finish(max_rows);
+  }
+
+ private:
+  const ValueUse& use(ValueId id) const { return uses_[static_cast<size_t>(id)]; }
+  const ValueUse& root(ValueId id) const { return use(use(id).same_as); }
+
+  // Adds the step that was just made and moves on to the next.
+  void Push(StepPtr step, const std::string& name, ValueId in, ValueId out) {
+    StepInfo& info = step->mutable_info();
+    info.name = name;
+    if (in != kNoValue) info.input = ShapeToString(graph_.value(in).shape);
+    if (out != kNoValue) {
+      info.output = ShapeToString(graph_.value(out).shape);
+      info.output_bytes = use(out).layout.image_bytes;
+    }
+    if (in != kNoValue && out != kNoValue && info.bits.empty()) {
+      info.bits = absl::StrCat(CodeBits(graph_.value(in)), " -> ", CodeBits(graph_.value(out)));
+    }
+    plan_.steps.push_back(std::move(step));
+    builder_.NextStep();
+  }
+
+  // The value as a step reads it. `in_place`: the step can read request memory; otherwise a graph
+  // input is copied into the arena before its first such reader.
+  Operand Input(ValueId id, bool in_place) {
+    Operand operand;
+    operand.layout = use(id).layout;
+    const ValueId memory = use(id).same_as;
+    int32_t& buffer = buffers_[static_cast<size_t>(memory)];
+    const int32_t port = use(memory).input_port;
+    if (buffer < 0 && port >= 0) {
+      if (in_place) {
+        operand.input_port = port;
+        return operand;
+      }
+      Operand request;
+      request.input_port = port;
+      request.layout = use(memory).layout;
+      buffer = builder_.AddBuffer(request.layout.image_bytes, 0);
+      Operand copy;
+      copy.buffer = buffer;
+      copy.layout = request.layout;
+      Push(MakeLoadStep(request, copy), "input", memory, memory);
+    }
+    builder_.Use(buffer);
+    operand.buffer = buffer;
+    return operand;
+  }
+
+  Operand Output(ValueId id) {
+    Operand operand;
+    operand.layout = use(id).layout;
+    operand.buffer = builder_.AddBuffer(operand.layout.image_bytes, 0);
+    buffers_[static_cast<size_t>(id)] = operand.buffer;
+    return operand;
+  }
+
+  // Lowered operations work on one image of channels on axis 1.
+  absl::Status CheckImage(ValueId id) const {
+    const BufferLayout& layout = use(id).layout;
+    if (layout.elements == layout.channels * layout.pixels()) return absl::OkStatus();
+    return absl::UnimplementedError(absl::StrCat("shape ", ShapeToString(graph_.value(id).shape),
+                                                 " has a first dimension other than 1"));
+  }
+
+  absl::Status AddNode(const Node& node, int32_t n) {
+    if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
+    if (node.inputs.empty() || node.outputs.empty() || node.inputs[0] == kNoValue ||
+        node.outputs[0] == kNoValue || graph_.value(node.inputs[0]).constant != nullptr) {
+      return absl::InternalError("a lowered operation without an input or output to compute");
+    }
+    if (!std::holds_alternative<ElementwiseOp>(node.lowered)) {
+      BITMILL_RETURN_IF_ERROR(CheckImage(node.inputs[0]));
+      BITMILL_RETURN_IF_ERROR(CheckImage(node.outputs[0]));
+    }
+    StepPtr step;
+    if (const auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
+      BITMILL_ASSIGN_OR_RETURN(step, MakeConv(node, *conv));
+    } else if (const auto* chain = std::get_if<ElementwiseOp>(&node.lowered)) {
+      BITMILL_ASSIGN_OR_RETURN(step, MakeElementwise(node, n, *chain));
+    } else {
+      BITMILL_ASSIGN_OR_RETURN(step, MakePlain(node));
+    }
+    const std::string name = node.name.empty() ? node.op : node.name;
+    Push(std::move(step), name, node.inputs[0], node.outputs[0]);
+    return absl::OkStatus();
+  }
+
+  absl::StatusOr<StepPtr> MakeConv(const Node& node, const LowBitConvOp& op) {
+    const Value& in = graph_.value(node.inputs[0]);
+    const Value& out = graph_.value(node.outputs[0]);
+    Operand input = Input(node.inputs[0], false);
+    BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph_, node, op));
+    if (!BorderServes(input.layout.border, want)) {
+      Operand bordered;
+      BITMILL_ASSIGN_OR_RETURN(bordered.layout,
+                               MakeLayout(input.layout.storage, in.dtype, in.shape, want));
+      bordered.buffer = builder_.AddBuffer(bordered.layout.image_bytes, 0);
+      Push(MakeBorderStep(input, bordered), "border", node.inputs[0], node.inputs[0]);
+      builder_.Use(bordered.buffer);
+      input = bordered;
+    }
+    const Operand output = Output(node.outputs[0]);
+    const std::string bits = absl::StrCat(CodeBits(in), "x", op.weight_bits, " -> ", CodeBits(out));
+    absl::StatusOr<StepPtr> step =
+        UsesBitKernel(op, in) ? MakeBconvStep(op, out.code, input, output, builder_)
+                              : MakeQconvStep(op, in.code, out.code, input, output, builder_);
+    if (step.ok()) (*step)->mutable_info().bits = bits;
+    return step;
+  }
+
+  // Works in place where nobody reads the input afterwards.
+  absl::StatusOr<StepPtr> MakeElementwise(const Node& node, int32_t n, const ElementwiseOp& op) {
+    const ValueId in = node.inputs[0], out = node.outputs[0];
+    const Operand input = Input(in, true);
+    const ValueUse& memory = root(in);
+    const bool last =
+        !memory.is_output && std::all_of(memory.consumers.begin(), memory.consumers.end(),
+                                         [&](int32_t consumer) { return consumer <= n; });
+    if (input.in_request() || !last) return MakeElementwiseStep(op, input, Output(out));
+    Operand output = input;
+    output.layout = use(out).layout;
+    buffers_[static_cast<size_t>(out)] = input.buffer;
+    return MakeElementwiseStep(op, input, output);
+  }
+
+  absl::StatusOr<StepPtr> MakePlain(const Node& node) {
+    const bool in_place = !std::holds_alternative<DequantizeOp>(node.lowered) &&
+                          !std::holds_alternative<LowBitMaxPoolOp>(node.lowered);
+    const Operand input = Input(node.inputs[0], in_place);
+    const Operand output = Output(node.outputs[0]);
+    if (const auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
+      return MakeQuantizeStep(*op, input, output, builder_);
+    }
+    if (std::holds_alternative<DequantizeOp>(node.lowered)) {
+      return MakeDequantizeStep(graph_.value(node.inputs[0]).code, input, output);
+    }
+    if (const auto* op = std::get_if<LowBitMaxPoolOp>(&node.lowered)) {
+      return MakePoolStep(*op, input, output, builder_);
+    }
+    if (const auto* op = std::get_if<FloatConvOp>(&node.lowered)) {
+      return MakeFloatConvStep(*op, input, output, builder_);
+    }
+    if (const auto* op = std::get_if<FloatDenseOp>(&node.lowered)) {
+      return MakeFloatDenseStep(*op, input, output, builder_);
+    }
+    return absl::InternalError("a lowered operation that the CPU backend does not know");
+  }
+
+  absl::Status AddReference(const Node& node) {
+    std::vector<ReferenceInput> inputs;
+    ValueId first = kNoValue;
+    for (const ValueId id : node.inputs) {
+      ReferenceInput input;
+      if (id != kNoValue) {
+        const Value& value = graph_.value(id);
+        if (value.code.kind != CodeKind::kNone) {
+          return absl::InternalError("an operator that was not lowered reads bits or codes");
+        }
+        input.dtype = value.dtype;
+        input.shape = value.shape;
+        input.constant = value.constant;
+        if (value.constant == nullptr) {
+          input.operand = Input(id, false);
+          if (first == kNoValue) first = id;
+        }
+      }
+      inputs.push_back(std::move(input));
+    }
+    std::vector<ReferenceOutput> outputs;
+    for (const ValueId id : node.outputs) {
+      ReferenceOutput output;
+      if (id != kNoValue) {
+        output.dtype = graph_.value(id).dtype;
+        output.shape = graph_.value(id).shape;
+        output.operand = Output(id);
+      }
+      outputs.push_back(std::move(output));
+    }
+    BITMILL_ASSIGN_OR_RETURN(
+        StepPtr step, MakeReferenceStep(node, graph_.opset, std::move(inputs), std::move(outputs)));
+    Push(std::move(step), node.name.empty() ? node.op : node.name, first,
+         node.outputs.empty() ? kNoValue : node.outputs[0]);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddOutputs() {
+    for (size_t i = 0; i < graph_.outputs.size(); ++i) {
+      const ValueId id = graph_.outputs[i].value;
+      const Value& value = graph_.value(id);
+      if (value.code.kind != CodeKind::kNone) {
+        return absl::InternalError(
+            absl::StrCat("output '", graph_.outputs[i].name, "' holds bits or codes"));
+      }
+      const int64_t bytes = ElementCount(value.shape) * DTypeSize(value.dtype);
+      const auto port = static_cast<int32_t>(i);
+      if (value.constant != nullptr) {
+        StepPtr step = MakeStoreStep({}, value.constant, port, bytes);
+        step->mutable_info().weight_bytes = bytes;
+        Push(std::move(step), "output", id, id);
+        continue;
+      }
+      const ValueUse& memory = root(id);
+      if (memory.producer < 0 && memory.input_port < 0) {
+        return absl::InternalError(
+            absl::StrCat("nothing computes output '", graph_.outputs[i].name, "'"));
+      }
+      Push(MakeStoreStep(Input(id, true), nullptr, port, bytes), "output", id, id);
+    }
+    return absl::OkStatus();
+  }
+
+  std::vector<ArenaRequest> Requests(int64_t rows) const {
+    std::vector<ArenaRequest> requests;
+    for (const BufferNeed& need : builder_.needs()) {
+      requests.push_back({need.row_bytes * rows + need.fixed_bytes, need.first_use, need.last_use});
+    }
+    return requests;
+  }
+
+  absl::StatusOr<Plan> Finish(int64_t max_rows) {
+    const int64_t row_bytes = PlanArena(Requests(1)).bytes;
+    if (row_bytes > kMaxRowArenaBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat("one row needs ", row_bytes,
+                                                       " bytes of working memory, at most ",
+                                                       kMaxRowArenaBytes, " are allowed"));
+    }
+    const int64_t fitting = kChunkBytes / std::max<int64_t>(row_bytes, 1);
+    plan_.chunk_rows = std::clamp<int64_t>(fitting, 1, std::min(max_rows, kMaxChunkRows));
+    ArenaPlan arena = PlanArena(Requests(plan_.chunk_rows));
+    plan_.buffer_offsets = std::move(arena.offsets);
+    plan_.arena_bytes = arena.bytes;
+    for (const StepPtr& step : plan_.steps) {
+      plan_.weight_bytes += step->info().weight_bytes;
+      plan_.row_macs += step->info().macs;
+    }
+    return std::move(plan_);
+  }
+
+  const Graph& graph_;
+  StepBuilder builder_;
+  std::vector<ValueUse> uses_;
+  std::vector<int32_t> buffers_;  // of each value that owns memory; -1 while it has none
+  Plan plan_;
+};
+
+}  // namespace
+
+absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows) {
+  return PlanBuilder(graph, kernels).Build(max_rows);
+}
+
+}  // namespace bitmill

@@ -1,0 +1,189 @@
+#include "backends/cpu/plan_values.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/conv_window.h"
+#include "base/status_macros.h"
+#include "base/tensor.h"
+
+namespace bitmill {
+namespace {
+
+bool IsFloatMap(const Graph& graph, ValueId id) {
+  const Value& value = graph.value(id);
+  return value.constant == nullptr && value.code.kind == CodeKind::kNone &&
+         value.dtype == DType::kFloat32 && value.shape.size() == 4 && value.shape[0] == 1;
+}
+
+// Operations that read (or write) channels-innermost floats as well as planar ones.
+bool ReadsEitherFloat(const Node& node) {
+  return std::holds_alternative<QuantizeOp>(node.lowered) ||
+         std::holds_alternative<ElementwiseOp>(node.lowered) ||
+         std::holds_alternative<FloatConvOp>(node.lowered);
+}
+
+bool WritesEitherFloat(const Node& node) {
+  return std::holds_alternative<DequantizeOp>(node.lowered) ||
+         std::holds_alternative<ElementwiseOp>(node.lowered) ||
+         std::holds_alternative<LowBitConvOp>(node.lowered) ||
+         std::holds_alternative<FloatConvOp>(node.lowered);
+}
+
+// Float maps between such operations are kept channels innermost: convolutions produce and want
+// them so, and packing reads them at full width. An elementwise chain keeps its input's storage.
+std::vector<uint8_t> ChoosePixelFloats(const Graph& graph, const std::vector<ValueUse>& uses) {
+  std::vector<uint8_t> chosen(uses.size(), 0);
+  for (size_t v = 0; v < uses.size(); ++v) {
+    const ValueUse& use = uses[v];
+    const auto id = static_cast<ValueId>(v);
+    if (use.same_as != id || use.producer < 0 || use.is_output || use.renamed ||
+        !IsFloatMap(graph, id)) {
+      continue;
+    }
+    const auto& nodes = graph.nodes;
+    chosen[v] = WritesEitherFloat(nodes[static_cast<size_t>(use.producer)]) &&
+                std::all_of(use.consumers.begin(), use.consumers.end(), [&](int32_t n) {
+                  return ReadsEitherFloat(nodes[static_cast<size_t>(n)]);
+                });
+  }
+  for (bool changed = true; changed;) {
+    changed = false;
+    for (const Node& node : graph.nodes) {
+      if (!std::holds_alternative<ElementwiseOp>(node.lowered)) continue;
+      uint8_t& in = chosen[static_cast<size_t>(uses[static_cast<size_t>(node.inputs[0])].same_as)];
+      uint8_t& out = chosen[static_cast<size_t>(node.outputs[0])];
+      if (in == out) continue;
+      in = out = 0;
+      changed = true;
+    }
+  }
+  return chosen;
+}
+
+Storage StorageOf(const Value& value, bool pixel_float) {
+  switch (value.code.kind) {
+    case CodeKind::kBits:
+      return Storage::kBits;
+    case CodeKind::kUInt8:
+      return Storage::kCodes;
+    case CodeKind::kNone:
+      break;
+  }
+  return pixel_float ? Storage::kPixelFloat : Storage::kPlain;
+}
+
+// The first padded consumer decides the fill; those with the same fill share the widest border.
+absl::StatusOr<Border> SharedBorder(const Graph& graph, const ValueUse& use) {
+  Border shared;
+  for (const int32_t n : use.consumers) {
+    const Node& node = graph.nodes[static_cast<size_t>(n)];
+    const auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
+    if (conv == nullptr) continue;
+    BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph, node, *conv));
+    if (want.empty()) continue;
+    if (shared.empty()) shared.fill = want.fill;
+    if (want.fill != shared.fill) continue;
+    shared.top = std::max(shared.top, want.top);
+    shared.left = std::max(shared.left, want.left);
+    shared.bottom = std::max(shared.bottom, want.bottom);
+    shared.right = std::max(shared.right, want.right);
+  }
+  return shared;
+}
+
+}  // namespace
+
+bool IsAliasNode(const Graph& graph, const Node& node) {
+  static constexpr std::array<const char*, 5> kRenaming = {"Reshape", "Flatten", "Squeeze",
+                                                           "Unsqueeze", "Identity"};
+  if (!std::holds_alternative<std::monostate>(node.lowered) || node.inputs.empty() ||
+      node.outputs.empty() || node.inputs[0] == kNoValue || node.outputs[0] == kNoValue ||
+      std::find(kRenaming.begin(), kRenaming.end(), node.op) == kRenaming.end()) {
+    return false;
+  }
+  const Value& from = graph.value(node.inputs[0]);
+  const Value& to = graph.value(node.outputs[0]);
+  return from.dtype == to.dtype && from.code.kind == CodeKind::kNone &&
+         to.code.kind == CodeKind::kNone && ElementCount(from.shape) == ElementCount(to.shape);
+}
+
+bool UsesBitKernel(const LowBitConvOp& op, const Value& input) {
+  return input.code.kind == CodeKind::kBits &&
+         (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
+}
+
+absl::StatusOr<Border> WantedBorder(const Graph& graph, const Node& node, const LowBitConvOp& op) {
+  const Value& input = graph.value(node.inputs[0]);
+  const Value& output = graph.value(node.outputs[0]);
+  const bool bits = input.code.kind == CodeKind::kBits;
+  if (bits && !UsesBitKernel(op, input)) return Border{};
+  BITMILL_ASSIGN_OR_RETURN(
+      const BufferLayout in,
+      MakeLayout(bits ? Storage::kBits : Storage::kCodes, DType::kUInt8, input.shape));
+  BITMILL_ASSIGN_OR_RETURN(const BufferLayout out,
+                           MakeLayout(Storage::kPlain, DType::kFloat32, output.shape));
+  BITMILL_ASSIGN_OR_RETURN(const ConvWindow window, MakeConvWindow(op, in, out));
+  Border border = window.NeededBorder();
+  if (border.empty()) return border;
+  if (bits) {
+    border.fill = op.padding == Padding::kMinusOne ? 1 : 0;
+  } else {
+    BITMILL_ASSIGN_OR_RETURN(border.fill, PaddingCode(op.padding, input.code));
+  }
+  return border;
+}
+
+bool BorderServes(const Border& have, const Border& want) {
+  return want.empty() ||
+         (have.fill == want.fill && have.top >= want.top && have.left >= want.left &&
+          have.bottom >= want.bottom && have.right >= want.right);
+}
+
+absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph) {
+  std::vector<ValueUse> uses(graph.values.size());
+  for (size_t v = 0; v < uses.size(); ++v) uses[v].same_as = static_cast<ValueId>(v);
+  const auto use_of = [&](ValueId id) -> ValueUse& {
+    return uses[static_cast<size_t>(uses[static_cast<size_t>(id)].same_as)];
+  };
+  for (size_t i = 0; i < graph.inputs.size(); ++i) {
+    uses[static_cast<size_t>(graph.inputs[i].value)].input_port = static_cast<int32_t>(i);
+  }
+  for (size_t n = 0; n < graph.nodes.size(); ++n) {
+    const Node& node = graph.nodes[n];
+    if (IsAliasNode(graph, node)) {
+      uses[static_cast<size_t>(node.outputs[0])].same_as = use_of(node.inputs[0]).same_as;
+      use_of(node.inputs[0]).renamed = true;
+      continue;
+    }
+    for (const ValueId id : node.inputs) {
+      if (id != kNoValue) use_of(id).consumers.push_back(static_cast<int32_t>(n));
+    }
+    for (const ValueId id : node.outputs) {
+      if (id != kNoValue) uses[static_cast<size_t>(id)].producer = static_cast<int32_t>(n);
+    }
+  }
+  for (const GraphPort& port : graph.outputs) use_of(port.value).is_output = true;
+
+  const std::vector<uint8_t> pixel_float = ChoosePixelFloats(graph, uses);
+  for (size_t v = 0; v < uses.size(); ++v) {
+    const Value& value = graph.values[v];
+    if (value.constant != nullptr || value.dtype == DType::kInvalid) continue;
+    const Storage storage = StorageOf(value, pixel_float[v] != 0);
+    Border border;
+    if (storage == Storage::kBits || storage == Storage::kCodes) {
+      BITMILL_ASSIGN_OR_RETURN(border, SharedBorder(graph, uses[v]));
+    }
+    absl::StatusOr<BufferLayout> layout = MakeLayout(storage, value.dtype, value.shape, border);
+    if (!layout.ok()) {
+      return absl::Status(layout.status().code(),
+                          absl::StrCat("value '", value.name, "': ", layout.status().message()));
+    }
+    uses[v].layout = *std::move(layout);
+  }
+  return uses;
+}
+
+}  // namespace bitmill

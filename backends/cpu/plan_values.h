@@ -1,0 +1,40 @@
+// What the plan builder decides about each value before it makes steps: who produces and consumes
+// it, which values are the same memory, how it is stored, and which border it carries.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/cpu/buffer_layout.h"
+#include "model/graph.h"
+
+namespace bitmill {
+
+struct ValueUse {
+  ValueId same_as = kNoValue;      // the value whose memory this one is (itself unless an alias)
+  bool renamed = false;            // another value is the same memory: elements stay in order
+  int32_t input_port = -1;         // when it is a graph input
+  int32_t producer = -1;           // node
+  std::vector<int32_t> consumers;  // nodes, of this value and its aliases; once a use
+  bool is_output = false;          // it or an alias of it
+  BufferLayout layout;             // with the border that consumers share
+};
+
+// Analysis of a lowered graph, indexed by ValueId; layouts of dynamic values are filled in.
+absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph);
+
+// A node that only renames its input: Reshape and its kin, on a value held as plain elements.
+bool IsAliasNode(const Graph& graph, const Node& node);
+
+// Whether the convolution reads bits directly (1-bit or ternary weights).
+bool UsesBitKernel(const LowBitConvOp& op, const Value& input);
+
+// The border that a convolution wants around its input, given how the input is stored; empty when
+// it makes its own or needs none.
+absl::StatusOr<Border> WantedBorder(const Graph& graph, const Node& node, const LowBitConvOp& op);
+
+// Whether a buffer with border `have` serves a reader that wants `want`.
+bool BorderServes(const Border& have, const Border& want);
+
+}  // namespace bitmill

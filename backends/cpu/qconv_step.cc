@@ -1,0 +1,374 @@
+// Convolution of 8-bit codes with 1, 2, 4 or 8-bit weights (kernels/qconv/qconv.h), and of bits
+// with weights that are neither 1-bit nor ternary: those bits are first unpacked to codes 0 and 2
+// around a zero point of 1.
+//
+// The zero point goes into `base` and the border is filled with the padding's code, so that no tap
+// is special. A dense layer presents the rows of the chunk as the pixels of one line.
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/conv_blocks.h"
+#include "backends/cpu/conv_epilogue.h"
+#include "backends/cpu/conv_window.h"
+#include "backends/cpu/steps.h"
+#include "base/aligned_buffer.h"
+
+namespace bitmill {
+namespace {
+
+using Epilogue = LowBitConvOp::Epilogue;
+
+constexpr int64_t kMaxTableBytes = int64_t{1} << 30;
+constexpr CodeInfo kUnpackedBits{CodeKind::kUInt8, 1.0F, 1, 3};
+
+int64_t PadEight(int64_t count) { return (count + 7) / 8 * 8; }
+
+// Byte i of entry b is the code of bit i of b: 0 (-1) where it is set, 2 (+1) where it is not.
+std::array<uint64_t, 256> MakeUnpackTable() {
+  std::array<uint64_t, 256> table{};
+  for (size_t byte = 0; byte < 256; ++byte) {
+    for (size_t bit = 0; bit < 8; ++bit) {
+      if ((byte >> bit & 1U) == 0) table[byte] |= uint64_t{2} << (8 * bit);
+    }
+  }
+  return table;
+}
+
+class QconvStep final : public Step {
+ public:
+  absl::Status Run(const StepRun& run) const override {
+    if (unpacks) UnpackBits(run);
+    if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
+      PrepareBuffer(output.layout, output.Base(run), run.rows);
+    }
+    if (epilogue_in_scratch) {
+      std::byte* const work = run.buffers[scratch];
+      RunConvBlocks(blocks, epilogue, output, run, work,
+                    [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
+      return absl::OkStatus();
+    }
+    ComputeChunk(run);
+    if (!chain.empty()) {
+      for (int64_t r = 0; r < run.rows; ++r) {
+        auto* const row =
+            reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
+        chain.RunInterleaved(row, output.layout.pixels(), output.layout.channels);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void UnpackBits(const StepRun& run) const {
+    std::byte* const base = run.buffers[codes.buffer];
+    PrepareBuffer(codes.layout, base, run.rows);
+    for (int64_t r = 0; r < run.rows; ++r) {
+      const std::byte* src = input.Row(run, r) + input.layout.interior_bytes;
+      std::byte* dst = base + r * codes.layout.image_bytes + codes.layout.interior_bytes;
+      for (int64_t y = 0; y < input.layout.height; ++y) {
+        for (int64_t x = 0; x < input.layout.width; ++x) {
+          UnpackPixel(src + x * input.layout.pixel_bytes, dst + x * codes.layout.pixel_bytes);
+        }
+        src += input.layout.row_bytes;
+        dst += codes.layout.row_bytes;
+      }
+    }
+  }
+
+  void UnpackPixel(const std::byte* src, std::byte* dst) const {
+    const int64_t channels = input.layout.channels;
+    for (int64_t c = 0; c < channels; c += 8) {
+      const uint64_t eight = unpack_table[static_cast<size_t>(src[c / 8])];
+      std::memcpy(dst + c, &eight, static_cast<size_t>(std::min<int64_t>(8, channels - c)));
+    }
+  }
+
+  // All rows of the chunk, straight into a float output.
+  void ComputeChunk(const StepRun& run) const {
+    QconvArgs call = args;
+    call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start);
+    const BufferLayout& out = output.layout;
+    constexpr int64_t kElement = sizeof(float);
+    call.out_image = out.image_bytes / kElement;
+    call.out_row = out.row_bytes / kElement;
+    call.out_pixel = out.pixel_bytes / kElement;
+    if (blocks.single_pixel) {
+      call.out_w = static_cast<int32_t>(run.rows);
+      call.out_pixel = call.out_image;
+    } else {
+      call.batch = static_cast<int32_t>(run.rows);
+    }
+    auto* const dst = reinterpret_cast<float*>(output.Base(run));
+    for (int64_t g = 0; g < split.calls; ++g) {
+      SelectGroup(g, call);
+      call.out_float = dst + g * split.outputs;
+      kernel->run(call);
+      call.input += split.channels;
+    }
+  }
+
+  void ComputeBlock(const StepRun& run, const ConvBlock& block, std::byte* work) const {
+    QconvArgs call = args;
+    const int64_t start = window_start + block.row * codes.layout.image_bytes +
+                          block.line * args.stride_h * codes.layout.row_bytes;
+    call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + start);
+    const int64_t channels = output.layout.channels;
+    call.out_pixel = channels;
+    if (blocks.single_pixel) {
+      call.out_w = static_cast<int32_t>(block.count);
+    } else {
+      call.out_h = static_cast<int32_t>(block.count);
+    }
+    call.out_row = call.out_w * channels;
+    call.out_image = call.out_h * call.out_row;
+    for (int64_t g = 0; g < split.calls; ++g) {
+      SelectGroup(g, call);
+      const int64_t first = g * split.outputs;
+      call.out_int32 = epilogue.wants_float() ? nullptr : reinterpret_cast<int32_t*>(work) + first;
+      call.out_float = epilogue.wants_float() ? reinterpret_cast<float*>(work) + first : nullptr;
+      kernel->run(call);
+      call.input += split.channels;
+    }
+  }
+
+  void SelectGroup(int64_t g, QconvArgs& call) const {
+    const int64_t padded = PadEight(split.outputs);
+    call.weights = weights.as<uint8_t>() + g * call_weight_bytes;
+    call.base = base.data() + g * padded;
+    call.scale = scale.empty() ? nullptr : scale.data() + g * padded;
+    call.bias = bias.empty() ? nullptr : bias.data() + g * padded;
+  }
+
+  Operand input, output;
+  Operand codes;  // what the kernel reads: the input, or the unpacked bits
+  bool unpacks = false;
+  std::array<uint64_t, 256> unpack_table{};
+  const QconvKernel* kernel = nullptr;
+  GroupSplit split;
+  QconvArgs args{};
+  int64_t window_start = 0;
+  int64_t call_weight_bytes = 0;
+
+  AlignedBuffer weights;
+  std::vector<int32_t> step_bytes;
+  std::vector<int32_t> base;       // [calls][outputs of a call, rounded up to 8]
+  std::vector<float> scale, bias;  // likewise
+
+  bool epilogue_in_scratch = false;
+  ConvBlocks blocks;
+  ConvEpilogue epilogue;
+  CompiledChain chain;
+  int32_t scratch = -1;
+};
+
+struct WeightRange {
+  int low, high;
+};
+
+WeightRange RangeOf(QconvWeights kind) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return {-1, 1};
+    case QconvWeights::k2Bit:
+      return {-2, 1};
+    case QconvWeights::k4Bit:
+      return {-8, 7};
+    case QconvWeights::k8Bit:
+      return {-128, 127};
+  }
+  return {0, 0};
+}
+
+QconvWeights KindOf(int weight_bits, bool needs_zero) {
+  if (weight_bits <= 1 && !needs_zero) return QconvWeights::k1Bit;
+  if (weight_bits <= 2) return QconvWeights::k2Bit;
+  return weight_bits <= 4 ? QconvWeights::k4Bit : QconvWeights::k8Bit;
+}
+
+const char* KindName(QconvWeights kind) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return " w1";
+    case QconvWeights::k2Bit:
+      return " w2";
+    case QconvWeights::k4Bit:
+      return " w4";
+    case QconvWeights::k8Bit:
+      return " w8";
+  }
+  return "";
+}
+
+// Turns channels with a flipped comparison around by negating their weights; a channel with a
+// weight whose negation does not fit keeps its sign and is left to the epilogue (`late` set).
+void NegateWeights(const LowBitConvOp& op, const WeightRange& range, const GroupSplit& split,
+                   int64_t first, int64_t per_output, std::vector<int8_t>& weights,
+                   std::vector<uint8_t>& late) {
+  if (op.flip.empty()) return;
+  for (int64_t o = 0; o < split.outputs; ++o) {
+    const auto channel = static_cast<size_t>(first + o);
+    if (op.flip[channel] == 0) continue;
+    const auto row = absl::MakeSpan(weights).subspan(static_cast<size_t>(o * per_output),
+                                                     static_cast<size_t>(per_output));
+    const bool fits = std::all_of(row.begin(), row.end(),
+                                  [&](int8_t w) { return -w >= range.low && -w <= range.high; });
+    if (!fits) {
+      late[channel] = 1;
+      continue;
+    }
+    for (int8_t& w : row) w = static_cast<int8_t>(-w);
+  }
+}
+
+absl::Status PackCalls(const LowBitConvOp& op, const CodeInfo& code, const ConvWindow& window,
+                       std::vector<uint8_t>& late, QconvStep& step) {
+  const GroupSplit& split = step.split;
+  const WeightRange range = RangeOf(step.args.kind);
+  const int64_t padded = PadEight(split.outputs);
+  const int64_t per_output = split.channels * window.taps();
+  step.call_weight_bytes =
+      PackedQconvBytes(step.args.kind, static_cast<int32_t>(split.outputs),
+                       static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()));
+  if (split.calls * step.call_weight_bytes > kMaxTableBytes) {
+    return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
+  }
+  step.weights = AlignedBuffer(split.calls * step.call_weight_bytes);
+  step.base.assign(static_cast<size_t>(split.calls * padded), 0);
+  if (op.epilogue != Epilogue::kThresholds) {
+    step.scale.assign(step.base.size(), 0.0F);
+    step.bias = step.scale;
+  }
+  for (int64_t g = 0; g < split.calls; ++g) {
+    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
+    if (!weights.ok()) return weights.status();
+    const int64_t first = g * split.outputs;
+    NegateWeights(op, range, split, first, per_output, *weights, late);
+    for (int64_t o = 0; o < split.outputs; ++o) {
+      int64_t sum = 0, magnitude = 0;
+      for (int64_t i = o * per_output; i < (o + 1) * per_output; ++i) {
+        const int8_t w = (*weights)[static_cast<size_t>(i)];
+        const bool zero_as_bit = step.args.kind == QconvWeights::k1Bit && w == 0;
+        if (w < range.low || w > range.high || zero_as_bit) {
+          return absl::InternalError(absl::StrCat("weight ", int{w}, " of output channel ",
+                                                  first + o, " does not fit ", op.weight_bits,
+                                                  " bits"));
+        }
+        sum += w;
+        magnitude += w < 0 ? -w : w;
+      }
+      const int64_t offset = -int64_t{code.zero_point} * sum;
+      if (magnitude * step.args.levels + std::abs(offset) > std::numeric_limits<int32_t>::max()) {
+        return absl::UnimplementedError(
+            absl::StrCat("the sums of output channel ", first + o, " may exceed 32 bits"));
+      }
+      const auto at = static_cast<size_t>(g * padded + o);
+      step.base[at] = static_cast<int32_t>(offset);
+      if (!step.scale.empty()) {
+        step.scale[at] = op.scale[static_cast<size_t>(first + o)];
+        step.bias[at] = op.bias[static_cast<size_t>(first + o)];
+      }
+    }
+    PackQconvWeights(weights->data(), step.args.kind, static_cast<int32_t>(split.outputs),
+                     static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()),
+                     step.weights.as<uint8_t>() + g * step.call_weight_bytes);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& input_code,
+                                      const CodeInfo& output_code, const Operand& input,
+                                      const Operand& output, StepBuilder& builder) {
+  absl::StatusOr<ConvWindow> made = MakeConvWindow(op, input.layout, output.layout);
+  if (!made.ok()) return made.status();
+  const ConvWindow& window = *made;
+  if (absl::Status status = CheckEpilogue(op, output_code, output.layout); !status.ok()) {
+    return status;
+  }
+  auto step = std::make_unique<QconvStep>();
+  step->input = input;
+  step->output = output;
+  step->codes = input;
+  step->unpacks = input.layout.storage == Storage::kBits;
+  step->kernel = builder.kernels().qconv;
+  step->split = SplitGroups(window, 4);
+  step->blocks = ConvBlocks::For(window);
+  const CodeInfo& code = step->unpacks ? kUnpackedBits : input_code;
+  absl::StatusOr<int32_t> fill = PaddingCode(op.padding, code);
+  const Border needed = window.NeededBorder();
+  if (!fill.ok() && !needed.empty()) return fill.status();
+
+  if (step->unpacks) {
+    Border border = needed;
+    border.fill = fill.value_or(0);
+    const int64_t shape[] = {1, window.in_channels, window.in_h, window.in_w};
+    absl::StatusOr<BufferLayout> layout = MakeLayout(Storage::kCodes, DType::kUInt8, shape, border);
+    if (!layout.ok()) return layout.status();
+    step->codes = Operand{builder.AddScratch(0, layout->image_bytes), -1, *layout};
+    step->unpack_table = MakeUnpackTable();
+  }
+
+  const BufferLayout& in = step->codes.layout;
+  const BufferLayout& out = output.layout;
+  const bool direct_float = op.epilogue == Epilogue::kFloat &&
+                            (out.storage == Storage::kPixelFloat || window.single_pixel());
+  step->epilogue_in_scratch = !direct_float;
+
+  QconvArgs& args = step->args;
+  args.image_bytes = in.image_bytes;
+  args.row_bytes = in.row_bytes;
+  args.pixel_bytes = static_cast<int32_t>(in.pixel_bytes);
+  args.batch = 1;
+  args.out_h = static_cast<int32_t>(window.out_h);
+  args.out_w = static_cast<int32_t>(window.out_w);
+  args.out_channels = static_cast<int32_t>(step->split.outputs);
+  args.stride_h = static_cast<int32_t>(window.stride_h);
+  args.stride_w = static_cast<int32_t>(window.stride_w);
+  args.kind = KindOf(op.weight_bits, step->split.merged > 1);
+  args.levels = std::max(code.levels, needed.empty() ? 0 : *fill + 1);
+  if (step->blocks.single_pixel) {
+    args.pixel_bytes = static_cast<int32_t>(args.image_bytes);
+    args.stride_w = 1;
+  }
+  for (int64_t y = 0; y < window.kernel_h; ++y) {
+    for (int64_t x = 0; x < window.kernel_w; ++x) {
+      const int64_t tap =
+          y * window.dilation_h * in.row_bytes + x * window.dilation_w * in.pixel_bytes;
+      for (int64_t c = 0; c < step->split.channels; c += 4) {
+        step->step_bytes.push_back(static_cast<int32_t>(tap + c));
+      }
+    }
+  }
+  args.steps = static_cast<int32_t>(step->step_bytes.size());
+  args.step_bytes = step->step_bytes.data();
+  step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;
+
+  std::vector<uint8_t> late(static_cast<size_t>(out.channels));
+  if (absl::Status status = PackCalls(op, code, window, late, *step); !status.ok()) return status;
+  if (step->epilogue_in_scratch) {
+    absl::StatusOr<ConvEpilogue> epilogue =
+        ConvEpilogue::Make(op, output_code, out, builder.kernels(), late);
+    if (!epilogue.ok()) return epilogue.status();
+    step->epilogue = *std::move(epilogue);
+    step->scratch = builder.AddScratch(step->blocks.scratch_bytes);
+  } else {
+    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, out.channels);
+    if (!chain.ok()) return chain.status();
+    step->chain = *std::move(chain);
+  }
+
+  StepInfo& info = step->mutable_info();
+  info.kernel = absl::StrCat(step->kernel->name, KindName(args.kind));
+  info.macs = window.macs();
+  info.weight_bytes = step->weights.size() +
+                      static_cast<int64_t>((step->base.size() + step->scale.size() +
+                                            step->bias.size() + step->step_bytes.size()) *
+                                           4) +
+                      step->epilogue.table_bytes() + step->chain.table_bytes();
+  return step;
+}
+
+}  // namespace bitmill

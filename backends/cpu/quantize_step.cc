@@ -1,0 +1,302 @@
+// float -> bits or codes, channels innermost. Rows are read where they lie, in the request or not.
+//
+// Bits are one comparison a channel. Codes are defined by their level thresholds; where the chain
+// and the quantizer give the same codes (which is checked once, at each threshold: both are steps
+// that only rise), the pack kernel computes them. Otherwise a few levels are counted and many are
+// found from a linear guess, corrected against the neighbouring thresholds.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/compiled_chain.h"
+#include "backends/cpu/steps.h"
+
+namespace bitmill {
+namespace {
+
+// Up to this many thresholds, counting them all beats a search.
+constexpr int64_t kCountedLevels = 8;
+
+// About the code of x; wrong by one or two where thresholds are evenly spaced, so never far.
+struct LinearGuess {
+  float slope = 0.0F, start = 0.0F, code = 0.0F;
+
+  int64_t At(float x, int64_t level_count) const {
+    const float at = (x - start) * slope + code;
+    if (!(at > 0.0F)) return 0;
+    return at < static_cast<float>(level_count) ? static_cast<int64_t>(at) : level_count;
+  }
+};
+
+// Where a float row's elements are, in elements.
+struct FloatStrides {
+  int64_t pixel, channel;
+};
+
+FloatStrides StridesOf(const BufferLayout& layout) {
+  if (layout.storage == Storage::kPixelFloat) return {layout.channels, 1};
+  return {1, layout.pixels()};
+}
+
+class QuantizeStep final : public Step {
+ public:
+  enum class Way : uint8_t { kSign, kLevels, kPack, kRound };
+
+  absl::Status Run(const StepRun& run) const override {
+    std::byte* const base = output.Base(run);
+    PrepareBuffer(output.layout, base, run.rows);
+    for (int64_t r = 0; r < run.rows; ++r) {
+      const std::byte* source = input.Row(run, r);
+      if (scratch >= 0) {
+        auto* const work = reinterpret_cast<float*>(run.buffers[scratch]);
+        RunChain(source, work);
+        source = run.buffers[scratch];
+      }
+      std::byte* const row = base + r * output.layout.image_bytes + output.layout.interior_bytes;
+      // Without a border the image is one long line of pixels.
+      const bool one_line = output.layout.border.empty();
+      const int64_t lines = one_line ? 1 : output.layout.height;
+      const int64_t pixels = one_line ? output.layout.pixels() : output.layout.width;
+      for (int64_t y = 0; y < lines; ++y) {
+        Pack(source + y * pixels * strides.pixel * int64_t{sizeof(float)}, pixels,
+             row + y * output.layout.row_bytes);
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  void RunChain(const std::byte* source, float* work) const {
+    const auto count = static_cast<size_t>(input.layout.elements);
+    const float* from = reinterpret_cast<const float*>(source);
+    if (!IsAligned(source, alignof(float))) {
+      std::memcpy(work, source, count * sizeof(float));
+      from = work;
+    }
+    if (input.layout.storage == Storage::kPixelFloat) {
+      if (from != work) std::memcpy(work, from, count * sizeof(float));
+      chain.RunInterleaved(work, input.layout.pixels(), input.layout.channels);
+    } else {
+      chain.RunPlanar(from, work, input.layout.pixels());
+    }
+  }
+
+  void Pack(const std::byte* source, int64_t pixels, std::byte* dst) const {
+    const auto* const src = reinterpret_cast<const float*>(source);
+    const auto channels = static_cast<int32_t>(output.layout.channels);
+    switch (way) {
+      case Way::kSign: {
+        SignPackArgs args{};
+        args.src = src;
+        args.src_pixel = strides.pixel;
+        args.src_channel = strides.channel;
+        args.pixels = static_cast<int32_t>(pixels);
+        args.channels = channels;
+        args.per_channel = thresholds.size() > 1 ? 1 : 0;
+        args.thresholds = thresholds.data();
+        args.invert = invert.empty() ? nullptr : invert.data();
+        args.dst = reinterpret_cast<uint8_t*>(dst);
+        args.dst_pixel = output.layout.pixel_bytes;
+        kernel->sign(args);
+        return;
+      }
+      case Way::kPack: {
+        QuantPackArgs args{};
+        args.src = src;
+        args.src_pixel = strides.pixel;
+        args.src_channel = strides.channel;
+        args.pixels = static_cast<int32_t>(pixels);
+        args.channels = channels;
+        args.scale = quantizer.code.scale;
+        args.offset = quantizer.offset;
+        args.levels = quantizer.code.levels;
+        args.dst = reinterpret_cast<uint8_t*>(dst);
+        args.dst_pixel = output.layout.pixel_bytes;
+        kernel->quant(args);
+        return;
+      }
+      case Way::kLevels:
+        for (int64_t c = 0; c < channels; ++c) PackLevels(source, pixels, c, dst);
+        return;
+      case Way::kRound:
+        for (int64_t p = 0; p < pixels; ++p) {
+          for (int64_t c = 0; c < channels; ++c) {
+            dst[p * output.layout.pixel_bytes + c] =
+                static_cast<std::byte>(EvaluateQuantizer(quantizer, At(source, p, c)));
+          }
+        }
+        return;
+    }
+  }
+
+  float At(const std::byte* source, int64_t pixel, int64_t channel) const {
+    float x = 0.0F;
+    std::memcpy(&x, source + (pixel * strides.pixel + channel * strides.channel) * 4, sizeof x);
+    return x;
+  }
+
+  // code = number of thresholds t with x >= t; NaN is at or above none, and nothing reaches NaN.
+  void PackLevels(const std::byte* source, int64_t pixels, int64_t channel, std::byte* dst) const {
+    const size_t row = per_channel ? static_cast<size_t>(channel) : 0;
+    const float* const levels = thresholds.data() + static_cast<int64_t>(row) * level_count;
+    const LinearGuess guess = guesses.empty() ? LinearGuess{} : guesses[row];
+    for (int64_t p = 0; p < pixels; ++p) {
+      const float x = At(source, p, channel);
+      int64_t code = 0;
+      if (guesses.empty()) {
+        for (int64_t i = 0; i < level_count; ++i) code += x >= levels[i] ? 1 : 0;
+      } else {
+        code = guess.At(x, level_count);
+        while (code < level_count && x >= levels[code]) ++code;
+        while (code > 0 && !(x >= levels[code - 1])) --code;
+      }
+      dst[p * output.layout.pixel_bytes + channel] = static_cast<std::byte>(code);
+    }
+  }
+
+  Operand input, output;
+  FloatStrides strides{};
+  int32_t scratch = -1;
+  Way way = Way::kSign;
+  const PackKernel* kernel = nullptr;
+  CompiledChain chain;
+  Quantizer quantizer;
+  std::vector<float> thresholds;  // bits: [1 or channels]; levels: [1 or channels][level_count]
+  std::vector<uint8_t> invert;
+  bool per_channel = false;
+  int64_t level_count = 0;
+  std::vector<LinearGuess> guesses;  // [1 or channels]; empty: count
+};
+
+// Whether chain and quantizer give exactly the codes that the thresholds define, for a channel.
+bool QuantizerMatches(const QuantizeOp& op, absl::Span<const float> levels, int64_t channel) {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  if (!ChainMonotonicity(op.chain, channel).monotone) return false;
+  const auto code = [&](float x) {
+    return EvaluateQuantizer(op.quantizer, EvaluateChain(op.chain, x, channel));
+  };
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const auto above = static_cast<int32_t>(i) + 1;
+    if (std::isnan(levels[i])) {
+      if (code(kInfinity) >= above) return false;
+      continue;
+    }
+    if (code(levels[i]) < above) return false;
+    if (levels[i] != -kInfinity && code(std::nextafter(levels[i], -kInfinity)) >= above) {
+      return false;
+    }
+  }
+  return true;
+}
+
+bool QuantizerMatches(const QuantizeOp& op, int64_t level_count, int64_t channels) {
+  if (op.quantizer.code.kind != CodeKind::kUInt8 || op.quantizer.code.levels != level_count + 1) {
+    return false;
+  }
+  for (int64_t c = 0; c < channels; ++c) {
+    const auto row = static_cast<size_t>(op.level_channels > 1 ? c * level_count : 0);
+    const auto levels = absl::MakeConstSpan(op.level_thresholds).subspan(row, size_t(level_count));
+    if (!QuantizerMatches(op, levels, c)) return false;
+  }
+  return true;
+}
+
+// A line through the first and the last finite threshold.
+LinearGuess GuessFor(absl::Span<const float> levels) {
+  size_t first = 0, last = levels.size();
+  while (first < last && !std::isfinite(levels[first])) ++first;
+  while (last > first && !std::isfinite(levels[last - 1])) --last;
+  if (first >= last) return {};
+  LinearGuess guess;
+  const float span = levels[last - 1] - levels[first];
+  guess.slope = span > 0.0F ? static_cast<float>(last - 1 - first) / span : 0.0F;
+  if (!std::isfinite(guess.slope)) guess.slope = 0.0F;
+  guess.start = levels[first];
+  guess.code = static_cast<float>(first + 1);
+  return guess;
+}
+
+}  // namespace
+
+absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& input,
+                                         const Operand& output, StepBuilder& builder) {
+  auto step = std::make_unique<QuantizeStep>();
+  step->input = input;
+  step->output = output;
+  step->strides = StridesOf(input.layout);
+  step->kernel = builder.kernels().pack;
+  step->quantizer = op.quantizer;
+  const bool to_bits = output.layout.storage == Storage::kBits;
+  const int64_t channels = output.layout.channels;
+  const auto fits = [&](size_t size) {
+    return size == 1 || static_cast<int64_t>(size) == channels;
+  };
+
+  bool needs_chain = false;
+  if (to_bits && !op.bit_thresholds.empty()) {
+    if (!fits(op.bit_thresholds.size()) ||
+        (!op.bit_invert.empty() && op.bit_invert.size() != op.bit_thresholds.size())) {
+      return absl::InternalError(
+          absl::StrCat(op.bit_thresholds.size(), " bit thresholds for ", channels, " channels"));
+    }
+    step->way = QuantizeStep::Way::kSign;
+    step->thresholds = op.bit_thresholds;
+    if (std::find(op.bit_invert.begin(), op.bit_invert.end(), 1) != op.bit_invert.end()) {
+      step->invert = op.bit_invert;
+    }
+  } else if (to_bits) {
+    step->way = QuantizeStep::Way::kSign;
+    step->thresholds = {0.0F};
+    needs_chain = !op.chain.empty();
+  } else if (!op.level_thresholds.empty()) {
+    const auto count = static_cast<int64_t>(op.level_thresholds.size());
+    if (!fits(static_cast<size_t>(op.level_channels)) || count % op.level_channels != 0 ||
+        count / op.level_channels > 255) {
+      return absl::InternalError(absl::StrCat(count, " level thresholds in ", op.level_channels,
+                                              " rows for ", channels, " channels"));
+    }
+    step->level_count = count / op.level_channels;
+    if (op.quantizer.rounding == Rounding::kHalfEven &&
+        QuantizerMatches(op, step->level_count, channels)) {
+      step->way = QuantizeStep::Way::kPack;
+      needs_chain = !op.chain.empty();
+    } else {
+      step->way = QuantizeStep::Way::kLevels;
+      step->thresholds = op.level_thresholds;
+      step->per_channel = op.level_channels > 1;
+      for (int64_t row = 0; step->level_count > kCountedLevels && row < op.level_channels; ++row) {
+        step->guesses.push_back(GuessFor(absl::MakeConstSpan(op.level_thresholds)
+                                             .subspan(static_cast<size_t>(row * step->level_count),
+                                                      static_cast<size_t>(step->level_count))));
+      }
+    }
+  } else {
+    step->way = op.quantizer.rounding == Rounding::kHalfEven ? QuantizeStep::Way::kPack
+                                                             : QuantizeStep::Way::kRound;
+    needs_chain = !op.chain.empty();
+  }
+  if (!to_bits && step->way != QuantizeStep::Way::kLevels &&
+      (op.quantizer.code.levels < 1 || op.quantizer.code.levels > 256)) {
+    return absl::InternalError(absl::StrCat(op.quantizer.code.levels, " levels in a quantizer"));
+  }
+  if (needs_chain) {
+    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, input.layout.channels);
+    if (!chain.ok()) return chain.status();
+    step->chain = *std::move(chain);
+    step->scratch = builder.AddScratch(input.layout.elements * int64_t{sizeof(float)});
+  }
+
+  StepInfo& info = step->mutable_info();
+  info.kernel = step->way == QuantizeStep::Way::kLevels  ? "levels"
+                : step->way == QuantizeStep::Way::kRound ? "round"
+                                                         : step->kernel->name;
+  if (step->scratch >= 0) absl::StrAppend(&info.kernel, "+chain");
+  info.weight_bytes = step->chain.table_bytes() +
+                      static_cast<int64_t>(step->thresholds.size() * sizeof(float)) +
+                      static_cast<int64_t>(step->invert.size()) +
+                      static_cast<int64_t>(step->guesses.size() * sizeof(LinearGuess));
+  return step;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,83 @@
+// One step of a compiled plan, and what it sees while it runs.
+//
+// A plan is a list of steps over numbered buffers. A batch is processed in chunks of a few rows;
+// each step handles all rows of the chunk before the next step starts, so that the chunk stays in
+// the second-level cache. Steps are immutable after compilation and shared by threads; everything
+// that changes lives in the buffers or in the StepState of one context.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/status.h"
+#include "backends/backend.h"
+#include "backends/cpu/buffer_layout.h"
+
+namespace bitmill {
+
+// Whatever a step needs to own for each context; made once, when the context is made.
+class StepState {
+ public:
+  virtual ~StepState() = default;
+};
+
+struct StepRun {
+  const BatchRows* batch = nullptr;
+  int64_t first_row = 0;  // of the batch; the chunk is rows first_row .. first_row + rows - 1
+  int64_t rows = 0;
+  std::byte* const* buffers = nullptr;  // base address of each buffer of the plan
+  StepState* state = nullptr;           // what CreateState() returned for this context
+};
+
+// A value as a step reads or writes it: a buffer of the arena, or a graph input read in place.
+struct Operand {
+  int32_t buffer = -1;      // index into StepRun::buffers, or -1
+  int32_t input_port = -1;  // index of a graph input, or -1
+  BufferLayout layout;
+
+  bool in_request() const { return input_port >= 0; }
+
+  // Row r of the chunk. In a request it has any alignment.
+  const std::byte* Row(const StepRun& run, int64_t r) const {
+    if (in_request()) {
+      return run.batch->inputs[static_cast<size_t>(input_port)][run.first_row + r];
+    }
+    return run.buffers[buffer] + r * layout.image_bytes;
+  }
+  // Start of the chunk's rows; never for an operand in a request.
+  std::byte* Base(const StepRun& run) const { return run.buffers[buffer]; }
+};
+
+inline bool IsAligned(const void* pointer, size_t alignment) {
+  return reinterpret_cast<uintptr_t>(pointer) % alignment == 0;
+}
+
+// For people: one line of the plan.
+struct StepInfo {
+  std::string name;           // the node's, or what the step is for
+  std::string kernel;         // "bconv_avx2", "dnnl_conv", "reference:Concat"
+  std::string input, output;  // shapes
+  std::string bits;           // "1x1 -> 1": activations x weights -> output
+  int64_t macs = 0;           // of a row
+  int64_t weight_bytes = 0;   // packed weights and tables
+  int64_t output_bytes = 0;   // of a row, as stored
+};
+
+class Step {
+ public:
+  virtual ~Step() = default;
+  // Computes all rows of the chunk. Allocates nothing, except where a step's file says so. Errors
+  // are Internal, or InvalidArgument when an input value has no meaning for the model.
+  virtual absl::Status Run(const StepRun& run) const = 0;
+  virtual std::unique_ptr<StepState> CreateState() const { return nullptr; }
+
+  const StepInfo& info() const { return info_; }
+  StepInfo& mutable_info() { return info_; }
+
+ private:
+  StepInfo info_;
+};
+
+}  // namespace bitmill

@@ -1,0 +1,65 @@
+// What step factories get from the plan builder: the kernels chosen for this machine, and scratch.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
+#include "kernels/bconv/bconv_table.h"
+#include "kernels/isa.h"
+#include "kernels/pack/pack_table.h"
+#include "kernels/pool/pool_table.h"
+#include "kernels/qconv/qconv_table.h"
+#include "kernels/requant/requant_table.h"
+
+namespace bitmill {
+
+struct KernelSet {
+  Isa isa = Isa::kRef;
+  const BconvKernel* bconv = nullptr;
+  const QconvKernel* qconv = nullptr;
+  const PackKernel* pack = nullptr;
+  const PoolKernel* pool = nullptr;
+  const RequantKernel* requant = nullptr;
+};
+
+// "auto" or a name of kernels/isa.h; InvalidArgument names what this machine offers otherwise.
+absl::StatusOr<KernelSet> SelectKernels(const std::string& isa);
+
+// A buffer of the plan: `row_bytes` for each row of a chunk and `fixed_bytes` besides; alive from
+// step `first_use` to step `last_use`.
+struct BufferNeed {
+  int64_t row_bytes = 0, fixed_bytes = 0;
+  int32_t first_use = 0, last_use = 0;
+};
+
+class StepBuilder {
+ public:
+  explicit StepBuilder(const KernelSet& kernels) : kernels_(kernels) {}
+
+  const KernelSet& kernels() const { return kernels_; }
+  // The number of the step that is being made.
+  int32_t step() const { return step_; }
+  void NextStep() { ++step_; }
+
+  // A buffer that lives from the current step on; Use() extends its life to the current step.
+  int32_t AddBuffer(int64_t row_bytes, int64_t fixed_bytes) {
+    needs_.push_back({row_bytes, fixed_bytes, step_, step_});
+    return static_cast<int32_t>(needs_.size()) - 1;
+  }
+  // Working memory of the current step alone.
+  int32_t AddScratch(int64_t fixed_bytes, int64_t row_bytes = 0) {
+    return AddBuffer(row_bytes, fixed_bytes);
+  }
+  void Use(int32_t buffer) { needs_[static_cast<size_t>(buffer)].last_use = step_; }
+
+  const std::vector<BufferNeed>& needs() const { return needs_; }
+
+ private:
+  KernelSet kernels_;
+  int32_t step_ = 0;
+  std::vector<BufferNeed> needs_;
+};
+
+}  // namespace bitmill
