@@ -75,7 +75,7 @@ using CountFn = void (*)(const BconvArgs& args, const BconvPixel* pixels, const 
 
 template <int kPlanes, int kBlocks>
 CountFn CountFor(int64_t pixels) {
-  constexpr CountFn kFns[kTilePixels] = {
+  static constexpr CountFn kFns[kTilePixels] = {
       CountTile<kPlanes, kBlocks, 1>, CountTile<kPlanes, kBlocks, 2>,
       CountTile<kPlanes, kBlocks, 3>, CountTile<kPlanes, kBlocks, 4>,
       CountTile<kPlanes, kBlocks, 5>, CountTile<kPlanes, kBlocks, 6>,
