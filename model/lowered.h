@@ -94,19 +94,20 @@ int32_t EvaluateQuantizer(const Quantizer& quantizer, float x);
 
 // float -> bits or codes: chain, then quantizer. Input rank 2 or 4, channels on axis 1.
 //
-// The passes always set bit_thresholds (for bits) or level_thresholds (for codes): they are exact
-// and win over chain and quantizer, which then only tell where the thresholds came from. The
-// thresholds of codes are nearly evenly spaced when the quantizer is uniform: an affine guess,
-// corrected by one comparison with each neighbour, is as exact as a search and much faster.
+// The passes leave `chain` empty and always set bit_thresholds (for bits) or level_thresholds (for
+// codes), which are exact; `quantizer` then only tells where they came from. The thresholds of
+// codes are nearly evenly spaced when the quantizer is uniform: an affine guess, corrected by
+// comparing with the two neighbours, is as exact as a search and much faster.
 struct QuantizeOp {
   Chain chain;
   Quantizer quantizer;
   // When set, the whole of chain and quantizer is one exact comparison a channel on the float
   // input: bit = !(x >= threshold), inverted where `invert`; NaN gives bit 1 (or 0 where inverted).
-  // A threshold that is NaN is never reached, -infinity always (but by NaN); here and below.
+  // A threshold that is NaN is never reached, -infinity always.
   std::vector<float> bit_thresholds;  // one, or one a channel; empty when not applicable
   std::vector<uint8_t> bit_invert;    // same length
-  // code = number of thresholds t with x >= t, chain included; NaN gives code 0.
+  // More than two levels: code = number of thresholds t with x >= t; NaN gives code 0. None is NaN;
+  // a level that no finite x reaches has +infinity.
   std::vector<float> level_thresholds;  // [channels or 1][levels - 1], ascending
   int64_t level_channels = 0;           // 1 or the number of channels; 0 when not applicable
   // Whether `quantizer` alone gives the codes of the thresholds up to ties (false: MultiThreshold).

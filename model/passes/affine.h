@@ -1,0 +1,32 @@
+// Chains that are affine, a * x + b, folded in double precision.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "model/lowered.h"
+
+namespace bitmill {
+
+struct Affine {
+  double a = 1.0;
+  double b = 0.0;
+};
+
+// Applies the step after `map` when it is affine (Add, Sub, Mul, Div, ReverseSub, Neg with a finite
+// operand); false, and nothing done, when it is not.
+bool AppendAffine(const ChainStep& step, int64_t channel, Affine& map);
+
+// Number of steps at the beginning of the chain that are affine for all channels.
+size_t AffinePrefix(const Chain& chain, int64_t channels);
+
+// An affine chain with clamps (Clip, Relu, HardTanh) anywhere: the affine map and the clamp that
+// follows it do the same, since clamping commutes with monotone maps.
+struct ClampedAffine {
+  Affine map;
+  double low, high;  // of the result
+};
+// False when the chain has another step, or an operand is not finite.
+bool FoldClampedAffine(const Chain& chain, int64_t channel, ClampedAffine* result);
+
+}  // namespace bitmill

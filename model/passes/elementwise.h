@@ -1,0 +1,16 @@
+// Float operations on single elements become chains (model/lowered.h).
+#pragma once
+
+#include "model/graph.h"
+
+namespace bitmill {
+
+// Replaces every node that computes each element of one float tensor from that element and
+// constants (one, or one a channel on axis 1) by an ElementwiseOp. A BatchNormalization is four
+// steps, in the order of its definition, so that thresholds derived from it are exact.
+void ChainElementwise(Graph& graph);
+
+// Joins an ElementwiseOp with the ElementwiseOp before it when that has no other reader.
+void MergeChains(Graph& graph);
+
+}  // namespace bitmill
