@@ -1,0 +1,211 @@
+#include "tools/cmd_load.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <optional>
+#include <set>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "tools/client/signature.h"
+#include "tools/load/load_report.h"
+#include "tools/load/prepare.h"
+
+namespace bitmill {
+namespace {
+
+constexpr int64_t kRandomRequests = 16;  // different ones, when no file is given
+
+std::vector<LoadPoint> PointsOf(const LoadOptions& options) {
+  std::vector<LoadPoint> points;
+  if (options.rates.empty()) {
+    for (const int concurrency : options.concurrency) points.push_back({concurrency});
+  }
+  for (const double rate : options.rates) {
+    points.push_back(
+        {options.max_in_flight, rate,
+         options.arrivals == "poisson" ? ArrivalKind::kPoisson : ArrivalKind::kConstant});
+  }
+  return points;
+}
+
+absl::StatusOr<LoadModel> PrepareModel(const LoadOptions& options, const WeightedModel& model,
+                                       const OipClient& client) {
+  const auto about = [&model](const absl::Status& status) {
+    return absl::Status(status.code(),
+                        absl::StrCat("model '", model.name, "': ", status.message()));
+  };
+  const absl::StatusOr<RemoteModel> described = client.Describe(model.name, model.version);
+  if (!described.ok()) return about(described.status());
+  const absl::StatusOr<Signature> signature = SignatureOf(*described);
+  if (!signature.ok()) return about(signature.status());
+  if (signature->inputs.empty()) return about(absl::InvalidArgumentError("it has no inputs"));
+
+  ModelInputs data;
+  if (!options.input.files.empty()) {
+    absl::StatusOr<ModelInputs> read = ReadModelInputs(*signature, options.input);
+    if (!read.ok()) return about(read.status());
+    data = *std::move(read);
+  } else {
+    data.rows = options.batch * kRandomRequests;
+    for (const TensorSpec& input : signature->inputs) {
+      absl::StatusOr<RowSet> rows = RandomRows(input, data.rows, options.settings.seed);
+      if (!rows.ok()) return about(rows.status());
+      data.inputs.push_back(*std::move(rows));
+    }
+  }
+  absl::StatusOr<std::vector<PreparedRequest>> requests = PrepareRequests(
+      {model.name, model.version}, *signature, data.inputs, data.labels, options.batch);
+  if (!requests.ok()) return requests.status();
+  return LoadModel{model.name, model.weight, *std::move(requests)};
+}
+
+// The process behind the address; nullopt when it is on another machine or not ours to look at.
+absl::StatusOr<std::optional<ServerProcess>> FindServer(const LoadOptions& options) {
+  if (options.server_pid != 0) {
+    std::optional<ServerProcess> server = ServerProcess::Find(options.server_pid);
+    if (!server.has_value()) {
+      return absl::NotFoundError(
+          absl::StrCat("--server-pid ", options.server_pid, ": there is no such process"));
+    }
+    return server;
+  }
+  const std::optional<int> port = LoopbackPort(options.settings.address);
+  if (!port.has_value()) return std::optional<ServerProcess>();
+  const std::optional<int> pid = FindListener(*port);
+  return pid.has_value() ? ServerProcess::Find(*pid) : std::nullopt;
+}
+
+}  // namespace
+
+absl::StatusOr<WeightedModel> ParseWeightedModel(const std::string& text) {
+  WeightedModel model;
+  model.name = text;
+  const size_t colon = model.name.rfind(':');
+  if (colon != std::string::npos) {
+    if (!absl::SimpleAtod(model.name.substr(colon + 1), &model.weight) ||
+        !std::isfinite(model.weight) || model.weight <= 0.0) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--model ", text, ": the weight after ':' is a number above 0, as in digits:0.5"));
+    }
+    model.name.resize(colon);
+  }
+  const size_t slash = model.name.rfind('/');
+  if (slash != std::string::npos) {
+    model.version = model.name.substr(slash + 1);
+    model.name.resize(slash);
+  }
+  if (model.name.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--model ", text, ": give a name, as in digits or digits/2:0.5"));
+  }
+  return model;
+}
+
+void AddLoadOptions(CLI::App& command, LoadOptions& options) {
+  LoadSettings& settings = options.settings;
+  command.add_option("address", settings.address, "Server, as HOST:PORT")->required();
+  command
+      .add_option("-m,--model", options.models,
+                  "Model; NAME, NAME/VERSION, with :WEIGHT to mix several (repeat)")
+      ->required();
+  command.add_option("-i,--input", options.input.files,
+                     "Rows to send: FILE, FILE:ARRAY or INPUT=FILE (npz, npy, idx, png, raw; .gz "
+                     "too); random data when left out");
+  command.add_option("--labels", options.input.labels,
+                     "Right classes: an array of the input file, or a file; prints accuracy");
+  command
+      .add_option("-c,--concurrency", options.concurrency,
+                  "Requests in flight, a list is a sweep (closed loop)")
+      ->delimiter(',')
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command
+      .add_option("-r,--rate", options.rates,
+                  "Requests a second whatever the server does, a list is a sweep (open loop)")
+      ->delimiter(',')
+      ->check(CLI::Range(0.001, 1e7))
+      ->excludes("--concurrency");
+  command.add_option("--arrivals", options.arrivals, "Gaps of an open loop: poisson or constant")
+      ->check(CLI::IsMember({"poisson", "constant"}))
+      ->capture_default_str();
+  command
+      .add_option("--max-in-flight", options.max_in_flight,
+                  "Most requests in flight in an open loop")
+      ->check(CLI::Range(1, 100'000))
+      ->capture_default_str();
+  command.add_option("-b,--batch", options.batch, "Rows a request")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  command.add_option("-d,--duration", settings.duration_seconds, "Seconds measured, each point")
+      ->check(CLI::Range(0.05, 86'400.0))
+      ->capture_default_str();
+  command.add_option("-w,--warmup", settings.warmup_seconds, "Seconds before that, not counted")
+      ->check(CLI::Range(0.0, 3'600.0))
+      ->capture_default_str();
+  command.add_option("--connections", settings.connections, "TCP connections")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
+  command
+      .add_option("--timeout", settings.timeout_seconds,
+                  "Deadline of a request in seconds; 0 is none")
+      ->check(CLI::Range(0.0, 3'600.0))
+      ->capture_default_str();
+  command.add_flag("--check", settings.check,
+                   "Compare every answer with the first one to the same request");
+  command.add_option("--seed", settings.seed, "Of random data, arrivals and the mix of models")
+      ->capture_default_str();
+  command
+      .add_option("--server-pid", options.server_pid,
+                  "Process whose CPU time and memory are read; found by itself for a server on "
+                  "this machine")
+      ->check(CLI::PositiveNumber);
+  command.add_option("--json", options.json, "Write the results as JSON to FILE, - for stdout");
+  command.add_flag("--allow-errors", options.allow_errors, "Exit with 0 even when requests failed");
+}
+
+absl::StatusOr<int> RunLoad(LoadOptions options) {
+  std::vector<WeightedModel> models;
+  std::set<std::string> names;
+  for (const std::string& text : options.models) {
+    BITMILL_ASSIGN_OR_RETURN(WeightedModel model, ParseWeightedModel(text));
+    models.push_back(std::move(model));
+  }
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<OipClient> client,
+                           OipClient::Connect(options.settings.address));
+  std::vector<LoadModel> prepared;
+  for (const WeightedModel& model : models) {
+    BITMILL_ASSIGN_OR_RETURN(LoadModel ready, PrepareModel(options, model, *client));
+    prepared.push_back(std::move(ready));
+  }
+  BITMILL_ASSIGN_OR_RETURN(options.settings.server, FindServer(options));
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<LoadRunner> runner,
+                           LoadRunner::Create(options.settings, std::move(prepared)));
+
+  LoadReport report;
+  report.settings = options.settings;
+  report.batch = options.batch;
+  int64_t failed = 0;
+  const std::vector<LoadPoint> points = PointsOf(options);
+  for (const LoadPoint& point : points) {
+    report.results.push_back(runner->Run(point, nullptr));
+    failed += report.results.back().total.error_count();
+  }
+  const bool json_to_stdout = options.json == "-";
+  if (json_to_stdout) {
+    std::fputs(LoadJson(report).c_str(), stdout);
+  } else {
+    std::fputs(LoadTable(report).c_str(), stdout);
+    if (!options.json.empty()) {
+      BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, LoadJson(report)));
+    }
+  }
+  return failed > 0 && !options.allow_errors ? 1 : 0;
+}
+
+}  // namespace bitmill
