@@ -1,0 +1,104 @@
+#include <cstdio>
+#include <fstream>
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "server/metrics/metrics.h"
+#include "server/metrics/process_metrics.h"
+
+namespace bitmill {
+namespace {
+
+using ::testing::HasSubstr;
+using ::testing::Not;
+
+HostInfo Host() {
+  return {.cpu = "Test \"CPU\"", .isa = "avx2", .compiler = "g++", .cpu_budget_cores = 1.5};
+}
+
+TEST(ServerMetricsTest, ShowsEverySeriesOfAModel) {
+  const auto metrics = CreateServerMetrics(Host());
+  ModelMetrics& model = metrics->ForModel("digits", 3);
+  StageTimes stages;
+  stages[Stage::kCompute] = 40'000;
+  model.RecordRequest(absl::StatusCode::kOk, 60'000, 2, stages);
+  model.RecordRequest(absl::StatusCode::kDeadlineExceeded, 9'000'000, 1, {});
+  model.RecordExecution(2, 40'000);
+  model.queue_depth = 5;
+  model.in_flight = 6;
+  model.ready = 1;
+  model.weight_bytes = 1234;
+  const std::string text = metrics->RenderText();
+  const std::string labels = "{model=\"digits\",version=\"3\"";
+  EXPECT_THAT(text, HasSubstr("bitmill_requests_total" + labels + ",code=\"OK\"} 1\n"));
+  EXPECT_THAT(text,
+              HasSubstr("bitmill_requests_total" + labels + ",code=\"DEADLINE_EXCEEDED\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_request_duration_seconds_count" + labels + "} 2\n"));
+  EXPECT_THAT(
+      text, HasSubstr("bitmill_request_duration_seconds_bucket" + labels + ",le=\"0.0001\"} 1\n"));
+  EXPECT_THAT(
+      text, HasSubstr("bitmill_stage_duration_seconds_count" + labels + ",stage=\"compute\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_stage_duration_seconds_bucket" + labels +
+                              ",stage=\"compute\",le=\"5e-05\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_batch_rows_sum" + labels + "} 2\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_batch_rows_bucket" + labels + ",le=\"1\"} 0\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_batch_rows_bucket" + labels + ",le=\"2\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_rows_total" + labels + "} 2\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_executions_total" + labels + "} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_queue_depth" + labels + "} 5\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_in_flight" + labels + "} 6\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_model_ready" + labels + "} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_model_weight_bytes" + labels + "} 1234\n"));
+}
+
+TEST(ServerMetricsTest, ShowsProgramMachineAndProcess) {
+  const auto metrics = CreateServerMetrics(Host());
+  metrics->RecordRejected(absl::StatusCode::kNotFound);
+  const std::string text = metrics->RenderText();
+  EXPECT_THAT(
+      text, HasSubstr("bitmill_build_info{version=\"" BITMILL_VERSION "\",compiler=\"g++\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_host_info{cpu=\"Test \\\"CPU\\\"\",isa=\"avx2\"} 1\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_cpu_budget_cores 1.5\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_rejected_requests_total{code=\"NOT_FOUND\"} 1\n"));
+  EXPECT_THAT(text, Not(HasSubstr("bitmill_process_resident_memory_bytes 0\n")));
+  EXPECT_THAT(text, Not(HasSubstr("bitmill_process_start_time_seconds 0\n")));
+}
+
+TEST(ServerMetricsTest, AVersionGoesOnCountingWhereItStopped) {
+  const auto metrics = CreateServerMetrics(Host());
+  ModelMetrics& first = metrics->ForModel("m", 1);
+  EXPECT_EQ(&metrics->ForModel("m", 1), &first);
+  EXPECT_NE(&metrics->ForModel("m", 2), &first);
+}
+
+TEST(ServerMetricsTest, PromtoolFindsNothingToComplainAbout) {
+  if (std::system("command -v promtool >/dev/null 2>&1") != 0) {
+    GTEST_SKIP() << "promtool is not installed";
+  }
+  const auto metrics = CreateServerMetrics(Host());
+  metrics->ForModel("m", 1).RecordRequest(absl::StatusCode::kOk, 1, 1, {});
+  metrics->ForModel("m", 1).RecordExecution(1, 1);
+  const std::string file = ::testing::TempDir() + "/metrics.txt";
+  std::ofstream(file) << metrics->RenderText();
+  EXPECT_EQ(std::system(("promtool check metrics <" + file).c_str()), 0);
+}
+
+TEST(ProcessMetricsTest, ReadsThisProcess) {
+  const ProcessMetrics metrics = ReadProcessMetrics();
+  EXPECT_GT(metrics.resident_bytes, 1 << 20);
+  EXPECT_GE(metrics.virtual_bytes, metrics.resident_bytes);
+  EXPECT_GE(metrics.threads, 1);
+  EXPECT_GE(metrics.open_fds, 3);
+  EXPECT_GE(metrics.max_fds, metrics.open_fds);
+  EXPECT_GT(metrics.start_unix_seconds, 1.6e9);
+}
+
+TEST(ProcessMetricsTest, IsZeroWhereNothingCanBeRead) {
+  const ProcessMetrics metrics = ReadProcessMetrics("/nonexistent");
+  EXPECT_EQ(metrics.resident_bytes, 0);
+  EXPECT_EQ(metrics.open_fds, 0);
+}
+
+}  // namespace
+}  // namespace bitmill
