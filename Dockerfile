@@ -33,7 +33,7 @@ RUN apt-get update \
     && apt-get install -y --no-install-recommends \
        libabsl20220623 libdnnl2 libgrpc++1.51 libpng16-16 libprometheus-cpp-core1.0 \
        libprometheus-cpp-pull1.0 libprotobuf32 libspdlog1.10 libtbb12 zlib1g \
-    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* /usr/share/doc/* \
+    && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && mkdir /models
 
