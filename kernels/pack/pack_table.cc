@@ -4,10 +4,17 @@ namespace bitmill {
 
 void SignPackRef(const SignPackArgs& args);
 void QuantPackRef(const QuantPackArgs& args);
+#if defined(BITMILL_X86)
+void SignPackAvx2(const SignPackArgs& args);
+void QuantPackAvx2(const QuantPackArgs& args);
+#endif
 
 namespace {
 
 constexpr PackKernel kKernels[] = {
+#if defined(BITMILL_X86)
+    {"pack_avx2", Isa::kAvx2, SignPackAvx2, QuantPackAvx2},
+#endif
     {"pack_ref", Isa::kRef, SignPackRef, QuantPackRef},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);

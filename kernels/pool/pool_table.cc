@@ -4,10 +4,17 @@ namespace bitmill {
 
 void PoolBitsRef(const PoolArgs& args);
 void PoolCodesRef(const PoolArgs& args);
+#if defined(BITMILL_X86)
+void PoolBitsAvx2(const PoolArgs& args);
+void PoolCodesAvx2(const PoolArgs& args);
+#endif
 
 namespace {
 
 constexpr PoolKernel kKernels[] = {
+#if defined(BITMILL_X86)
+    {"pool_avx2", Isa::kAvx2, PoolBitsAvx2, PoolCodesAvx2},
+#endif
     {"pool_ref", Isa::kRef, PoolBitsRef, PoolCodesRef},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -3,10 +3,16 @@
 namespace bitmill {
 
 void QconvRef(const QconvArgs& args);
+#if defined(BITMILL_X86)
+void QconvAvx2(const QconvArgs& args);
+#endif
 
 namespace {
 
 constexpr QconvKernel kKernels[] = {
+#if defined(BITMILL_X86)
+    {"qconv_avx2", Isa::kAvx2, QconvAvx2},
+#endif
     {"qconv_ref", Isa::kRef, QconvRef},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);

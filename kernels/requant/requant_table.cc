@@ -3,10 +3,16 @@
 namespace bitmill {
 
 void RequantRef(const RequantArgs& args);
+#if defined(BITMILL_X86)
+void RequantAvx2(const RequantArgs& args);
+#endif
 
 namespace {
 
 constexpr RequantKernel kKernels[] = {
+#if defined(BITMILL_X86)
+    {"requant_avx2", Isa::kAvx2, RequantAvx2},
+#endif
     {"requant_ref", Isa::kRef, RequantRef},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);

@@ -1,0 +1,258 @@
+// Memory-bound: 32 bytes of floats a comparison.
+//
+// Channels innermost (src_channel 1): a comparison and vmovmskps make a byte of 8 channels.
+// Pixels innermost (src_pixel 1): 32 pixels of one channel become 32 bytes of 0 or -1, eight
+// channels are merged bit by bit, and each byte is stored to its pixel. Other strides, and what is
+// left over, go the way of the reference.
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/pack/pack.h"
+
+namespace bitmill {
+
+void SignPackAvx2(const SignPackArgs& args);
+void QuantPackAvx2(const QuantPackArgs& args);
+
+namespace {
+
+constexpr int32_t kLanes = 8;
+constexpr int32_t kTilePixels = 32;
+constexpr int32_t kQuadChannels = 4;  // that share a store of codes
+
+// Bit i set: channel first + i is inverted.
+inline uint32_t InvertBits(const SignPackArgs& args, int32_t first, int32_t count) {
+  if (args.invert == nullptr) return 0;
+  if (args.per_channel == 0) return args.invert[0] != 0 ? (uint32_t{1} << count) - 1 : 0;
+  uint32_t bits = 0;
+  for (int32_t i = 0; i < count; ++i) {
+    bits |= static_cast<uint32_t>(args.invert[first + i] != 0) << i;
+  }
+  return bits;
+}
+
+inline __m256i LaneMask(int32_t lanes) {
+  const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), index);
+}
+
+// Bits of 8 numbers that are not at least their thresholds.
+inline uint32_t BelowBits(__m256 values, __m256 thresholds) {
+  return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(values, thresholds, _CMP_NGE_UQ)));
+}
+
+// 32 channels of all pixels: thresholds stay in registers.
+void SignPackQuad(const SignPackArgs& args, int32_t channel) {
+  __m256 thresholds[4];
+  for (int i = 0; i < 4; ++i) {
+    thresholds[i] = args.per_channel != 0 ? _mm256_loadu_ps(args.thresholds + channel + i * kLanes)
+                                          : _mm256_set1_ps(args.thresholds[0]);
+  }
+  uint32_t invert = 0;
+  for (int i = 0; i < 4; ++i) {
+    invert |= InvertBits(args, channel + i * kLanes, kLanes) << (i * kLanes);
+  }
+  const float* src = args.src + channel;
+  uint8_t* dst = args.dst + channel / 8;
+  for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
+    uint32_t bits = BelowBits(_mm256_loadu_ps(src), thresholds[0]);
+    bits |= BelowBits(_mm256_loadu_ps(src + 8), thresholds[1]) << 8;
+    bits |= BelowBits(_mm256_loadu_ps(src + 16), thresholds[2]) << 16;
+    bits |= BelowBits(_mm256_loadu_ps(src + 24), thresholds[3]) << 24;
+    bits ^= invert;
+    memcpy(dst, &bits, sizeof(bits));
+  }
+}
+
+// Up to 8 channels of all pixels.
+void SignPackByte(const SignPackArgs& args, int32_t channel, int32_t count) {
+  const __m256i lanes = LaneMask(count);
+  const __m256 threshold = args.per_channel != 0
+                               ? _mm256_maskload_ps(args.thresholds + channel, lanes)
+                               : _mm256_set1_ps(args.thresholds[0]);
+  const uint32_t keep = (uint32_t{1} << count) - 1;
+  const uint32_t invert = InvertBits(args, channel, count);
+  const float* src = args.src + channel;
+  uint8_t* dst = args.dst + channel / 8;
+  for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
+    const uint32_t bits = BelowBits(_mm256_maskload_ps(src, lanes), threshold);
+    *dst = static_cast<uint8_t>((bits & keep) ^ invert);
+  }
+}
+
+// 32 numbers as 32 bytes, -1 where below; in the order that packs leaves (see StoreTile).
+inline __m256i BelowBytes(const float* src, __m256 threshold) {
+  __m256i words[4];
+  for (int i = 0; i < 4; ++i) {
+    const __m256 below = _mm256_cmp_ps(_mm256_loadu_ps(src + i * kLanes), threshold, _CMP_NGE_UQ);
+    words[i] = _mm256_castps_si256(below);
+  }
+  return _mm256_packs_epi16(_mm256_packs_epi32(words[0], words[1]),
+                            _mm256_packs_epi32(words[2], words[3]));
+}
+
+// Puts packed groups of four pixels in order and stores a byte to each of 32 pixels.
+inline void StoreTile(__m256i bytes, uint8_t* dst, int64_t dst_pixel) {
+  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+  alignas(32) uint8_t pixels[kTilePixels];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(pixels), _mm256_permutevar8x32_epi32(bytes, order));
+  for (int32_t p = 0; p < kTilePixels; ++p) dst[p * dst_pixel] = pixels[p];
+}
+
+// 8 channels or fewer of pixels first .. pixels - 1, one by one.
+void SignPackScalar(const SignPackArgs& args, int32_t first, int32_t channel, int32_t count) {
+  const uint32_t invert = InvertBits(args, channel, count);
+  for (int32_t p = first; p < args.pixels; ++p) {
+    const float* src = args.src + p * args.src_pixel + channel * args.src_channel;
+    uint32_t bits = 0;
+    for (int32_t i = 0; i < count; ++i) {
+      const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
+      bits |= static_cast<uint32_t>(!(src[i * args.src_channel] >= threshold)) << i;
+    }
+    args.dst[p * args.dst_pixel + channel / 8] = static_cast<uint8_t>(bits ^ invert);
+  }
+}
+
+// 8 channels or fewer, pixels innermost.
+void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
+  const __m256i invert = _mm256_set1_epi8(static_cast<char>(InvertBits(args, channel, count)));
+  int32_t p = 0;
+  for (; p + kTilePixels <= args.pixels; p += kTilePixels) {
+    __m256i bytes = _mm256_setzero_si256();
+    for (int32_t i = 0; i < count; ++i) {
+      const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
+      const __m256i below =
+          BelowBytes(args.src + p + (channel + i) * args.src_channel, _mm256_set1_ps(threshold));
+      const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << i));
+      bytes = _mm256_or_si256(bytes, _mm256_and_si256(below, bit));
+    }
+    StoreTile(_mm256_xor_si256(bytes, invert), args.dst + p * args.dst_pixel + channel / 8,
+              args.dst_pixel);
+  }
+  SignPackScalar(args, p, channel, count);
+}
+
+struct Quantizer {
+  __m256 scale, offset, top;
+};
+
+inline Quantizer MakeQuantizer(const QuantPackArgs& args) {
+  return {_mm256_set1_ps(args.scale), _mm256_set1_ps(args.offset),
+          _mm256_set1_ps(static_cast<float>(args.levels - 1))};
+}
+
+// Codes as 32-bit numbers. vmaxps gives its second operand, zero, for not a number.
+inline __m256i Codes(__m256 values, const Quantizer& quantizer) {
+  const __m256 scaled = _mm256_add_ps(_mm256_div_ps(values, quantizer.scale), quantizer.offset);
+  const __m256 from_zero = _mm256_max_ps(scaled, _mm256_setzero_ps());
+  return _mm256_cvtps_epi32(_mm256_min_ps(from_zero, quantizer.top));
+}
+
+// The low bytes of 8 numbers of 32 bits.
+inline uint64_t NarrowCodes(__m256i codes) {
+  const __m256i words = _mm256_packus_epi32(codes, codes);
+  const __m256i bytes = _mm256_packus_epi16(words, words);
+  const __m256i joined =
+      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
+  return static_cast<uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(joined)));
+}
+
+inline void StoreBytes(uint8_t* dst, uint64_t bytes, int32_t count) {
+  for (int32_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(bytes >> (8 * i));
+}
+
+void QuantPackPixel(const QuantPackArgs& args, const Quantizer& quantizer, const float* src,
+                    uint8_t* dst) {
+  int32_t c = 0;
+  for (; c + 4 * kLanes <= args.channels; c += 4 * kLanes) {
+    const __m256i low = _mm256_packus_epi32(Codes(_mm256_loadu_ps(src + c), quantizer),
+                                            Codes(_mm256_loadu_ps(src + c + 8), quantizer));
+    const __m256i high = _mm256_packus_epi32(Codes(_mm256_loadu_ps(src + c + 16), quantizer),
+                                             Codes(_mm256_loadu_ps(src + c + 24), quantizer));
+    const __m256i bytes = _mm256_permutevar8x32_epi32(_mm256_packus_epi16(low, high),
+                                                      _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(dst + c), bytes);
+  }
+  for (; c + kLanes <= args.channels; c += kLanes) {
+    const uint64_t bytes = NarrowCodes(Codes(_mm256_loadu_ps(src + c), quantizer));
+    memcpy(dst + c, &bytes, sizeof(bytes));
+  }
+  if (c < args.channels) {
+    const __m256 values = _mm256_maskload_ps(src + c, LaneMask(args.channels - c));
+    StoreBytes(dst + c, NarrowCodes(Codes(values, quantizer)), args.channels - c);
+  }
+}
+
+// Up to 4 channels of 8 pixels or fewer: a pixel's codes meet in one 32-bit lane.
+void QuantPackLanes(const QuantPackArgs& args, const Quantizer& quantizer, int32_t pixel,
+                    int32_t pixels, int32_t channel, int32_t count) {
+  const __m256i lanes = LaneMask(pixels);
+  __m256i joined = _mm256_setzero_si256();
+  for (int32_t i = 0; i < count; ++i) {
+    const float* src = args.src + pixel + (channel + i) * args.src_channel;
+    const __m256i codes = Codes(_mm256_maskload_ps(src, lanes), quantizer);
+    joined = _mm256_or_si256(joined, _mm256_sllv_epi32(codes, _mm256_set1_epi32(8 * i)));
+  }
+  alignas(32) uint32_t words[kLanes];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(words), joined);
+  for (int32_t p = 0; p < pixels; ++p) {
+    uint8_t* dst = args.dst + (pixel + p) * args.dst_pixel + channel;
+    if (count == kQuadChannels) {
+      memcpy(dst, &words[p], sizeof(words[p]));
+    } else {
+      StoreBytes(dst, words[p], count);
+    }
+  }
+}
+
+void QuantPackScalar(const QuantPackArgs& args, const Quantizer& quantizer) {
+  for (int32_t p = 0; p < args.pixels; ++p) {
+    for (int32_t c = 0; c < args.channels; ++c) {
+      const __m256 value = _mm256_set1_ps(args.src[p * args.src_pixel + c * args.src_channel]);
+      args.dst[p * args.dst_pixel + c] =
+          static_cast<uint8_t>(_mm_cvtsi128_si32(_mm256_castsi256_si128(Codes(value, quantizer))));
+    }
+  }
+}
+
+inline int32_t Smaller(int32_t a, int32_t b) { return a < b ? a : b; }
+
+}  // namespace
+
+void SignPackAvx2(const SignPackArgs& args) {
+  int32_t c = 0;
+  if (args.src_channel == 1) {
+    for (; c + 4 * kLanes <= args.channels; c += 4 * kLanes) SignPackQuad(args, c);
+  }
+  for (; c < args.channels; c += kLanes) {
+    const int32_t count = Smaller(args.channels - c, kLanes);
+    if (args.src_channel == 1) {
+      SignPackByte(args, c, count);
+    } else if (args.src_pixel == 1) {
+      SignPackPlanes(args, c, count);
+    } else {
+      SignPackScalar(args, 0, c, count);
+    }
+  }
+}
+
+void QuantPackAvx2(const QuantPackArgs& args) {
+  const Quantizer quantizer = MakeQuantizer(args);
+  if (args.src_channel == 1) {
+    for (int32_t p = 0; p < args.pixels; ++p) {
+      QuantPackPixel(args, quantizer, args.src + p * args.src_pixel, args.dst + p * args.dst_pixel);
+    }
+  } else if (args.src_pixel == 1) {
+    for (int32_t p = 0; p < args.pixels; p += kLanes) {
+      for (int32_t c = 0; c < args.channels; c += kQuadChannels) {
+        QuantPackLanes(args, quantizer, p, Smaller(args.pixels - p, kLanes), c,
+                       Smaller(args.channels - c, kQuadChannels));
+      }
+    }
+  } else {
+    QuantPackScalar(args, quantizer);
+  }
+}
+
+}  // namespace bitmill

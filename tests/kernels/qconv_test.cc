@@ -1,0 +1,339 @@
+// Every low-bit convolution kernel against the definition, bit for bit.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <string>
+
+#include "tests/kernels/guarded.h"
+#include "tests/kernels/kernels_under_test.h"
+
+namespace bitmill::test {
+namespace {
+
+struct QconvShape {
+  int32_t batch = 1, in_h = 1, in_w = 1, channels = 1, out_channels = 1;
+  int32_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
+  int32_t pad = 0;  // pixels on each side, of the zero point
+  int32_t zero_point = 0;
+  int32_t extra_bytes = 0;  // of other groups beside the used ones of a pixel, a multiple of 4
+  QconvWeights kind = QconvWeights::k2Bit;
+  int32_t levels = 256;
+  bool extreme = false;  // every product has the largest size
+  bool as_float = false;
+
+  int32_t out_h() const {
+    return (in_h + 2 * pad - dilation_h * (kernel_h - 1) - 1) / stride_h + 1;
+  }
+  int32_t out_w() const {
+    return (in_w + 2 * pad - dilation_w * (kernel_w - 1) - 1) / stride_w + 1;
+  }
+  int32_t taps() const { return kernel_h * kernel_w; }
+  int32_t used_bytes() const { return (channels + 3) / 4 * 4; }
+};
+
+std::string ToString(const QconvShape& s) {
+  std::string text;
+  for (const int32_t value :
+       {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h,
+        s.stride_w, s.dilation_h, s.dilation_w, s.pad, s.zero_point, s.extra_bytes,
+        static_cast<int32_t>(s.kind), s.levels, int32_t{s.extreme}, int32_t{s.as_float}}) {
+    text.append(1, ' ').append(std::to_string(value));
+  }
+  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme float:" + text;
+}
+
+struct WeightRange {
+  int32_t low, high;
+};
+
+WeightRange RangeOf(QconvWeights kind) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return {-1, 1};
+    case QconvWeights::k2Bit:
+      return {-2, 1};
+    case QconvWeights::k4Bit:
+      return {-8, 7};
+    case QconvWeights::k8Bit:
+      break;
+  }
+  return {-128, 127};
+}
+
+GuardedRegion* Region(int index) {
+  static GuardedRegion regions[8];
+  return &regions[index];
+}
+
+class QconvCase {
+ public:
+  QconvCase(const QconvShape& shape, uint32_t seed) : shape_(shape) {
+    std::mt19937 random(seed);
+    const QconvShape& s = shape_;
+    const WeightRange range = RangeOf(s.kind);
+    padded_h_ = s.in_h + 2 * s.pad;
+    padded_w_ = s.in_w + 2 * s.pad;
+    pixel_bytes_ = s.used_bytes() + s.extra_bytes;
+    padded_channels_ = (s.out_channels + 7) / 8 * 8;
+    codes_.resize(size_t(s.batch) * s.in_h * s.in_w * s.channels);
+    for (uint8_t& code : codes_) {
+      code = static_cast<uint8_t>(s.extreme ? s.levels - 1 : random() % s.levels);
+    }
+    weights_.resize(size_t(s.out_channels) * s.channels * s.taps());
+    for (int8_t& w : weights_) {
+      w = static_cast<int8_t>(range.low +
+                              static_cast<int32_t>(random() % (range.high - range.low + 1)));
+      if (s.kind == QconvWeights::k1Bit && w == 0) w = 1;
+      if (s.extreme) w = static_cast<int8_t>(range.low);
+    }
+    packed_.resize(PackedQconvBytes(s.kind, s.out_channels, s.channels, s.taps()));
+    PackQconvWeights(weights_.data(), s.kind, s.out_channels, s.channels, s.taps(), packed_.data());
+
+    input_.resize(size_t(s.batch) * padded_h_ * padded_w_ * pixel_bytes_);
+    for (uint8_t& byte : input_) byte = static_cast<uint8_t>(random());
+    for (int32_t n = 0; n < s.batch; ++n) {
+      for (int32_t y = 0; y < padded_h_; ++y) {
+        for (int32_t x = 0; x < padded_w_; ++x) {
+          uint8_t* pixel = &input_[((size_t(n) * padded_h_ + y) * padded_w_ + x) * pixel_bytes_];
+          std::fill_n(pixel, s.used_bytes(), uint8_t{0});
+          for (int32_t c = 0; c < s.channels; ++c) {
+            pixel[c] = static_cast<uint8_t>(Code(n, y - s.pad, x - s.pad, c));
+          }
+        }
+      }
+    }
+    for (int32_t ky = 0; ky < s.kernel_h; ++ky) {
+      for (int32_t kx = 0; kx < s.kernel_w; ++kx) {
+        for (int32_t c = 0; c < s.used_bytes(); c += 4) {
+          step_bytes_.push_back((ky * s.dilation_h * padded_w_ + kx * s.dilation_w) * pixel_bytes_ +
+                                c);
+        }
+      }
+    }
+    base_.assign(padded_channels_, 777);
+    for (int32_t o = 0; o < s.out_channels; ++o) {
+      base_[o] = 0;
+      for (int32_t k = 0; k < s.channels * s.taps(); ++k) {
+        base_[o] -= s.zero_point * weights_[size_t(o) * s.channels * s.taps() + k];
+      }
+    }
+    scale_.resize(padded_channels_);
+    bias_.resize(padded_channels_);
+    for (float& value : scale_) value = static_cast<float>(random() % 2000) / 7777.0f - 0.1f;
+    for (float& value : bias_) value = static_cast<float>(random() % 2000) / 333.0f - 3.0f;
+    out_pixel_ = s.out_channels + 3;
+    out_row_ = out_pixel_ * s.out_w() + 5;
+    out_image_ = out_row_ * s.out_h() + 7;
+  }
+
+  std::vector<int32_t> Run(QconvFn run, Flush flush) const {
+    const QconvShape& s = shape_;
+    QconvArgs args = {};
+    const size_t input_bytes = input_.size() - (flush == Flush::kBack ? s.extra_bytes : 0);
+    uint8_t* input = Region(0)->Place<uint8_t>(input_bytes, flush);
+    std::copy_n(input_.begin(), input_bytes, input);
+    args.input = input;
+    args.row_bytes = int64_t{padded_w_} * pixel_bytes_;
+    args.image_bytes = args.row_bytes * padded_h_;
+    args.pixel_bytes = pixel_bytes_;
+    args.batch = s.batch;
+    args.out_h = s.out_h();
+    args.out_w = s.out_w();
+    args.out_channels = s.out_channels;
+    args.stride_h = s.stride_h;
+    args.stride_w = s.stride_w;
+    args.step_bytes = Region(1)->PlaceCopy(step_bytes_, flush);
+    args.steps = static_cast<int32_t>(step_bytes_.size());
+    args.kind = s.kind;
+    args.weights = Region(2)->PlaceCopy(packed_, flush);
+    args.levels = s.levels;
+    args.base = Region(3)->PlaceCopy(base_, flush);
+    int32_t* output = Region(4)->Place<int32_t>(OutputSize(), flush);
+    if (s.as_float) {
+      args.out_float = reinterpret_cast<float*>(output);
+      args.scale = Region(5)->PlaceCopy(scale_, flush);
+      args.bias = Region(6)->PlaceCopy(bias_, flush);
+    } else {
+      args.out_int32 = output;
+    }
+    args.out_pixel = out_pixel_;
+    args.out_row = out_row_;
+    args.out_image = out_image_;
+    run(args);
+    return std::vector<int32_t>(output, output + OutputSize());
+  }
+
+  // From the definition: sum of w * (code - zero point).
+  std::vector<int32_t> Expected() const {
+    const QconvShape& s = shape_;
+    int32_t untouched;
+    std::memset(&untouched, 0xcd, sizeof(untouched));
+    std::vector<int32_t> output(OutputSize(), untouched);
+    for (int32_t n = 0; n < s.batch; ++n) {
+      for (int32_t y = 0; y < s.out_h(); ++y) {
+        for (int32_t x = 0; x < s.out_w(); ++x) {
+          for (int32_t o = 0; o < s.out_channels; ++o) {
+            const int32_t acc = Accumulator(n, y, x, o);
+            int32_t& out = output[n * out_image_ + y * out_row_ + x * out_pixel_ + o];
+            out = acc;
+            if (s.as_float) {
+              const float scaled = static_cast<float>(acc) * scale_[o];
+              const float value = scaled + bias_[o];
+              std::memcpy(&out, &value, sizeof(out));
+            }
+          }
+        }
+      }
+    }
+    return output;
+  }
+
+ private:
+  int32_t Code(int32_t n, int32_t y, int32_t x, int32_t c) const {
+    const QconvShape& s = shape_;
+    if (y < 0 || y >= s.in_h || x < 0 || x >= s.in_w) return s.zero_point;
+    return codes_[((size_t(n) * s.in_h + y) * s.in_w + x) * s.channels + c];
+  }
+
+  int32_t Accumulator(int32_t n, int32_t y, int32_t x, int32_t o) const {
+    const QconvShape& s = shape_;
+    int32_t sum = 0;
+    for (int32_t t = 0; t < s.taps(); ++t) {
+      const int32_t iy = y * s.stride_h + t / s.kernel_w * s.dilation_h - s.pad;
+      const int32_t ix = x * s.stride_w + t % s.kernel_w * s.dilation_w - s.pad;
+      for (int32_t c = 0; c < s.channels; ++c) {
+        sum += weights_[(size_t(o) * s.channels + c) * s.taps() + t] *
+               (Code(n, iy, ix, c) - s.zero_point);
+      }
+    }
+    return sum;
+  }
+
+  size_t OutputSize() const {
+    const QconvShape& s = shape_;
+    return (s.batch - 1) * out_image_ + (s.out_h() - 1) * out_row_ + (s.out_w() - 1) * out_pixel_ +
+           s.out_channels;
+  }
+
+  QconvShape shape_;
+  std::vector<uint8_t> codes_, packed_, input_;
+  std::vector<int8_t> weights_;
+  std::vector<int32_t> step_bytes_, base_;
+  std::vector<float> scale_, bias_;
+  int32_t padded_h_ = 0, padded_w_ = 0, pixel_bytes_ = 0, padded_channels_ = 0;
+  int64_t out_pixel_ = 0, out_row_ = 0, out_image_ = 0;
+};
+
+void ExpectAllKernelsRight(const QconvShape& shape, uint32_t seed) {
+  static const std::vector<QconvKernel> kernels = QconvKernelsUnderTest();
+  const QconvCase problem(shape, seed);
+  const std::vector<int32_t> expected = problem.Expected();
+  for (const QconvKernel& kernel : kernels) {
+    for (const Flush flush : {Flush::kFront, Flush::kBack}) {
+      ASSERT_EQ(problem.Run(kernel.run, flush), expected)
+          << kernel.name << ": " << ToString(shape) << ", seed " << seed;
+    }
+  }
+}
+
+class QconvTest : public ::testing::TestWithParam<QconvWeights> {};
+
+// Every count of either with every seventh of the other; pixel count, levels and output change.
+TEST_P(QconvTest, IsExactForAllChannelCounts) {
+  for (int32_t channels = 1; channels <= 130; ++channels) {
+    for (int32_t out_channels = 1 + channels % 7; out_channels <= 130; out_channels += 7) {
+      const QconvShape shape{.in_w = 1 + out_channels % 9,
+                             .channels = channels,
+                             .out_channels = out_channels,
+                             .kind = GetParam(),
+                             .levels = channels % 2 == 0 ? 256 : 4,
+                             .as_float = channels % 3 == 0};
+      ExpectAllKernelsRight(shape, channels * 131 + out_channels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+TEST_P(QconvTest, IsExactForStridesDilationsAndZeroPoints) {
+  uint32_t seed = 1;
+  for (int32_t stride = 1; stride <= 3; ++stride) {
+    for (int32_t dilation = 1; dilation <= 3; ++dilation) {
+      for (const int32_t zero_point : {0, 3, 128, 255}) {
+        for (const int32_t extra : {0, 8}) {
+          const QconvShape shape{.batch = 2,
+                                 .in_h = 9,
+                                 .in_w = 11,
+                                 .channels = 21,
+                                 .out_channels = 19,
+                                 .kernel_h = 3,
+                                 .kernel_w = 3,
+                                 .stride_h = stride,
+                                 .stride_w = 4 - stride,
+                                 .dilation_h = dilation,
+                                 .dilation_w = dilation == 3 ? 1 : dilation,
+                                 .pad = dilation,
+                                 .zero_point = zero_point,
+                                 .extra_bytes = extra,
+                                 .kind = GetParam(),
+                                 .as_float = seed % 2 == 0};
+          ExpectAllKernelsRight(shape, ++seed);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// Narrow partial sums overflow only when nearly all products have the same sign and full size.
+TEST_P(QconvTest, IsExactForLongRowsOfLargestProducts) {
+  for (const int32_t levels : {2, 3, 4, 16, 128, 129, 130, 255, 256}) {
+    for (const int32_t channels : {4, 60, 64, 68, 508, 512, 516, 1029, 4096}) {
+      for (const bool extreme : {true, false}) {
+        const QconvShape shape{.in_w = 1 + channels % 8,
+                               .channels = channels,
+                               .out_channels = 20,
+                               .kind = GetParam(),
+                               .levels = levels,
+                               .extreme = extreme};
+        ExpectAllKernelsRight(shape, channels);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(QconvTest, IsExactForEveryNumberOfPixels) {
+  for (int32_t width = 1; width <= 70; ++width) {
+    const QconvShape shape{.batch = width % 3 + 1,
+                           .in_h = 2,
+                           .in_w = width,
+                           .channels = 12,
+                           .out_channels = 33,
+                           .kernel_h = 2,
+                           .kernel_w = 2,
+                           .pad = 1,
+                           .kind = GetParam()};
+    ExpectAllKernelsRight(shape, width);
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,
+                         ::testing::Values(QconvWeights::k1Bit, QconvWeights::k2Bit,
+                                           QconvWeights::k4Bit, QconvWeights::k8Bit),
+                         [](const auto& suite) {
+                           return std::to_string(1 << static_cast<int>(suite.param)) + "Bit";
+                         });
+
+TEST(QconvTableTest, SelectsTheBestAllowed) {
+  EXPECT_STREQ(SelectQconv(Isa::kRef).name, "qconv_ref");
+  int count = 0;
+  const QconvKernel* kernels = QconvKernels(&count);
+  for (int i = 0; i < count; ++i) {
+    EXPECT_STREQ(SelectQconv(kernels[i].isa).name, kernels[i].name);
+  }
+}
+
+}  // namespace
+}  // namespace bitmill::test
