@@ -8,6 +8,7 @@
 #include "model/passes/graph_edit.h"
 #include "model/passes/lower_float.h"
 #include "model/passes/lower_quantized.h"
+#include "model/passes/move_reshapes.h"
 #include "model/passes/passes.h"
 
 namespace bitmill {
@@ -15,6 +16,8 @@ namespace bitmill {
 absl::StatusOr<Graph> Lower(Graph graph) {
   BITMILL_RETURN_IF_ERROR(FoldConstants(graph));
   ChainElementwise(graph);
+  MergeChains(graph);
+  MoveReshapes(graph);
   MergeChains(graph);
   LowerQuantized(graph);
   RemoveDeadNodes(graph);
