@@ -62,11 +62,11 @@ class QconvStep final : public Step {
   }
 
   void UnpackBits(const StepRun& run) const {
-    std::byte* const base = run.buffers[codes.buffer];
-    PrepareBuffer(codes.layout, base, run.rows);
+    std::byte* const unpacked = run.buffers[codes.buffer];
+    PrepareBuffer(codes.layout, unpacked, run.rows);
     for (int64_t r = 0; r < run.rows; ++r) {
       const std::byte* src = input.Row(run, r) + input.layout.interior_bytes;
-      std::byte* dst = base + r * codes.layout.image_bytes + codes.layout.interior_bytes;
+      std::byte* dst = unpacked + r * codes.layout.image_bytes + codes.layout.interior_bytes;
       for (int64_t y = 0; y < input.layout.height; ++y) {
         for (int64_t x = 0; x < input.layout.width; ++x) {
           UnpackPixel(src + x * input.layout.pixel_bytes, dst + x * codes.layout.pixel_bytes);

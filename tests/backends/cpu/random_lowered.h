@@ -1,0 +1,30 @@
+// Random lowered graphs: quantize, one to three low-bit layers, back to float.
+#pragma once
+
+#include <cstdint>
+#include <random>
+
+#include "model/graph.h"
+
+namespace bitmill {
+
+// What the graph must contain; everything else is drawn.
+struct LoweredKind {
+  bool bits_in = true;  // or codes
+  int weight_bits = 1;  // 1, 2, 4 or 8
+  bool ternary = false;
+  LowBitConvOp::Epilogue epilogue = LowBitConvOp::Epilogue::kFloat;
+  bool bits_out = true;  // kThresholds: bits or codes
+  bool dense = false;    // 1x1 over one pixel
+  int64_t channels = 0;  // 0: drawn from 1 to 130
+};
+
+Graph RandomLowered(const LoweredKind& kind, std::mt19937& random);
+
+// quantize -> pool -> dequantize, on bits or codes.
+Graph RandomPooling(bool bits, std::mt19937& random);
+
+// Float layers with chains: FloatConv or FloatDense, Elementwise around it.
+Graph RandomFloat(bool dense, std::mt19937& random);
+
+}  // namespace bitmill

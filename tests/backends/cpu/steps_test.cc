@@ -1,0 +1,219 @@
+// Every step, on random lowered graphs, against the definition of the lowered operations; every
+// instruction set, batch size and alignment must give the same bits.
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "model/passes/lowered_reference.h"
+#include "tests/backends/cpu/plan_runner.h"
+#include "tests/backends/cpu/random_lowered.h"
+
+namespace bitmill {
+namespace {
+
+using Epilogue = LowBitConvOp::Epilogue;
+
+constexpr size_t kRows = 5;
+
+std::vector<RowBytes> RandomRows(const Graph& graph, std::mt19937& random) {
+  std::normal_distribution<float> normal(0.0F, 2.0F);
+  const auto count = static_cast<size_t>(ElementCount(graph.value(graph.inputs[0].value).shape));
+  std::vector<RowBytes> rows(kRows);
+  for (RowBytes& row : rows) {
+    std::vector<float> values(count);
+    for (float& value : values) value = normal(random);
+    if (random() % 8 == 0) values[random() % count] = std::numeric_limits<float>::quiet_NaN();
+    if (random() % 8 == 0) values[random() % count] = std::numeric_limits<float>::infinity();
+    if (random() % 8 == 0) values[random() % count] = -0.0F;
+    const auto* const bytes = reinterpret_cast<const std::byte*>(values.data());
+    row.emplace_back(bytes, bytes + count * sizeof(float));
+  }
+  return rows;
+}
+
+std::vector<RowBytes> Expected(const Graph& graph, const std::vector<RowBytes>& rows) {
+  std::vector<RowBytes> expected;
+  for (const RowBytes& row : rows) {
+    const Value& value = graph.value(graph.inputs[0].value);
+    const TensorView view{DType::kFloat32, value.shape, row[0].data()};
+    const auto outputs = RunLoweredReference(graph, absl::MakeConstSpan(&view, 1));
+    EXPECT_TRUE(outputs.ok()) << outputs.status();
+    expected.emplace_back();
+    for (const Tensor& tensor : *outputs) {
+      const auto* const bytes = static_cast<const std::byte*>(tensor.data());
+      expected.back().emplace_back(bytes, bytes + tensor.bytes());
+    }
+  }
+  return expected;
+}
+
+// Where two rows differ first, for messages; -1 when they are the same bits.
+int64_t FirstDifference(const std::vector<std::byte>& a, const std::vector<std::byte>& b) {
+  for (size_t i = 0; i + 4 <= a.size(); i += 4) {
+    float x = 0.0F, y = 0.0F;
+    std::memcpy(&x, a.data() + i, 4);
+    std::memcpy(&y, b.data() + i, 4);
+    if (std::isnan(x) && std::isnan(y)) continue;
+    if (std::memcmp(&x, &y, 4) != 0) return static_cast<int64_t>(i / 4);
+  }
+  return -1;
+}
+
+void ExpectSameBits(const std::vector<RowBytes>& actual, const std::vector<RowBytes>& expected) {
+  ASSERT_EQ(actual.size(), expected.size());
+  for (size_t r = 0; r < actual.size(); ++r) {
+    ASSERT_EQ(actual[r].size(), expected[r].size());
+    for (size_t i = 0; i < actual[r].size(); ++i) {
+      ASSERT_EQ(actual[r][i].size(), expected[r][i].size());
+      ASSERT_EQ(FirstDifference(actual[r][i], expected[r][i]), -1)
+          << "row " << r << " output " << i;
+    }
+  }
+}
+
+void CheckExact(const Graph& graph, std::mt19937& random) {
+  const std::vector<RowBytes> rows = RandomRows(graph, random);
+  const std::vector<RowBytes> expected = Expected(graph, rows);
+  for (const std::string& isa : IsasToTest()) {
+    const auto executable = CompileLowered(graph, isa, kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    SCOPED_TRACE((*executable)->DescribePlan());
+    for (const int64_t batch : {1, 2, 5}) {
+      const auto actual = RunRows(**executable, rows, batch, batch == 2 ? 1 : 64);
+      ASSERT_TRUE(actual.ok()) << actual.status();
+      SCOPED_TRACE(testing::Message() << isa << " batch " << batch);
+      ASSERT_NO_FATAL_FAILURE(ExpectSameBits(*actual, expected));
+    }
+  }
+}
+
+void CheckMany(const LoweredKind& kind, int rounds) {
+  std::mt19937 random(11);
+  for (int round = 0; round < rounds; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const Graph graph = RandomLowered(kind, random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+  }
+}
+
+class LowBitConvStepTest : public testing::TestWithParam<LoweredKind> {};
+
+TEST_P(LowBitConvStepTest, MatchesTheDefinition) { CheckMany(GetParam(), 20); }
+
+TEST_P(LowBitConvStepTest, MatchesTheDefinitionOnVectors) {
+  LoweredKind kind = GetParam();
+  kind.dense = true;
+  CheckMany(kind, 12);
+}
+
+std::vector<LoweredKind> AllKinds() {
+  std::vector<LoweredKind> kinds;
+  for (const bool bits_in : {true, false}) {
+    for (const int weight_bits : {1, 2, 4, 8}) {
+      for (const bool ternary : {false, true}) {
+        if (ternary && weight_bits != 2) continue;
+        for (const Epilogue epilogue :
+             {Epilogue::kFloat, Epilogue::kThresholds, Epilogue::kRequantize}) {
+          for (const bool bits_out : {true, false}) {
+            if (bits_out && epilogue != Epilogue::kThresholds) continue;
+            kinds.push_back({.bits_in = bits_in,
+                             .weight_bits = weight_bits,
+                             .ternary = ternary,
+                             .epilogue = epilogue,
+                             .bits_out = bits_out});
+          }
+        }
+      }
+    }
+  }
+  return kinds;
+}
+
+std::string KindName(const testing::TestParamInfo<LoweredKind>& info) {
+  const LoweredKind& kind = info.param;
+  const std::string weights = kind.ternary ? "Ternary" : absl::StrCat("W", kind.weight_bits);
+  const char* const target = kind.epilogue == Epilogue::kFloat        ? "ToFloat"
+                             : kind.epilogue == Epilogue::kRequantize ? "ToCodesByScale"
+                             : kind.bits_out                          ? "ToBits"
+                                                                      : "ToCodes";
+  return absl::StrCat(kind.bits_in ? "Bits" : "Codes", weights, target);
+}
+
+INSTANTIATE_TEST_SUITE_P(All, LowBitConvStepTest, testing::ValuesIn(AllKinds()), KindName);
+
+TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
+  std::mt19937 random(12);
+  for (int64_t channels = 1; channels <= 130; ++channels) {
+    SCOPED_TRACE(testing::Message() << channels << " channels");
+    LoweredKind kind;
+    kind.channels = channels;
+    kind.epilogue = Epilogue::kThresholds;
+    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(kind, random), random));
+    kind.bits_in = false;
+    kind.weight_bits = 2;
+    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(kind, random), random));
+  }
+}
+
+TEST(PoolStepTest, MatchesTheDefinition) {
+  std::mt19937 random(13);
+  for (int round = 0; round < 200; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomPooling(round % 2 == 0, random), random));
+  }
+}
+
+// Sums of floats differ in order from the definition's double sum: within 1e-5 of the largest
+// magnitude that occurs. Batch size and position must not matter at all.
+void CheckFloat(const Graph& graph, std::mt19937& random) {
+  std::vector<RowBytes> rows(kRows);
+  std::normal_distribution<float> normal(0.0F, 2.0F);
+  const auto count = static_cast<size_t>(ElementCount(graph.value(graph.inputs[0].value).shape));
+  for (RowBytes& row : rows) {
+    std::vector<float> values(count);
+    for (float& value : values) value = normal(random);
+    const auto* const bytes = reinterpret_cast<const std::byte*>(values.data());
+    row.emplace_back(bytes, bytes + count * sizeof(float));
+  }
+  const std::vector<RowBytes> expected = Expected(graph, rows);
+  const auto executable = CompileLowered(graph, "auto", kRows);
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  SCOPED_TRACE((*executable)->DescribePlan());
+  const auto one = RunRows(**executable, rows, 1);
+  ASSERT_TRUE(one.ok()) << one.status();
+  for (size_t r = 0; r < kRows; ++r) {
+    const auto* const a = reinterpret_cast<const float*>((*one)[r][0].data());
+    const auto* const b = reinterpret_cast<const float*>(expected[r][0].data());
+    const size_t elements = expected[r][0].size() / sizeof(float);
+    float largest = 1.0F;
+    for (size_t i = 0; i < elements; ++i) largest = std::max(largest, std::fabs(b[i]));
+    for (size_t i = 0; i < elements; ++i) ASSERT_NEAR(a[i], b[i], 1e-5F * largest) << i;
+  }
+  for (const int64_t batch : {2, 5}) {
+    const auto many = RunRows(**executable, rows, batch, batch == 2 ? 2 : 4);
+    ASSERT_TRUE(many.ok()) << many.status();
+    ASSERT_NO_FATAL_FAILURE(ExpectSameBits(*many, *one));
+  }
+}
+
+TEST(FloatStepTest, ConvolutionsMatchTheDefinition) {
+  std::mt19937 random(14);
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    ASSERT_NO_FATAL_FAILURE(CheckFloat(RandomFloat(false, random), random));
+  }
+}
+
+TEST(FloatStepTest, DenseLayersMatchTheDefinition) {
+  std::mt19937 random(15);
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    ASSERT_NO_FATAL_FAILURE(CheckFloat(RandomFloat(true, random), random));
+  }
+}
+
+}  // namespace
+}  // namespace bitmill
