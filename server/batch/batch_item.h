@@ -1,8 +1,8 @@
-// One waiting request as the batcher sees it.
+// One waiting request as the batcher sees it, and what a refusal says.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
-#include <functional>
 
 #include "base/clock.h"
 #include "server/metrics/stage_times.h"
@@ -13,15 +13,19 @@ namespace bitmill {
 struct BatchItem {
   int64_t rows = 1;
   MonotonicNanos received_ns = 0;
-  MonotonicNanos deadline_ns = 0;   // not computed from then on; 0: none
-  uint64_t priority = 0;            // 0 and 1 are served first, then 2, ...
-  std::function<bool()> cancelled;  // asked just before execution, from any thread; may be empty
-  StageTimes times;                 // the batcher adds queue and schedule
-  int64_t batch_rows = 0;           // set by the batcher: rows of the execution that it is part of
+  MonotonicNanos deadline_ns = 0;                // not computed from then on; 0: none
+  uint64_t priority = 0;                         // 0 and 1 are served first, then 2, ...
+  const std::atomic<bool>* cancelled = nullptr;  // true: nobody waits for the answer any more
+  StageTimes times;                              // the batcher adds queue and schedule
+  int64_t batch_rows = 0;  // set by the batcher: rows of the execution that it is part of
 
-  // The batcher's own.
-  BatchItem* next = nullptr;
-  MonotonicNanos queued_ns = 0;
+  MonotonicNanos queued_ns = 0;  // start of the queue stage; 0: the batcher sets it on arrival
+
+  BatchItem* next = nullptr;  // the batcher's own
 };
+
+// The type URL of the payload of a ResourceExhausted status: after how many milliseconds (decimal
+// text) a retry is likely to find room.
+inline constexpr char kRetryAfterPayload[] = "bitmill/retry-after-ms";
 
 }  // namespace bitmill

@@ -15,9 +15,11 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
@@ -29,7 +31,7 @@
 
 namespace bitmill {
 
-// What the batcher calls, never with a lock held.
+// What the batcher calls.
 class BatchRunner {
  public:
   virtual ~BatchRunner() = default;
@@ -39,11 +41,13 @@ class BatchRunner {
   virtual int64_t RunBatch(absl::Span<BatchItem* const> items, int64_t rows, int instance) = 0;
   // Finishes an item that is not run.
   virtual void Reject(BatchItem& item, const absl::Status& status) = 0;
-  // Keeps runner and batcher alive while it is held; asked of an item that is still unfinished.
+  // Keeps runner and batcher alive while it is held. Asked of an item that is not finished; cheap,
+  // and the only call made with the queue's lock held.
   virtual std::shared_ptr<const void> KeepAlive(const BatchItem& item) = 0;
 };
 
 struct BatcherOptions {
+  std::string name;  // of the model, for messages
   BatchLimits limits;
   bool gather = true;  // false: a request is a batch of its own
   int instances = 1;
@@ -51,10 +55,6 @@ struct BatcherOptions {
   MonotonicNanos inline_limit_ns = 0;           // 0: never on the submitting thread
   std::atomic<int64_t>* queue_depth = nullptr;  // kept at the number of waiting requests
 };
-
-// The type URL of the payload of a ResourceExhausted status: after how many milliseconds (decimal
-// text) a retry is likely to find room.
-inline constexpr char kRetryAfterPayload[] = "bitmill/retry-after-ms";
 
 class DynamicBatcher {
  public:
@@ -80,7 +80,7 @@ class DynamicBatcher {
     BatchItem* head = nullptr;
     BatchItem* tail = nullptr;
   };
-  using Items = std::vector<BatchItem*>;
+  using Items = absl::InlinedVector<BatchItem*, 16>;
   // How the loop of an execution came to run.
   enum class Where : uint8_t { kInline, kWorker };
 
@@ -93,11 +93,19 @@ class DynamicBatcher {
   int64_t Take(int64_t rows, Items& items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int TakeInstance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const BatchItem& AnyWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Wakes workers for batches that can start and that nobody was woken for yet, or arranges to ask
-  // again later.
-  void Dispatch(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Runs batches until none can start; `instance` was taken for it.
-  void Loop(int instance, Where where, MonotonicNanos scheduled_ns);
+  // What to do once the lock is released: workers to wake, each with its instance, or a time to ask
+  // again.
+  struct Wakes {
+    absl::InlinedVector<int, 4> instances;
+    MonotonicNanos ask_again_ns = 0;
+  };
+  // Finds batches that can start and that nobody was woken for yet.
+  Wakes Dispatch(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Launch(const Wakes& wakes, MonotonicNanos now,
+              const std::shared_ptr<const void>& keep_alive);
+  // Runs batches until none can start; `instance` was taken for it. The caller holds `keep_alive`.
+  void Loop(int instance, Where where, MonotonicNanos scheduled_ns,
+            const std::shared_ptr<const void>& keep_alive);
   void FinishDead(const Items& dead, MonotonicNanos now);
   absl::Status FullStatus() const;
 

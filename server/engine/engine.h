@@ -21,7 +21,9 @@ struct InferTask : BatchItem {
   absl::Span<const std::byte* const> inputs;
   // outputs[i]: where rows * row_bytes bytes of output i go (in the response being built).
   absl::Span<std::byte* const> outputs;
-  int64_t timeout_us = 0;  // asked for by the request itself; 0: none
+  int64_t timeout_us = 0;          // asked for by the request itself; 0: none
+  MonotonicNanos computed_ns = 0;  // when the computation ended; 0: there was none
+  void* owner = nullptr;           // whatever `done` wants to find again
   // Called when finished. Must be quick; runs on a worker or on the submitting thread.
   void (*done)(InferTask& task, absl::Status status) = nullptr;
 };

@@ -1,0 +1,30 @@
+// A thread for calls that may take long (loading a model), so that they never hold up I/O.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <thread>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/synchronization/mutex.h"
+
+namespace bitmill {
+
+class ControlThread {
+ public:
+  ControlThread();
+  ~ControlThread();  // finishes what was accepted
+
+  // False when too much waits already: nothing was accepted. Thread-safe.
+  bool TryPost(std::function<void()> work);
+
+ private:
+  void Run();
+
+  absl::Mutex mutex_;
+  std::deque<std::function<void()>> waiting_ ABSL_GUARDED_BY(mutex_);
+  bool stop_ ABSL_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
+
+}  // namespace bitmill

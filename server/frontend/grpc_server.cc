@@ -1,0 +1,163 @@
+// Puts the parts together: one completion queue and thread for each I/O loop, ModelInfer as a raw
+// method, everything else through the generic service on the same queues. No call uses gRPC's
+// synchronous or callback API: those bring threads that poll, and a second poller costs a request
+// more than all of our own work (docs/decisions/0001).
+#include "server/frontend/grpc_server.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "grpc/grpc.h"
+#include "grpcpp/security/server_credentials.h"
+#include "grpcpp/server.h"
+#include "grpcpp/server_builder.h"
+#include "server/frontend/control_thread.h"
+#include "server/frontend/frontend_context.h"
+#include "server/frontend/generic_call.h"
+#include "server/frontend/health.h"
+#include "server/frontend/infer_call.h"
+#include "server/frontend/infer_stream.h"
+#include "server/frontend/io_loop.h"
+#include "server/frontend/reflection.h"
+#include "server/frontend/unary_call.h"
+#include "server/frontend/unary_rpcs.h"
+
+namespace bitmill {
+namespace {
+
+// Calls asked for ahead of their arrival, a loop: enough that a burst finds them waiting.
+constexpr int kInferCallsAhead = 64;
+constexpr int kGenericCallsAhead = 8;
+constexpr int kCpusPerIoThread = 8;
+
+class GrpcFrontendImpl final : public GrpcFrontend {
+ public:
+  GrpcFrontendImpl(const FrontendOptions& options, ModelRepository& repository, Engine& engine,
+                   ServerMetrics& metrics, const Clock& clock)
+      : options_(options), context_{options_, repository, engine, metrics, clock} {
+    unary_rpcs_ = InferenceUnaryRpcs();
+    unary_rpcs_["/grpc.health.v1.Health/Check"].run = &CheckHealth;
+    factory_ = [this](const std::string& method, GenericCall& call) { return Route(method, call); };
+  }
+
+  ~GrpcFrontendImpl() override { Shutdown(absl::Now()); }
+
+  absl::Status Listen() {
+    grpc::ServerBuilder builder;
+    const std::string address = absl::StrCat(options_.host.find(':') == std::string::npos
+                                                 ? options_.host
+                                                 : absl::StrCat("[", options_.host, "]"),
+                                             ":", options_.port);
+    builder.AddListeningPort(address, grpc::InsecureServerCredentials(), &port_);
+    builder.RegisterService(&infer_service_);
+    builder.RegisterAsyncGenericService(&generic_service_);
+    builder.SetMaxReceiveMessageSize(static_cast<int>(
+        std::clamp<int64_t>(options_.max_receive_bytes, 1, std::numeric_limits<int>::max())));
+    builder.SetMaxSendMessageSize(-1);
+    SetChannelArguments(builder);
+    for (int i = 0; i < FrontendIoThreads(options_); ++i) {
+      loops_.push_back(std::make_unique<IoLoop>(builder.AddCompletionQueue(), context_.engine));
+    }
+    server_ = builder.BuildAndStart();
+    if (server_ == nullptr || port_ == 0) {
+      if (server_ != nullptr) server_->Shutdown();
+      server_ = nullptr;
+      return absl::UnavailableError(absl::StrCat("cannot listen on ", address,
+                                                 ": the address is in use or not this machine's"));
+    }
+    for (const auto& loop : loops_) {
+      for (int i = 0; i < kInferCallsAhead; ++i) InferCall::Listen(context_, infer_service_, *loop);
+      for (int i = 0; i < kGenericCallsAhead; ++i) {
+        GenericCall::Listen(context_, generic_service_, *loop, factory_);
+      }
+      loop->Start();
+    }
+    context_.repository.SetChangeListener([this] { watchers_.Notify(); });
+    return absl::OkStatus();
+  }
+
+  int port() const override { return port_; }
+
+  void BeginDrain() override {
+    context_.draining.store(true);
+    watchers_.Notify();
+  }
+
+  void Shutdown(absl::Time deadline) override {
+    if (server_ == nullptr) return;
+    BeginDrain();
+    for (const auto& loop : loops_) loop->ShutdownLongCalls();
+    server_->Shutdown(absl::ToChronoTime(deadline));
+    context_.repository.SetChangeListener(nullptr);
+    watchers_.Close();
+    control_ = nullptr;
+    for (const auto& loop : loops_) loop->Stop();
+    server_ = nullptr;
+  }
+
+ private:
+  void SetChannelArguments(grpc::ServerBuilder& builder) const {
+    const auto set = [&builder](const char* name, int64_t value) {
+      builder.AddChannelArgument(
+          name, static_cast<int>(std::clamp<int64_t>(value, 0, std::numeric_limits<int>::max())));
+    };
+    set(GRPC_ARG_ALLOW_REUSEPORT, 0);  // a second server on the port is an error
+    set(GRPC_ARG_KEEPALIVE_TIME_MS, options_.keepalive_ms);
+    set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options_.keepalive_timeout_ms);
+    set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
+    set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+    if (options_.max_connection_age_ms > 0) {
+      set(GRPC_ARG_MAX_CONNECTION_AGE_MS, options_.max_connection_age_ms);
+    }
+  }
+
+  std::unique_ptr<CallHandler> Route(const std::string& method, GenericCall& call) {
+    const auto unary = unary_rpcs_.find(method);
+    if (unary != unary_rpcs_.end()) return CreateUnaryCall(call, unary->second, *control_);
+    if (method == "/inference.GRPCInferenceService/ModelStreamInfer") {
+      return std::make_unique<InferStream>(call);
+    }
+    if (method == "/grpc.health.v1.Health/Watch") return watchers_.Create(call);
+    if (method == "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" ||
+        method == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo") {
+      return CreateReflectionStream(call);
+    }
+    return nullptr;
+  }
+
+  const FrontendOptions options_;
+  FrontendContext context_;
+  std::map<std::string, UnaryRpc, std::less<>> unary_rpcs_;
+  HandlerFactory factory_;
+  HealthWatchers watchers_;
+  std::unique_ptr<ControlThread> control_ = std::make_unique<ControlThread>();
+  RawInferService infer_service_;
+  grpc::AsyncGenericService generic_service_;
+  std::vector<std::unique_ptr<IoLoop>> loops_;
+  std::unique_ptr<grpc::Server> server_;
+  int port_ = 0;
+};
+
+}  // namespace
+
+int FrontendIoThreads(const FrontendOptions& options) {
+  if (options.io_threads > 0) return options.io_threads;
+  return std::max(1, options.cpu_budget / kCpusPerIoThread);
+}
+
+absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(const FrontendOptions& options,
+                                                                  ModelRepository& repository,
+                                                                  Engine& engine,
+                                                                  ServerMetrics& metrics,
+                                                                  const Clock& clock) {
+  auto frontend = std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock);
+  const absl::Status status = frontend->Listen();
+  if (!status.ok()) return status;
+  return std::unique_ptr<GrpcFrontend>(std::move(frontend));
+}
+
+}  // namespace bitmill

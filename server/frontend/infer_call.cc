@@ -1,0 +1,86 @@
+#include "server/frontend/infer_call.h"
+
+#include <optional>
+
+#include "absl/strings/str_cat.h"
+#include "grpcpp/impl/rpc_service_method.h"
+#include "server/frontend/call_deadline.h"
+#include "server/frontend/status_map.h"
+
+namespace bitmill {
+
+RawInferService::RawInferService() {
+  AddMethod(new grpc::internal::RpcServiceMethod("/inference.GRPCInferenceService/ModelInfer",
+                                                 grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
+  MarkMethodRaw(0);
+}
+
+void RawInferService::Request(grpc::ServerContext* context, grpc::ByteBuffer* message,
+                              grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,
+                              grpc::ServerCompletionQueue* queue, LoopEvent* event) {
+  RequestAsyncUnary(0, context, message, writer, queue, queue, event);
+}
+
+void InferCall::Listen(FrontendContext& context, RawInferService& service, IoLoop& loop) {
+  new InferCall(context, service, loop);
+}
+
+InferCall::InferCall(FrontendContext& context, RawInferService& service, IoLoop& loop)
+    : context_(context), service_(service), loop_(loop), job_(context) {
+  loop_.CallAdded();
+  server_context_.AsyncNotifyWhenDone(&on_over_);
+  service_.Request(&server_context_, &message_, &writer_, loop_.queue(), &on_received_);
+}
+
+void InferCall::OnReceived(bool ok) {
+  if (!ok) {  // the server is shutting down; the call never began, so nothing else will come
+    events_left_ = 1;
+    Release();
+    return;
+  }
+  const MonotonicNanos now = context_.clock.Now();
+  Listen(context_, service_, loop_);
+  const absl::Status status =
+      job_.Prepare(message_, now, DeadlineOf(server_context_, now), /*in_stream=*/false);
+  if (!status.ok()) {
+    Answer(status);
+    return;
+  }
+  InferTask& task = job_.task();
+  task.cancelled = &cancelled_;
+  task.owner = this;
+  task.done = &InferCall::OnTaskDone;
+  loop_.Gather(task);
+}
+
+void InferCall::OnTaskDone(InferTask& task, absl::Status status) {
+  static_cast<InferCall*>(task.owner)->Answer(status);
+}
+
+// On any thread.
+void InferCall::Answer(const absl::Status& status) {
+  job_.Finish(status);
+  if (status.ok()) {
+    writer_.Finish(job_.TakeResponse(), grpc::Status::OK, &on_finished_);
+    return;
+  }
+  if (const std::optional<int64_t> millis = RetryAfterMillis(status)) {
+    server_context_.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(*millis));
+  }
+  writer_.FinishWithError(ToGrpcStatus(status), &on_finished_);
+}
+
+void InferCall::OnFinished(bool /*ok*/) { Release(); }
+
+void InferCall::OnOver(bool /*ok*/) {
+  if (server_context_.IsCancelled()) cancelled_.store(true, std::memory_order_relaxed);
+  Release();
+}
+
+void InferCall::Release() {
+  if (--events_left_ > 0) return;
+  loop_.CallRemoved();
+  delete this;
+}
+
+}  // namespace bitmill

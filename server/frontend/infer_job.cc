@@ -1,0 +1,137 @@
+#include "server/frontend/infer_job.h"
+
+#include <charconv>
+#include <optional>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/checked_math.h"
+#include "base/status_macros.h"
+#include "grpc/slice.h"
+#include "server/frontend/infer_request.h"
+#include "server/frontend/infer_response.h"
+
+namespace bitmill {
+namespace {
+
+absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
+
+// The received message as one piece of memory: usually it is one, otherwise it is copied once.
+bool Flatten(grpc::ByteBuffer& message, grpc::Slice& slice) {
+  return message.TrySingleSlice(&slice).ok() || message.DumpToSingleSlice(&slice).ok();
+}
+
+}  // namespace
+
+InferJob::~InferJob() {
+  if (accounted_bytes_ != 0) {
+    context_.in_flight_bytes.fetch_sub(accounted_bytes_, std::memory_order_relaxed);
+  }
+}
+
+absl::Status InferJob::Account(int64_t bytes) {
+  accounted_bytes_ += bytes;
+  const int64_t before = context_.in_flight_bytes.fetch_add(bytes, std::memory_order_relaxed);
+  if (before > 0 && before + bytes > context_.options.max_in_flight_bytes) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("requests being served already hold ", before, " bytes; this one needs ",
+                     bytes, " more, the limit is ", context_.options.max_in_flight_bytes));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InferJob::Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
+                               MonotonicNanos deadline_ns, bool in_stream) {
+  task_.received_ns = received_ns;
+  task_.deadline_ns = deadline_ns;
+  if (!Flatten(message, request_)) return absl::InvalidArgumentError("the message is not readable");
+  message.Clear();
+  InferRequestView view;
+  const absl::Status parsed =
+      ParseInferRequest({reinterpret_cast<const char*>(request_.begin()), request_.size()}, view);
+  id_ = view.id;
+  model_name_ = view.model_name;
+  BITMILL_RETURN_IF_ERROR(parsed);
+  BITMILL_RETURN_IF_ERROR(Account(static_cast<int64_t>(request_.size())));
+  if (view.model_name.empty()) return absl::InvalidArgumentError("model_name is empty");
+
+  BITMILL_ASSIGN_OR_RETURN(const int64_t version,
+                           ParseVersion(View(view.model_name), View(view.model_version)));
+  BITMILL_ASSIGN_OR_RETURN(task_.model, context_.repository.Find(View(view.model_name), version));
+  const ServedModel& model = *task_.model;
+  metrics_ = &context_.engine.MetricsOf(model);
+
+  const Signature& signature = model.executable->signature();
+  const RequestLimits limits{
+      .max_rows = std::min(model.settings.batch.max_rows, model.executable->max_rows())};
+  BITMILL_ASSIGN_OR_RETURN(bound_, BindRequest(view, signature, limits));
+  task_.rows = bound_.rows;
+  task_.priority = bound_.priority;
+  task_.timeout_us = bound_.timeout_us;
+  const MonotonicNanos decoded_ns = context_.clock.Now();
+  BITMILL_RETURN_IF_ERROR(LayOutResponse(view, in_stream));
+  task_.inputs = bound_.inputs;
+  task_.outputs = outputs_;
+  task_.queued_ns = context_.clock.Now();
+  task_.times[Stage::kDecode] = decoded_ns - received_ns;
+  task_.times[Stage::kEncode] = task_.queued_ns - decoded_ns;
+  return absl::OkStatus();
+}
+
+absl::Status InferJob::LayOutResponse(const InferRequestView& view, bool in_stream) {
+  const ServedModel& model = *task_.model;
+  const Signature& signature = model.executable->signature();
+  char version[24];
+  const auto end = std::to_chars(std::begin(version), std::end(version), model.version).ptr;
+  const ResponseParts parts{
+      .model_name = model.name,
+      .model_version = absl::string_view(version, static_cast<size_t>(end - version)),
+      .id = View(view.id),
+      .signature = &signature,
+      .outputs = bound_.outputs,
+      .rows = bound_.rows,
+      .in_stream = in_stream};
+  const std::optional<int64_t> bytes = ResponseBytes(parts);
+  if (!bytes) return absl::InvalidArgumentError("the answer would be larger than 2 GiB");
+  BITMILL_RETURN_IF_ERROR(Account(*bytes));
+
+  response_ = grpc::Slice(static_cast<size_t>(*bytes));
+  // Nobody else has this memory yet, so that it may be written.
+  auto* const memory = reinterpret_cast<std::byte*>(const_cast<uint8_t*>(response_.begin()));
+  absl::InlinedVector<std::byte*, 4> places(bound_.outputs.size());
+  EncodeResponse(parts, absl::MakeSpan(memory, static_cast<size_t>(*bytes)),
+                 absl::MakeSpan(places));
+  outputs_.assign(signature.outputs.size(), nullptr);
+  for (size_t k = 0; k < places.size(); ++k) {
+    outputs_[static_cast<size_t>(bound_.outputs[k])] = places[k];
+  }
+  if (places.size() == outputs_.size()) return absl::OkStatus();
+  for (size_t i = 0; i < outputs_.size(); ++i) {
+    if (outputs_[i] != nullptr) continue;
+    const std::optional<int64_t> size = CheckedMul(bound_.rows, signature.outputs[i].row_bytes);
+    if (!size) return absl::InvalidArgumentError("the outputs are too large");
+    BITMILL_RETURN_IF_ERROR(Account(*size));
+    discarded_.push_back(std::make_unique_for_overwrite<std::byte[]>(static_cast<size_t>(*size)));
+    outputs_[i] = discarded_.back().get();
+  }
+  return absl::OkStatus();
+}
+
+void InferJob::Finish(const absl::Status& status) {
+  const MonotonicNanos now = context_.clock.Now();
+  if (task_.computed_ns != 0) task_.times[Stage::kSplit] = now - task_.computed_ns;
+  if (metrics_ == nullptr) {
+    context_.metrics.RecordRejected(status.code());
+  } else {
+    metrics_->RecordRequest(status.code(), now - task_.received_ns, task_.rows, task_.times);
+  }
+  task_.model.reset();
+}
+
+grpc::ByteBuffer InferJob::TakeResponse() {
+  grpc::ByteBuffer buffer(&response_, 1);
+  response_ = grpc::Slice();
+  return buffer;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,60 @@
+// One inference request from its bytes to the bytes of its answer, whichever call carried it.
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/status/status.h"
+#include "grpcpp/support/byte_buffer.h"
+#include "grpcpp/support/slice.h"
+#include "server/engine/engine.h"
+#include "server/frontend/bind_request.h"
+#include "server/frontend/frontend_context.h"
+
+namespace bitmill {
+
+class InferJob {
+ public:
+  explicit InferJob(FrontendContext& context) : context_(context) {}
+  ~InferJob();
+  InferJob(const InferJob&) = delete;
+  InferJob& operator=(const InferJob&) = delete;
+
+  // Decodes and checks the message, lays out the answer and fills in the task, but for its `done`
+  // and `cancelled`. On an error there is no task, and Finish must be called with it.
+  absl::Status Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
+                       MonotonicNanos deadline_ns, bool in_stream);
+
+  InferTask& task() { return task_; }
+  // Of the request, as far as it could be read; valid until the job is gone.
+  std::string_view id() const { return id_; }
+  std::string_view model_name() const { return model_name_; }
+
+  // Records what happened, drops the model's handle. Call it once, before the answer is sent.
+  void Finish(const absl::Status& status);
+
+  // The answer, after success.
+  grpc::ByteBuffer TakeResponse();
+
+ private:
+  absl::Status Account(int64_t bytes);
+  absl::Status LayOutResponse(const InferRequestView& view, bool in_stream);
+
+  FrontendContext& context_;
+  grpc::Slice request_;
+  grpc::Slice response_;
+  std::string_view id_, model_name_;
+  BoundRequest bound_;
+  absl::InlinedVector<std::byte*, 4> outputs_;           // [output of the signature]
+  std::vector<std::unique_ptr<std::byte[]>> discarded_;  // outputs that nobody asked for
+  InferTask task_;
+  ModelMetrics* metrics_ = nullptr;  // once the model is known
+  int64_t accounted_bytes_ = 0;
+};
+
+}  // namespace bitmill

@@ -1,0 +1,143 @@
+#include "server/frontend/infer_stream.h"
+
+#include <utility>
+
+#include "server/frontend/call_deadline.h"
+#include "server/frontend/infer_response.h"
+#include "server/frontend/status_map.h"
+
+namespace bitmill {
+
+void InferStream::OnStart() { ReadIfRoom(); }
+
+void InferStream::ReadIfRoom() {
+  if (reading_ || no_more_) return;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (waiting_.size() >= static_cast<size_t>(call_.context().options.stream_window)) return;
+  }
+  reading_ = true;
+  call_.Read();
+}
+
+void InferStream::OnMessage(grpc::ByteBuffer& message) {
+  reading_ = false;
+  if (no_more_) return;
+  const MonotonicNanos now = call_.context().clock.Now();
+  auto owned = std::make_unique<Item>(*this, call_.context());
+  Item& item = *owned;
+  const absl::Status status =
+      item.job.Prepare(message, now, DeadlineOf(call_.server_context(), now), /*in_stream=*/true);
+  {
+    absl::MutexLock lock(&mutex_);
+    waiting_.push_back(std::move(owned));
+  }
+  call_.Ref();
+  if (status.ok()) {
+    InferTask& task = item.job.task();
+    task.cancelled = &cancelled_;
+    task.owner = &item;
+    task.done = &InferStream::OnTaskDone;
+    call_.loop().Gather(task);
+  } else {
+    Complete(item, status);
+  }
+  ReadIfRoom();
+}
+
+void InferStream::OnHalfClose() {
+  reading_ = false;
+  no_more_ = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_) end_ = absl::OkStatus();
+  }
+  Pump();
+}
+
+void InferStream::OnTaskDone(InferTask& task, absl::Status status) {
+  Item& item = *static_cast<Item*>(task.owner);
+  item.stream.Complete(item, status);
+}
+
+// On any thread. The item goes away as soon as its answer is seen, so it is set last.
+void InferStream::Complete(Item& item, const absl::Status& status) {
+  item.job.Finish(status);
+  grpc::ByteBuffer answer;
+  if (status.ok()) {
+    answer = item.job.TakeResponse();
+  } else {
+    const std::string message = ToGrpcStatus(status).error_message();
+    const std::string_view model = item.job.model_name();
+    const std::string_view id = item.job.id();
+    answer = ToByteBuffer(
+        EncodeStreamError(message, {model.data(), model.size()}, {id.data(), id.size()}));
+  }
+  GenericCall& call = call_;
+  {
+    absl::MutexLock lock(&mutex_);
+    item.answer = std::move(answer);
+  }
+  Pump();
+  call.Unref();  // taken when the request was read
+}
+
+void InferStream::Pump() {
+  std::unique_ptr<Item> item;
+  absl::Status end;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (broken_) {
+      while (!waiting_.empty() && waiting_.front()->answer) waiting_.pop_front();
+    }
+    if (writing_ || finished_) return;
+    if (!waiting_.empty() && waiting_.front()->answer) {
+      item = std::move(waiting_.front());
+      waiting_.pop_front();
+      writing_ = true;
+    } else if (waiting_.empty() && end_) {
+      finished_ = true;
+      end = *end_;
+    } else {
+      return;
+    }
+  }
+  if (item != nullptr) {
+    call_.Write(*item->answer);
+  } else {
+    call_.Finish(end);
+  }
+}
+
+void InferStream::OnWritten(bool ok) {
+  {
+    absl::MutexLock lock(&mutex_);
+    writing_ = false;
+    if (!ok) broken_ = true;
+  }
+  ReadIfRoom();
+  Pump();
+}
+
+void InferStream::OnOver(bool cancelled) {
+  if (!cancelled) return;
+  cancelled_.store(true, std::memory_order_relaxed);
+  no_more_ = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    broken_ = true;
+    if (!end_) end_ = absl::CancelledError("the client cancelled the stream");
+  }
+  Pump();
+}
+
+void InferStream::OnShutdown() {
+  no_more_ = true;
+  {
+    absl::MutexLock lock(&mutex_);
+    if (!end_) end_ = absl::UnavailableError("the server is shutting down");
+  }
+  Pump();
+}
+
+}  // namespace bitmill
