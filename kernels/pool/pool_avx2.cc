@@ -27,6 +27,7 @@ struct Range {
 
 // Taps k with 0 <= origin + k * dilation < size.
 Range ClipTaps(int64_t origin, int64_t taps, int64_t dilation, int64_t size) {
+  if (origin >= 0 && origin + (taps - 1) * dilation < size) return {0, taps};  // no division
   const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
   const int64_t end = origin < size ? (size - origin + dilation - 1) / dilation : 0;
   return {first, (end < taps ? end : taps) - first};

@@ -46,6 +46,10 @@ inline void AddTo(int32_t* sums, __m256i value) {
   _mm256_storeu_si256(place, _mm256_add_epi32(_mm256_loadu_si256(place), value));
 }
 
+// Holds the compiler to the order written: g++ 12 would load ahead until registers run out, and a
+// sum in memory is a chain of stores and loads.
+inline void KeepInRegister(__m256i* value) { __asm__("" : "+x"(*value)); }
+
 // Adds a chunk to sums[pixel][block][8]; `flush_steps` steps fit into 16 bits.
 template <int kBlocks, int kPixels>
 void CountBytes(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_steps, int32_t* sums) {
@@ -67,6 +71,7 @@ void CountBytes(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_step
         const __m256i a = Broadcast(windows[p] + offset);
         for (int b = 0; b < kBlocks; ++b) {
           words[p][b] = _mm256_add_epi16(words[p][b], _mm256_maddubs_epi16(a, w[b]));
+          KeepInRegister(&words[p][b]);
         }
       }
     }
@@ -123,12 +128,11 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
     int64_t pixels;
     CountFn bytes, words;
   };
-  static constexpr Tile kTiles[] = {{6, CountBytes<kBlocks, 6>, nullptr},
-                                    {3, CountBytes<kBlocks, 3>, CountWords<kBlocks, 3>},
+  static constexpr Tile kTiles[] = {{4, CountBytes<kBlocks, 4>, CountWords<kBlocks, 4>},
+                                    {2, CountBytes<kBlocks, 2>, CountWords<kBlocks, 2>},
                                     {1, CountBytes<kBlocks, 1>, CountWords<kBlocks, 1>}};
   for (const Tile& tile : kTiles) {
     const CountFn count = flush_steps > 0 ? tile.bytes : tile.words;
-    if (count == nullptr) continue;
     while (pixel_count >= tile.pixels) {
       count(pixels, chunk, flush_steps, sums);
       pixels += tile.pixels;

@@ -42,28 +42,25 @@ inline void LoadTile(const RequantArgs& args, const Tile& tile, __m256i* acc) {
   }
 }
 
-// The low bytes of 8 numbers of 32 bits, 0 to 255.
-inline void StoreCodes(__m256i codes, uint8_t* out, int32_t lanes) {
-  const __m256i words = _mm256_packus_epi32(codes, codes);
-  const __m256i bytes = _mm256_packus_epi16(words, words);
-  const __m256i joined =
-      _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
-  const uint64_t value = static_cast<uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(joined)));
-  if (lanes == kLanes) {
-    memcpy(out, &value, sizeof(value));
-    return;
-  }
-  for (int32_t i = 0; i < lanes; ++i) out[i] = static_cast<uint8_t>(value >> (8 * i));
-}
-
+// The low bytes of the tile's numbers, 0 to 255: 8 bytes a pixel.
 inline void StoreTile(const RequantArgs& args, const Tile& tile, const __m256i* codes,
                       uint8_t* out) {
+  const __m256i bytes = _mm256_packus_epi16(_mm256_packus_epi32(codes[0], codes[1]),
+                                            _mm256_packus_epi32(codes[2], codes[3]));
+  alignas(32) uint64_t pixels[kPixels];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(pixels),
+                     _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7)));
   for (int32_t p = 0; p < tile.pixels; ++p) {
-    StoreCodes(codes[p], out + p * args.out_pixel + tile.channel, tile.lanes);
+    uint8_t* place = out + p * args.out_pixel + tile.channel;
+    if (tile.lanes == kLanes) {
+      memcpy(place, &pixels[p], sizeof(pixels[p]));
+      continue;
+    }
+    for (int32_t i = 0; i < tile.lanes; ++i) place[i] = static_cast<uint8_t>(pixels[p] >> (8 * i));
   }
 }
 
-void BitsTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
+inline void BitsTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
   __m256i acc[kPixels];
   LoadTile(args, tile, acc);
   const __m256i threshold = LoadInts(args.thresholds + tile.channel);
@@ -75,7 +72,7 @@ void BitsTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
   }
 }
 
-void CompareTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
+inline void CompareTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
   const int64_t row = (int64_t{args.channels} + kLanes - 1) / kLanes * kLanes;
   __m256i acc[kPixels], codes[kPixels];
   LoadTile(args, tile, acc);
@@ -91,7 +88,7 @@ void CompareTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
 }
 
 // Each lane looks for the number of thresholds that are at most its sum.
-void SearchTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
+inline void SearchTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
   const int32_t row = (args.channels + kLanes - 1) / kLanes * kLanes;
   const __m256i rows = _mm256_set1_epi32(row);
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
@@ -120,7 +117,7 @@ void SearchTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
 }
 
 // vmaxps gives its second operand, zero, for not a number.
-void AffineTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
+inline void AffineTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
   const __m256 scale = _mm256_loadu_ps(args.scale + tile.channel);
   const __m256 bias = _mm256_loadu_ps(args.bias + tile.channel);
   const __m256 top = _mm256_set1_ps(static_cast<float>(args.levels - 1));
@@ -136,16 +133,8 @@ void AffineTile(const RequantArgs& args, const Tile& tile, uint8_t* out) {
 
 using TileFn = void (*)(const RequantArgs& args, const Tile& tile, uint8_t* out);
 
-TileFn TileFor(const RequantArgs& args) {
-  if (args.out_bits != nullptr) return BitsTile;
-  if (args.thresholds == nullptr) return AffineTile;
-  return args.levels >= kSearchLevels ? SearchTile : CompareTile;
-}
-
-}  // namespace
-
-void RequantAvx2(const RequantArgs& args) {
-  const TileFn run = TileFor(args);
+template <TileFn kRun>
+void RunTiles(const RequantArgs& args) {
   uint8_t* out = args.out_bits != nullptr ? args.out_bits : args.out_codes;
   for (int32_t p = 0; p < args.pixels; p += kPixels) {
     Tile tile;
@@ -154,8 +143,22 @@ void RequantAvx2(const RequantArgs& args) {
     for (int32_t c = 0; c < args.channels; c += kLanes) {
       tile.channel = c;
       tile.lanes = args.channels - c < kLanes ? args.channels - c : kLanes;
-      run(args, tile, out + p * args.out_pixel);
+      kRun(args, tile, out + p * args.out_pixel);
     }
+  }
+}
+
+}  // namespace
+
+void RequantAvx2(const RequantArgs& args) {
+  if (args.out_bits != nullptr) {
+    RunTiles<BitsTile>(args);
+  } else if (args.thresholds == nullptr) {
+    RunTiles<AffineTile>(args);
+  } else if (args.levels < kSearchLevels) {
+    RunTiles<CompareTile>(args);
+  } else {
+    RunTiles<SearchTile>(args);
   }
 }
 
