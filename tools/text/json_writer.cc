@@ -31,33 +31,39 @@ std::string Quoted(absl::string_view value) {
 
 void JsonWriter::NewLine() {
   text_ += '\n';
-  text_.append(2 * filled_.size(), ' ');
+  text_.append(2 * levels_.size(), ' ');
 }
 
-void JsonWriter::BeforeValue() {
+void JsonWriter::BeforeValue(bool nested) {
   if (after_key_) {
     after_key_ = false;
     return;
   }
-  if (filled_.empty()) return;
-  if (filled_.back()) text_ += ',';
-  filled_.back() = true;
-  NewLine();
+  if (levels_.empty()) return;
+  Level& level = levels_.back();
+  if (level.filled) text_ += ',';
+  if (!level.list || nested) {
+    level.broken = true;
+    NewLine();
+  } else if (level.filled) {
+    text_ += ' ';
+  }
+  level.filled = true;
 }
 
 JsonWriter& JsonWriter::Begin(char bracket) {
-  BeforeValue();
+  BeforeValue(true);
   text_ += bracket;
-  filled_.push_back(false);
+  levels_.push_back({bracket == '['});
   return *this;
 }
 
 JsonWriter& JsonWriter::End(char bracket) {
-  const bool filled = filled_.back();
-  filled_.pop_back();
-  if (filled) NewLine();
+  const bool broken = levels_.back().broken;
+  levels_.pop_back();
+  if (broken) NewLine();
   text_ += bracket;
-  if (filled_.empty()) text_ += '\n';
+  if (levels_.empty()) text_ += '\n';
   return *this;
 }
 

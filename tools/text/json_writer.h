@@ -1,4 +1,4 @@
-// Writes JSON text, indented by two spaces.
+// Writes JSON text, indented by two spaces; a list of plain values stays on one line.
 //
 //   JsonWriter json;
 //   json.BeginObject().Key("name").String("digits").Key("rows").Int(3).EndObject();
@@ -33,11 +33,17 @@ class JsonWriter {
  private:
   JsonWriter& Begin(char bracket);
   JsonWriter& End(char bracket);
-  void BeforeValue();
+  void BeforeValue(bool nested = false);
   void NewLine();
 
+  struct Level {
+    bool list = false;
+    bool filled = false;  // something stands in it
+    bool broken = false;  // its values stand on lines of their own
+  };
+
   std::string text_;
-  std::vector<bool> filled_;  // of each open bracket: whether something stands in it
+  std::vector<Level> levels_;  // of the open brackets
   bool after_key_ = false;
 };
 

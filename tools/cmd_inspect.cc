@@ -1,0 +1,187 @@
+#include "tools/cmd_inspect.h"
+
+#include <cstdio>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <utility>
+#include <variant>
+#include <vector>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/status_macros.h"
+#include "kernels/isa.h"
+#include "model/passes/passes.h"
+#include "tools/local/local_model.h"
+#include "tools/text/text_table.h"
+
+namespace bitmill {
+namespace {
+
+std::string OperatorName(const Node& node) {
+  return node.domain.empty() ? node.op : absl::StrCat(node.domain, "::", node.op);
+}
+
+// Dimensions as the file declares them, open ones as N.
+std::string DeclaredShape(const GraphPort& port) {
+  return absl::StrCat("[",
+                      absl::StrJoin(port.declared_shape, ",",
+                                    [](std::string* out, int64_t dim) {
+                                      absl::StrAppend(out, dim < 0 ? "N" : absl::StrCat(dim));
+                                    }),
+                      "]");
+}
+
+struct WeightKind {
+  int64_t layers = 0, weights = 0, bits = 0;
+};
+
+// Sorted from few bits to many.
+using WeightKinds = std::map<std::pair<int, std::string>, WeightKind>;
+
+void Count(const Node& node, WeightKinds& kinds) {
+  const auto add = [&kinds](int order, const std::string& name, const SharedTensor& weights,
+                            int bits) {
+    if (weights == nullptr) return;
+    WeightKind& kind = kinds[{order, name}];
+    ++kind.layers;
+    kind.weights += weights->elements();
+    kind.bits += weights->elements() * bits;
+  };
+  if (const auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
+    const bool ternary = conv->weight_bits == 2 && conv->ternary;
+    add(conv->weight_bits * 2 - (ternary ? 1 : 0),
+        ternary ? "ternary" : absl::StrCat(conv->weight_bits, "-bit"), conv->weights,
+        conv->weight_bits);
+  } else if (const auto* float_conv = std::get_if<FloatConvOp>(&node.lowered)) {
+    add(64, "float", float_conv->weights, 32);
+  } else if (const auto* dense = std::get_if<FloatDenseOp>(&node.lowered)) {
+    add(64, "float", dense->weights, 32);
+  }
+}
+
+std::string NodeValues(const Graph& graph, const std::vector<ValueId>& ids) {
+  return absl::StrJoin(ids, ", ", [&graph](std::string* out, ValueId id) {
+    if (id == kNoValue) {
+      absl::StrAppend(out, "-");
+      return;
+    }
+    const Value& value = graph.value(id);
+    absl::StrAppend(out, value.constant != nullptr ? "const " : "", DTypeName(value.dtype),
+                    ShapeToString(value.shape));
+  });
+}
+
+}  // namespace
+
+std::string DescribePorts(const Graph& graph) {
+  TextTable table({"", "name", "type", "shape", "row"});
+  const auto add = [&](const char* role, const std::vector<GraphPort>& ports) {
+    for (const GraphPort& port : ports) {
+      const Value& value = graph.value(port.value);
+      const int64_t bytes = ElementCount(value.shape) * DTypeSize(port.dtype);
+      table.AddRow({role, port.name, std::string(DTypeName(port.dtype)), DeclaredShape(port),
+                    Bytes(static_cast<double>(bytes))});
+    }
+  };
+  add("input", graph.inputs);
+  add("output", graph.outputs);
+  return table.Text();
+}
+
+std::string DescribeOperators(const Graph& graph) {
+  std::map<std::string, int> counts;
+  for (const Node& node : graph.nodes) ++counts[OperatorName(node)];
+  return absl::StrCat(
+      graph.nodes.size(), " nodes: ",
+      absl::StrJoin(counts, ", ",
+                    [](std::string* out, const std::pair<const std::string, int>& entry) {
+                      absl::StrAppend(out, entry.first);
+                      if (entry.second > 1) absl::StrAppend(out, " x", entry.second);
+                    }),
+      "\n");
+}
+
+std::string DescribeNodes(const Graph& graph) {
+  TextTable table({"#", "operator", "name", "inputs", "outputs"});
+  for (size_t i = 0; i < graph.nodes.size(); ++i) {
+    const Node& node = graph.nodes[i];
+    table.AddRow({absl::StrCat(i), OperatorName(node), node.name, NodeValues(graph, node.inputs),
+                  NodeValues(graph, node.outputs)});
+  }
+  return table.Text();
+}
+
+absl::StatusOr<std::string> DescribeWeights(const Graph& graph) {
+  BITMILL_ASSIGN_OR_RETURN(const Graph lowered, Lower(graph));
+  WeightKinds kinds;
+  for (const Node& node : lowered.nodes) Count(node, kinds);
+  if (kinds.empty()) return std::string("no layers with weights\n");
+  TextTable table({"weights", "layers", "count", "as numbers of that size"});
+  WeightKind all;
+  for (const auto& [name, kind] : kinds) {
+    table.AddRow({name.second, absl::StrCat(kind.layers),
+                  WithCommas(static_cast<double>(kind.weights)),
+                  Bytes(static_cast<double>(kind.bits) / 8.0)});
+    all.layers += kind.layers;
+    all.weights += kind.weights;
+    all.bits += kind.bits;
+  }
+  if (kinds.size() > 1) {
+    table.AddRow({"all", absl::StrCat(all.layers), WithCommas(static_cast<double>(all.weights)),
+                  Bytes(static_cast<double>(all.bits) / 8.0)});
+  }
+  return table.Text();
+}
+
+void AddInspectOptions(CLI::App& command, InspectOptions& options) {
+  command
+      .add_option("model", options.model,
+                  "Model file, or folder of a model repository (its newest version)")
+      ->required();
+  command.add_flag("--plan", options.plan,
+                   "Print the compiled plan: steps, kernels, shapes, bits, bytes, MACs, arena");
+  command.add_flag("--reference", options.reference,
+                   "Print the graph as the file has it, node by node");
+  command
+      .add_option("--isa", options.isa,
+                  "Instruction set of the plan: auto, ref, avx2, avx512, avx512vpopcnt, neon")
+      ->capture_default_str();
+  command.add_option("--max-rows", options.max_rows, "Largest batch that the plan is made for")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+}
+
+absl::Status RunInspect(const InspectOptions& options) {
+  BITMILL_ASSIGN_OR_RETURN(const std::string path, FindModelFile(options.model));
+  BITMILL_ASSIGN_OR_RETURN(const Graph graph, ReadModelFile(path));
+  std::error_code error;
+  const auto file_bytes = static_cast<double>(std::filesystem::file_size(path, error));
+  std::string text = absl::StrCat(
+      path, ": ", graph.name.empty() ? "unnamed graph" : absl::StrCat("graph '", graph.name, "'"),
+      ", opset ", graph.opset, ", ", error ? "" : absl::StrCat(Bytes(file_bytes), ", "),
+      graph.batchable ? "batches rows\n\n" : "one row a request\n\n");
+  absl::StrAppend(&text, DescribePorts(graph), "\n", DescribeOperators(graph), "\n");
+  BITMILL_ASSIGN_OR_RETURN(const std::string weights, DescribeWeights(graph));
+  absl::StrAppend(&text, weights);
+
+  CompileOptions compile;
+  compile.isa = options.isa;
+  compile.max_rows = graph.batchable ? options.max_rows : 1;
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
+                           CompileOnCpu(graph, compile));
+  absl::StrAppend(
+      &text, "\ncompiled for ", options.isa == "auto" ? IsaName(BestIsa()) : options.isa.c_str(),
+      ": ", Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
+      Bytes(static_cast<double>(executable->arena_bytes())), " arena, ",
+      WithCommas(static_cast<double>(executable->row_macs())), " multiply-accumulates a row\n");
+  if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
+  if (options.plan) absl::StrAppend(&text, "\n", executable->DescribePlan());
+  std::fputs(text.c_str(), stdout);
+  return absl::OkStatus();
+}
+
+}  // namespace bitmill

@@ -1,0 +1,36 @@
+// bitmill inspect: what a model file holds and what becomes of it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "model/graph.h"
+
+namespace CLI {
+class App;
+}
+
+namespace bitmill {
+
+struct InspectOptions {
+  std::string model;       // a file, or a folder of a model repository
+  bool plan = false;       // the compiled plan
+  bool reference = false;  // the graph before lowering, node by node
+  std::string isa = "auto";
+  int64_t max_rows = 1;
+};
+
+void AddInspectOptions(CLI::App& command, InspectOptions& options);
+
+absl::Status RunInspect(const InspectOptions& options);
+
+// The parts of the report; `graph` is not lowered.
+std::string DescribePorts(const Graph& graph);
+std::string DescribeOperators(const Graph& graph);
+std::string DescribeNodes(const Graph& graph);
+// Weights by kind (1-bit, ternary, ..., float) as lowering finds them.
+absl::StatusOr<std::string> DescribeWeights(const Graph& graph);
+
+}  // namespace bitmill
