@@ -62,6 +62,8 @@ struct RepositoryOptions {
   int64_t poll_seconds = 15;
   std::string isa = "auto";
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
+  int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold
+  int load_threads = 1;                              // models that are loaded at once at the start
 };
 
 class ModelRepository {

@@ -1,0 +1,274 @@
+#include "server/repository/config_rules.h"
+
+#include <set>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/repository/model_path.h"
+
+namespace bitmill {
+namespace {
+
+using Step = ConfigPlaces::Step;
+using Path = std::vector<Step>;
+
+constexpr int64_t kMaxDelayUs = int64_t{60} * 1'000'000;
+constexpr int64_t kMaxTimeoutUs = int64_t{24} * 3600 * 1'000'000;
+constexpr int kMaxDims = 32;
+
+// Adds what every rule needs: the place, and the list of things without effect.
+class Rules {
+ public:
+  explicit Rules(GivenConfig& config) : config_(config) {}
+
+  absl::Status Wrong(const Path& path, const std::string& what) const {
+    return absl::InvalidArgumentError(absl::StrCat(config_.places.Of(path), ": ", what));
+  }
+  absl::Status Refused(const Path& path, const std::string& what) const {
+    return absl::UnimplementedError(
+        absl::StrCat(config_.places.Of(path), ": ", what, " is not supported"));
+  }
+  void Ignore(const Path& path, const std::string& what) {
+    config_.ignored.push_back(absl::StrCat(config_.places.Of(path), ": ", what, " has no effect"));
+  }
+
+ private:
+  GivenConfig& config_;
+};
+
+std::string Quoted(const std::string& text) {
+  return absl::StrCat("'", EscapeForLog(text.size() > 100 ? text.substr(0, 100) + "..." : text),
+                      "'");
+}
+
+absl::Status CheckIdentity(const inference::ModelConfig& config, Rules& rules) {
+  static constexpr const char* kPlatforms[] = {"", "onnxruntime_onnx", "bitmill_onnx"};
+  static constexpr const char* kBackends[] = {"", "onnxruntime", "bitmill"};
+  const auto has = [](const auto& list, const std::string& value) {
+    for (const char* entry : list) {
+      if (value == entry) return true;
+    }
+    return false;
+  };
+  if (!has(kPlatforms, config.platform())) {
+    return rules.Wrong({{"platform"}},
+                       absl::StrCat("platform ", Quoted(config.platform()),
+                                    ", expected 'onnxruntime_onnx' or 'bitmill_onnx'"));
+  }
+  if (!has(kBackends, config.backend())) {
+    return rules.Wrong({{"backend"}}, absl::StrCat("backend ", Quoted(config.backend()),
+                                                   ", expected 'onnxruntime' or 'bitmill'"));
+  }
+  if (!config.default_model_filename().empty() &&
+      !IsPathComponent(config.default_model_filename())) {
+    return rules.Wrong(
+        {{"default_model_filename"}},
+        absl::StrCat("default_model_filename ", Quoted(config.default_model_filename()),
+                     ", expected the name of a file in the version folder"));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckVersions(const inference::ModelConfig& config, Rules& rules) {
+  const inference::ModelVersionPolicy& policy = config.version_policy();
+  if (!policy.has_specific()) return absl::OkStatus();
+  if (policy.specific().versions().empty()) {
+    return rules.Wrong({{"version_policy"}, {"specific"}}, "no versions are listed");
+  }
+  for (int i = 0; i < policy.specific().versions_size(); ++i) {
+    const int64_t version = policy.specific().versions(i);
+    if (version <= 0) {
+      return rules.Wrong({{"version_policy"}, {"specific"}, {"versions", i}},
+                         absl::StrCat("version ", version, ", expected a number above 0"));
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Inputs and outputs have these fields in common.
+template <typename Tensor>
+absl::Status CheckTensor(const Tensor& tensor, const char* kind, int index,
+                         std::set<std::string>& names, Rules& rules) {
+  const Step self{kind, index};
+  if (tensor.name().empty()) return rules.Wrong({self}, absl::StrCat(kind, " without a name"));
+  if (!names.insert(tensor.name()).second) {
+    return rules.Wrong({self, {"name"}},
+                       absl::StrCat(kind, " ", Quoted(tensor.name()), " is listed twice"));
+  }
+  if (tensor.dims_size() > kMaxDims) {
+    return rules.Wrong({self, {"dims"}},
+                       absl::StrCat(kind, " ", Quoted(tensor.name()), " has ", tensor.dims_size(),
+                                    " dims, the limit is ", kMaxDims));
+  }
+  for (int i = 0; i < tensor.dims_size(); ++i) {
+    if (tensor.dims(i) == -1 || tensor.dims(i) > 0) continue;
+    return rules.Wrong({self, {"dims", i}},
+                       absl::StrCat(kind, " ", Quoted(tensor.name()), " has dimension ",
+                                    tensor.dims(i), ", expected -1 or a number above 0"));
+  }
+  if (tensor.has_reshape()) return rules.Refused({self, {"reshape"}}, "reshape");
+  if (tensor.is_shape_tensor()) return rules.Refused({self, {"is_shape_tensor"}}, "a shape tensor");
+  if (tensor.is_non_linear_format_io()) {
+    return rules.Refused({self, {"is_non_linear_format_io"}}, "a non-linear format");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckTensors(const inference::ModelConfig& config, Rules& rules) {
+  std::set<std::string> inputs;
+  for (int i = 0; i < config.input_size(); ++i) {
+    const inference::ModelInput& input = config.input(i);
+    BITMILL_RETURN_IF_ERROR(CheckTensor(input, "input", i, inputs, rules));
+    if (input.allow_ragged_batch()) {
+      return rules.Refused({{"input", i}, {"allow_ragged_batch"}}, "a ragged batch");
+    }
+    if (input.optional()) return rules.Refused({{"input", i}, {"optional"}}, "an optional input");
+  }
+  std::set<std::string> outputs;
+  for (int i = 0; i < config.output_size(); ++i) {
+    BITMILL_RETURN_IF_ERROR(CheckTensor(config.output(i), "output", i, outputs, rules));
+    if (!config.output(i).label_filename().empty()) {
+      rules.Ignore({{"output", i}, {"label_filename"}}, "label_filename");
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckMicroseconds(uint64_t value, int64_t limit, const char* name, const Path& path,
+                               const Rules& rules) {
+  if (value <= static_cast<uint64_t>(limit)) return absl::OkStatus();
+  return rules.Wrong(path, absl::StrCat(name, " ", value, ", the limit is ", limit));
+}
+
+absl::Status CheckBatching(const inference::ModelConfig& config, Rules& rules) {
+  if (config.max_batch_size() < 0 || config.max_batch_size() > kMaxBatchSizeLimit) {
+    return rules.Wrong({{"max_batch_size"}},
+                       absl::StrCat("max_batch_size ", config.max_batch_size(), ", expected 0 to ",
+                                    kMaxBatchSizeLimit));
+  }
+  if (config.has_sequence_batching()) {
+    return rules.Refused({{"sequence_batching"}}, "sequence_batching (stateful models)");
+  }
+  if (config.has_ensemble_scheduling()) {
+    return rules.Refused({{"ensemble_scheduling"}}, "ensemble_scheduling");
+  }
+  if (!config.has_dynamic_batching()) return absl::OkStatus();
+  const inference::ModelDynamicBatching& batching = config.dynamic_batching();
+  const Step self{"dynamic_batching"};
+  BITMILL_RETURN_IF_ERROR(CheckMicroseconds(batching.max_queue_delay_microseconds(), kMaxDelayUs,
+                                            "max_queue_delay_microseconds",
+                                            {self, {"max_queue_delay_microseconds"}}, rules));
+  for (int i = 0; i < batching.preferred_batch_size_size(); ++i) {
+    const int64_t rows = batching.preferred_batch_size(i);
+    if (rows >= 1 && rows <= kMaxBatchSizeLimit) continue;
+    return rules.Wrong({self, {"preferred_batch_size", i}},
+                       absl::StrCat("preferred_batch_size ", rows, ", expected a number above 0"));
+  }
+  const inference::ModelQueuePolicy& policy = batching.default_queue_policy();
+  BITMILL_RETURN_IF_ERROR(CheckMicroseconds(
+      policy.default_timeout_microseconds(), kMaxTimeoutUs, "default_timeout_microseconds",
+      {self, {"default_queue_policy"}, {"default_timeout_microseconds"}}, rules));
+  if (policy.timeout_action() == inference::ModelQueuePolicy::DELAY) {
+    rules.Ignore({self, {"default_queue_policy"}, {"timeout_action"}},
+                 "timeout_action DELAY: the default timeout");
+  }
+  if (batching.preserve_ordering()) {
+    rules.Ignore({self, {"preserve_ordering"}}, "preserve_ordering");
+  }
+  if (batching.default_priority_level() != 0) {
+    rules.Ignore({self, {"default_priority_level"}}, "default_priority_level");
+  }
+  if (!batching.priority_queue_policy().empty()) {
+    rules.Ignore({self, {"priority_queue_policy"}}, "priority_queue_policy");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckInstances(const inference::ModelConfig& config, Rules& rules) {
+  int64_t instances = 0;
+  for (int i = 0; i < config.instance_group_size(); ++i) {
+    const inference::ModelInstanceGroup& group = config.instance_group(i);
+    const Step self{"instance_group", i};
+    if (group.kind() == inference::ModelInstanceGroup::KIND_GPU || group.gpus_size() > 0) {
+      return rules.Refused({self, {"kind"}}, "an instance on a GPU");
+    }
+    if (group.secondary_devices_size() > 0) {
+      return rules.Refused({self, {"secondary_devices"}}, "a secondary device");
+    }
+    if (group.count() < 0) {
+      return rules.Wrong({self, {"count"}},
+                         absl::StrCat("count ", group.count(), ", expected 1 or more"));
+    }
+    instances += group.count();
+    if (instances > kMaxInstances) {
+      return rules.Wrong({self, {"count"}},
+                         absl::StrCat(instances, " instances, the limit is ", kMaxInstances));
+    }
+    if (group.has_rate_limiter()) rules.Ignore({self, {"rate_limiter"}}, "rate_limiter");
+    if (!group.host_policy().empty()) rules.Ignore({self, {"host_policy"}}, "host_policy");
+    if (group.profile_size() > 0) rules.Ignore({self, {"profile"}}, "profile");
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckWarmup(const inference::ModelConfig& config, Rules& rules) {
+  int64_t runs = 0;
+  for (int i = 0; i < config.model_warmup_size(); ++i) {
+    const inference::ModelWarmup& warmup = config.model_warmup(i);
+    const Step self{"model_warmup", i};
+    runs += std::max<int64_t>(1, warmup.count());
+    if (runs > kMaxWarmupRuns) {
+      return rules.Wrong({self, {"count"}},
+                         absl::StrCat(runs, " warm-up runs, the limit is ", kMaxWarmupRuns));
+    }
+    for (const auto& [name, input] : warmup.inputs()) {
+      if (input.input_data_type_case() == inference::ModelWarmup::Input::kInputDataFile &&
+          !IsPathComponent(input.input_data_file())) {
+        return rules.Wrong({self, {"inputs"}},
+                           absl::StrCat("input_data_file ", Quoted(input.input_data_file()),
+                                        ", expected the name of a file in the warmup folder"));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
+  if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
+  if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
+  if (!config.cc_model_filenames().empty()) {
+    return rules.Refused({{"cc_model_filenames", 0}}, "cc_model_filenames");
+  }
+  if (config.model_operations().op_library_filename_size() > 0) {
+    return rules.Refused({{"model_operations"}}, "an operator library");
+  }
+  if (config.model_transaction_policy().decoupled()) {
+    return rules.Refused({{"model_transaction_policy"}, {"decoupled"}}, "a decoupled model");
+  }
+  if (config.model_repository_agents().agents_size() > 0) {
+    return rules.Refused({{"model_repository_agents"}}, "a repository agent");
+  }
+  if (config.response_cache().enable()) rules.Ignore({{"response_cache"}}, "response_cache");
+  if (config.has_optimization()) rules.Ignore({{"optimization"}}, "optimization");
+  if (!config.metric_tags().empty()) rules.Ignore({{"metric_tags", 0}}, "metric_tags");
+  if (config.has_model_metrics()) rules.Ignore({{"model_metrics"}}, "model_metrics");
+  if (!config.runtime().empty()) rules.Ignore({{"runtime"}}, "runtime");
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status CheckConfigRules(GivenConfig& config) {
+  Rules rules(config);
+  BITMILL_RETURN_IF_ERROR(CheckIdentity(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckVersions(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckTensors(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckBatching(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckInstances(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckWarmup(config.proto, rules));
+  return CheckOtherFeatures(config.proto, rules);
+}
+
+}  // namespace bitmill

@@ -1,0 +1,12 @@
+// Which values of a model configuration make sense, and which features are refused or ignored.
+#pragma once
+
+#include "absl/status/status.h"
+#include "server/repository/model_config.h"
+
+namespace bitmill {
+
+// Checks `config.proto` by itself and appends to `config.ignored`. Errors as ParseModelConfig.
+absl::Status CheckConfigRules(GivenConfig& config);
+
+}  // namespace bitmill

@@ -1,0 +1,410 @@
+#include "server/repository/disk_repository.h"
+
+#include <malloc.h>
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/status_macros.h"
+#include "server/repository/model_path.h"
+
+namespace bitmill {
+namespace {
+
+// A request in flight holds its version; one that hangs must not hang the unload for ever.
+constexpr double kUnloadSeconds = 30;
+
+std::string Text(const absl::Status& status) { return std::string(status.message()); }
+
+void LogLoaded(const ServedModel& model, const RepositoryOptions& options, int64_t ns) {
+  LogInfo(absl::StrCat("model loaded name=", model.name, " version=", model.version,
+                       " weight_bytes=", model.executable->weight_bytes(), " arena_bytes=",
+                       model.executable->arena_bytes(), " max_rows=", model.settings.batch.max_rows,
+                       " isa=", options.isa, " ms=", ns / 1'000'000));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<DiskRepository>> DiskRepository::Create(
+    const RepositoryOptions& options, LoaderParts parts, ServerMetrics& metrics) {
+  BITMILL_ASSIGN_OR_RETURN(std::string real_root, ResolveRoot(options.root));
+  return std::unique_ptr<DiskRepository>(
+      new DiskRepository(options, std::move(real_root), std::move(parts), metrics));
+}
+
+DiskRepository::DiskRepository(const RepositoryOptions& options, std::string real_root,
+                               LoaderParts parts, ServerMetrics& metrics)
+    : options_(options),
+      real_root_(std::move(real_root)),
+      parts_(std::move(parts)),
+      metrics_(metrics) {}
+
+DiskRepository::~DiskRepository() {
+  Stop();
+  SetChangeListener(nullptr);
+  for (const auto& [name, entry] : table_.Clear()) {
+    for (const auto& [version, loaded] : entry.ready) metrics_.ForModel(name, version).ready = 0;
+  }
+}
+
+void DiskRepository::Stop() {
+  {
+    MutexLock lock(&mutex_);
+    stopped_ = true;
+    stop_changed_.NotifyAll();
+  }
+  if (poller_.joinable()) poller_.join();
+}
+
+// ---------------------------------------------------------------------------------------- start
+
+std::vector<std::string> DiskRepository::NamesToStart() const {
+  std::vector<std::string> names;
+  const bool all = options_.mode != ControlMode::kExplicit ||
+                   std::ranges::find(options_.load_at_start, "*") != options_.load_at_start.end();
+  if (all) {
+    absl::StatusOr<std::vector<std::string>> found = ListModels(real_root_);
+    if (found.ok()) return *std::move(found);
+    LogError(Text(found.status()));
+    return names;
+  }
+  for (const std::string& name : options_.load_at_start) {
+    if (std::ranges::find(names, name) == names.end()) names.push_back(name);
+  }
+  return names;
+}
+
+void DiskRepository::LoadFirst(const std::string& name) {
+  static_cast<void>(Load(name));  // the reason is in the log and in the index
+  if (table_.Get(name).ready.empty()) {
+    MutexLock lock(&mutex_);
+    failed_at_start_.insert(name);
+  }
+}
+
+void DiskRepository::LoadAtStart() {
+  const std::vector<std::string> names = NamesToStart();
+  std::atomic<size_t> next{0};
+  const auto work = [&] {
+    for (size_t i = next++; i < names.size() && !stopped_; i = next++) LoadFirst(names[i]);
+  };
+  std::vector<std::thread> helpers;
+  const auto threads =
+      std::min(static_cast<size_t>(std::max(1, options_.load_threads)), names.size());
+  for (size_t i = 1; i < threads; ++i) helpers.emplace_back(work);
+  work();
+  for (std::thread& helper : helpers) helper.join();
+  started_ = true;
+  NotifyChange();
+  if (options_.mode == ControlMode::kPoll && !stopped_) poller_ = std::thread([this] { Poll(); });
+}
+
+bool DiskRepository::AllStartedReady() const {
+  MutexLock lock(&mutex_);
+  return started_ && failed_at_start_.empty();
+}
+
+// -------------------------------------------------------------------------------- load and unload
+
+absl::Status DiskRepository::Load(absl::string_view given_name) {
+  BITMILL_RETURN_IF_ERROR(CheckModelName(given_name));
+  const std::string name(given_name);
+  if (stopped_) return absl::UnavailableError("the server is shutting down");
+  const BusyNames::Hold hold(busy_, name);
+  if (stopped_) return absl::UnavailableError("the server is shutting down");
+  absl::Status status;
+  // Readers and compilers return statuses, but memory may run out in any of them; the models that
+  // are served must not go down with the one that is loaded.
+  try {
+    status = LoadHeld(name);
+  } catch (const std::bad_alloc&) {
+    status = Fail(name, absl::ResourceExhaustedError("out of memory while loading"));
+  } catch (const std::exception& error) {
+    status = Fail(name, absl::InternalError(absl::StrCat("loading threw: ", error.what())));
+  }
+  if (status.ok()) {
+    MutexLock lock(&mutex_);
+    failed_at_start_.erase(name);
+  } else {
+    LogError(absl::StrCat("model not loaded name=", name, ": ", Text(status)));
+  }
+  return status;
+}
+
+absl::Status DiskRepository::LoadHeld(const std::string& name) {
+  BITMILL_ASSIGN_OR_RETURN(ModelOnDisk on_disk, ScanModel(real_root_, name, ""));
+  const auto remember = [&](const std::string& filename) {
+    MutexLock lock(&mutex_);
+    tried_[name] = {on_disk, filename};
+  };
+  remember("");
+  if (!on_disk.problem.ok()) return Fail(name, on_disk.problem);
+  if (table_.Get(name).ready.empty()) table_.SetState(name, ModelState::kLoading, "");
+  const absl::StatusOr<GivenConfig> config = ReadConfig(real_root_, on_disk);
+  if (!config.ok()) return Fail(name, config.status());
+  const std::string& filename = config->proto.default_model_filename();
+  if (!filename.empty()) {
+    absl::StatusOr<ModelOnDisk> again = ScanModel(real_root_, name, filename);
+    if (!again.ok()) return Fail(name, again.status());
+    on_disk = *std::move(again);
+    remember(filename);
+  }
+  for (const std::string& line : config->ignored) LogWarning(line);
+  return LoadVersions(name, on_disk, *config);
+}
+
+absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOnDisk& on_disk,
+                                          const GivenConfig& config) {
+  const VersionPolicy policy = VersionPolicyOf(config.proto);
+  const size_t limit =
+      policy.kind == VersionPolicy::Kind::kLatest ? static_cast<size_t>(policy.latest) : SIZE_MAX;
+  const std::vector<int64_t> wanted = VersionsWanted(policy, on_disk);
+  if (wanted.empty()) {
+    return Fail(name, absl::NotFoundError(
+                          absl::StrCat(on_disk.folder, ": no version folder such as 1/",
+                                       on_disk.skipped.empty() ? "" : "; ",
+                                       on_disk.skipped.empty() ? "" : on_disk.skipped.front())));
+  }
+  const ModelTable::Entry before = table_.Get(name);
+  ModelTable::Entry entry;
+  absl::Status first_error;
+  for (const int64_t version : wanted) {
+    if (entry.ready.size() >= limit) {
+      entry.versions[version] = {ModelState::kUnavailable, "not selected by the version policy"};
+      continue;
+    }
+    const auto old = before.ready.find(version);
+    const auto file = on_disk.versions.find(version);
+    if (old != before.ready.end() && file != on_disk.versions.end() &&
+        old->second.file == file->second.stamp && old->second.config == on_disk.config) {
+      entry.ready[version] = old->second;  // nothing changed
+      continue;
+    }
+    absl::StatusOr<LoadedVersion> loaded = LoadOne(name, version, on_disk, config);
+    if (loaded.ok()) {
+      entry.ready[version] = *std::move(loaded);
+      continue;
+    }
+    if (first_error.ok()) first_error = loaded.status();
+    entry.versions[version] = {ModelState::kUnavailable, Text(loaded.status())};
+    if (old != before.ready.end()) entry.ready[version] = old->second;
+  }
+  if (entry.ready.empty()) entry.ready = before.ready;
+  entry.state = entry.ready.empty() ? ModelState::kUnavailable : ModelState::kReady;
+  entry.reason = Text(first_error);
+  Publish(name, std::move(entry));
+  return first_error;
+}
+
+absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, int64_t version,
+                                                      const ModelOnDisk& on_disk,
+                                                      const GivenConfig& config) {
+  const auto file = on_disk.versions.find(version);
+  if (file == on_disk.versions.end()) {
+    return absl::NotFoundError(absl::StrCat(on_disk.folder, ": no folder for version ", version));
+  }
+  const SystemClock clock;
+  const int64_t start = clock.Now();
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
+                           LoadVersion({real_root_, name, version, on_disk.folder, file->second},
+                                       config, options_, parts_));
+  LogLoaded(*model, options_, clock.Now() - start);
+  ModelReaper::Owned owned = reaper_.Adopt(std::move(model));
+  return LoadedVersion{std::move(owned.handle), owned.id, file->second.stamp, on_disk.config};
+}
+
+absl::Status DiskRepository::Fail(const std::string& name, const absl::Status& status) {
+  ModelTable::Entry entry = table_.Get(name);
+  entry.state = entry.ready.empty() ? ModelState::kUnavailable : ModelState::kReady;
+  entry.reason = Text(status);
+  static_cast<void>(table_.Put(name, std::move(entry)));
+  return status;
+}
+
+void DiskRepository::Publish(const std::string& name, ModelTable::Entry entry) {
+  std::map<int64_t, int64_t> now_ready;
+  for (const auto& [version, loaded] : entry.ready) now_ready[version] = 1;
+  const ModelTable::Entry before = table_.Put(name, std::move(entry));
+  for (const auto& [version, loaded] : before.ready) now_ready.try_emplace(version, 0);
+  for (const auto& [version, ready] : now_ready) {
+    ModelMetrics& metrics = metrics_.ForModel(name, version);
+    metrics.ready = ready;
+    if (ready == 0) metrics.weight_bytes = 0;
+  }
+  NotifyChange();
+}  // the handles of `before` are dropped here; the reaper frees what nobody else holds
+
+absl::Status DiskRepository::Unload(absl::string_view given_name) {
+  BITMILL_RETURN_IF_ERROR(CheckModelName(given_name));
+  const std::string name(given_name);
+  const BusyNames::Hold hold(busy_, name);
+  UnloadHeld(name);
+  MutexLock lock(&mutex_);
+  failed_at_start_.erase(name);
+  return absl::OkStatus();
+}
+
+void DiskRepository::UnloadHeld(const std::string& name) {
+  ModelTable::Entry before = table_.Get(name);
+  if (before.ready.empty()) return;
+  ModelTable::Entry unloading;
+  unloading.state = ModelState::kUnloading;
+  Publish(name, std::move(unloading));
+  for (auto& [version, loaded] : before.ready) {
+    const std::weak_ptr<const ServedModel> rest = loaded.handle;
+    loaded.handle.reset();
+    if (!reaper_.WaitUntilGone(loaded.reaper_id, kUnloadSeconds)) {
+      LogWarning(absl::StrCat("model still in use name=", name, " version=", version,
+                              ": freed when its last request ends"));
+      if (const ModelHandle held = rest.lock()) held->runtime->Drain();
+    }
+    LogInfo(absl::StrCat("model unloaded name=", name, " version=", version));
+  }
+  malloc_trim(0);
+  table_.SetState(name, ModelState::kUnavailable, "unloaded");
+}
+
+// ------------------------------------------------------------------------------- index, listener
+
+void DiskRepository::IndexModel(const std::string& name, std::vector<IndexEntry>& index) const {
+  const ModelTable::Entry entry = table_.Get(name);
+  std::map<int64_t, IndexEntry> lines;
+  const absl::StatusOr<ModelOnDisk> on_disk = ScanModel(real_root_, name, "");
+  if (on_disk.ok()) {
+    for (const auto& [version, file] : on_disk->versions) {
+      lines[version] = {name, version,
+                        entry.state == ModelState::kReady ? ModelState::kUnavailable : entry.state,
+                        !entry.reason.empty() ? entry.reason
+                        : file.problem.ok()   ? "not loaded"
+                                              : Text(file.problem)};
+    }
+  }
+  for (const auto& [version, state] : entry.versions) {
+    lines[version] = {name, version, state.state, state.reason};
+  }
+  for (const auto& [version, loaded] : entry.ready) {
+    lines[version] = {name, version, ModelState::kReady, ""};
+  }
+  if (lines.empty()) {
+    const std::string reason = !entry.reason.empty()      ? entry.reason
+                               : !on_disk.ok()            ? Text(on_disk.status())
+                               : !on_disk->problem.ok()   ? Text(on_disk->problem)
+                               : on_disk->skipped.empty() ? "no version folder such as 1/"
+                                                          : on_disk->skipped.front();
+    lines[0] = {name, 0, entry.state, reason};
+  }
+  for (auto& [version, line] : lines) {
+    if (line.state == ModelState::kLoading || line.state == ModelState::kReady) line.reason.clear();
+    index.push_back(std::move(line));
+  }
+}
+
+std::vector<IndexEntry> DiskRepository::Index() const {
+  std::set<std::string> names;
+  const absl::StatusOr<std::vector<std::string>> on_disk = ListModels(real_root_);
+  if (on_disk.ok()) names.insert(on_disk->begin(), on_disk->end());
+  for (const std::string& name : table_.Names()) {
+    if (table_.Get(name).state != ModelState::kUnavailable) names.insert(name);
+  }
+  std::vector<IndexEntry> index;
+  for (const std::string& name : names) IndexModel(name, index);
+  return index;
+}
+
+void DiskRepository::SetChangeListener(std::function<void()> on_change) {
+  auto shared = on_change == nullptr
+                    ? nullptr
+                    : std::make_shared<const std::function<void()>>(std::move(on_change));
+  MutexLock lock(&mutex_);
+  on_change_ = std::move(shared);
+}
+
+void DiskRepository::NotifyChange() const {
+  std::shared_ptr<const std::function<void()>> listener;
+  {
+    MutexLock lock(&mutex_);
+    listener = on_change_;
+  }
+  if (listener != nullptr) (*listener)();
+}
+
+// ----------------------------------------------------------------------------------------- polling
+
+bool DiskRepository::PollModel(const std::string& name) {
+  Tried tried;
+  {
+    MutexLock lock(&mutex_);
+    const auto found = tried_.find(name);
+    if (found != tried_.end()) tried = found->second;
+  }
+  absl::StatusOr<ModelOnDisk> now = ScanModel(real_root_, name, tried.filename);
+  if (!now.ok()) return true;  // gone since it was listed
+  if (*now == tried.on_disk) {
+    seen_.erase(name);
+    return false;
+  }
+  const auto seen = seen_.find(name);
+  const bool stable = seen != seen_.end() && seen->second == *now;
+  if (!stable) {
+    seen_[name] = *std::move(now);
+    return true;
+  }
+  seen_.erase(name);
+  static_cast<void>(Load(name));  // logged there
+  return false;
+}
+
+bool DiskRepository::PollOnce() {
+  absl::StatusOr<std::vector<std::string>> listed = ListModels(real_root_);
+  if (!listed.ok()) {
+    LogWarning(absl::StrCat("poll: ", Text(listed.status())));
+    return false;  // the folder is away for a moment: nothing is unloaded for that
+  }
+  bool pending = false;
+  for (const std::string& name : *listed) {
+    if (stopped_) return false;
+    missing_.erase(name);
+    pending |= PollModel(name);
+  }
+  const std::set<std::string> present(listed->begin(), listed->end());
+  for (const std::string& name : table_.Names()) {
+    if (stopped_ || present.contains(name)) continue;
+    if (++missing_[name] < 2) {
+      pending = true;
+      continue;
+    }
+    missing_.erase(name);
+    seen_.erase(name);
+    static_cast<void>(Unload(name));
+    static_cast<void>(table_.Erase(name));
+    MutexLock lock(&mutex_);
+    tried_.erase(name);
+  }
+  return pending;
+}
+
+void DiskRepository::Poll() {
+  constexpr int64_t kNanosPerSecond = 1'000'000'000;
+  const SystemClock clock;
+  bool pending = false;
+  while (!stopped_) {
+    // A change is looked at again soon, whatever the period: it only has to stand still.
+    const int64_t wait =
+        pending ? std::min<int64_t>(1, options_.poll_seconds) : options_.poll_seconds;
+    const int64_t end = clock.Now() + wait * kNanosPerSecond;
+    {
+      MutexLock lock(&mutex_);
+      while (!stopped_ && clock.Now() < end) {
+        stop_changed_.WaitFor(&mutex_, end - clock.Now());
+      }
+    }
+    if (!stopped_) pending = PollOnce();
+  }
+}
+
+}  // namespace bitmill

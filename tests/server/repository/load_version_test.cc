@@ -1,0 +1,105 @@
+#include "server/repository/load_version.h"
+
+#include <string>
+
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+#include "tests/server/repository/fake_models.h"
+
+namespace bitmill {
+namespace {
+
+using ::testing::HasSubstr;
+
+class LoadVersionTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<std::unique_ptr<ServedModel>> Load(const std::string& contents,
+                                                    const std::string& config = "") {
+    root_.Put("m/1/model.onnx", contents);
+    root_.Put("m/config.pbtxt", config);
+    const auto on_disk = ScanModel(root_.path(), "m", "");
+    const auto given = ReadConfig(root_.path(), *on_disk);
+    if (!given.ok()) return given.status();
+    return LoadVersion({root_.path(), "m", 1, on_disk->folder, on_disk->versions.at(1)}, *given,
+                       options_, FakeParts(backend_));
+  }
+  std::string ErrorOf(const std::string& contents, const std::string& config = "") {
+    return std::string(Load(contents, config).status().message());
+  }
+
+  TemporaryFolder root_;
+  FakeBackend backend_;
+  RepositoryOptions options_;
+};
+
+TEST_F(LoadVersionTest, MakesSomethingThatCanBeServed) {
+  const auto model = Load("add 5");
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->name, "m");
+  EXPECT_EQ((*model)->version, 1);
+  EXPECT_EQ((*model)->settings.max_batch_size, 64);
+  EXPECT_THAT((*model)->config_text, HasSubstr("TYPE_FP32"));
+  EXPECT_NE((*model)->runtime, nullptr);
+  EXPECT_EQ(Ask(**model, 1), 6);
+}
+
+TEST_F(LoadVersionTest, NamesTheFileInEveryError) {
+  EXPECT_THAT(ErrorOf("rubbish"), HasSubstr("m/1/model.onnx: byte 0: not a model"));
+  EXPECT_THAT(ErrorOf("uncompilable"), HasSubstr("m/1/model.onnx: node 'n' (Strange)"));
+  EXPECT_THAT(ErrorOf("add 1", "max_batch_size: oops"), HasSubstr("m/config.pbtxt:1:"));
+  EXPECT_THAT(ErrorOf("add 1", "name: \"n\""), HasSubstr("m/config.pbtxt:1:"));
+}
+
+TEST_F(LoadVersionTest, RefusesAFileAboveTheLimit) {
+  options_.max_model_bytes = 5;
+  EXPECT_TRUE(Load("add 1").ok());
+  EXPECT_EQ(Load("add 10").status().code(), absl::StatusCode::kResourceExhausted);
+}
+
+TEST_F(LoadVersionTest, RefusesAFileThatChangedMeanwhile) {
+  root_.Put("m/1/model.onnx", "add 1");
+  const auto on_disk = ScanModel(root_.path(), "m", "");
+  root_.Put("m/1/model.onnx", "add 2");
+  const auto model = LoadVersion({root_.path(), "m", 1, on_disk->folder, on_disk->versions.at(1)},
+                                 GivenConfig{}, options_, FakeParts(backend_));
+  EXPECT_EQ(model.status().code(), absl::StatusCode::kUnavailable);
+}
+
+TEST_F(LoadVersionTest, RunsTheWarmupOfTheConfiguration) {
+  root_.Put("m/warmup/x.raw", std::string(16, '\0'));
+  const auto model = Load("add 1", R"(
+    model_warmup [
+      { name: "zeros" batch_size: 4 count: 3
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: 2 zero_data: true } } },
+      { name: "random" inputs { key: "x" value { data_type: TYPE_FP32 dims: 2 random_data: true } } },
+      { name: "file" batch_size: 2
+        inputs { key: "x" value { data_type: TYPE_FP32 dims: 2 input_data_file: "x.raw" } } } ])");
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ(backend_.counts.runs, 5);
+}
+
+TEST_F(LoadVersionTest, RefusesAWarmupThatDoesNotFit) {
+  const auto warmup = [](const std::string& entry) {
+    return "model_warmup { name: \"w\" " + entry + "}";
+  };
+  EXPECT_THAT(ErrorOf("add 1", warmup("batch_size: 65")),
+              HasSubstr("batch_size 65, the model takes at most 64"));
+  EXPECT_THAT(ErrorOf("add 1", warmup("inputs { key: \"q\" value { data_type: TYPE_FP32 } }")),
+              HasSubstr("no input 'q'"));
+  EXPECT_THAT(
+      ErrorOf("add 1", warmup("inputs { key: \"x\" value { data_type: TYPE_INT8 dims: 2 } }")),
+      HasSubstr("data_type TYPE_INT8, the model has TYPE_FP32"));
+  EXPECT_THAT(
+      ErrorOf("add 1", warmup("inputs { key: \"x\" value { data_type: TYPE_FP32 dims: 3 } }")),
+      HasSubstr("dims [3], the model has [2]"));
+  EXPECT_THAT(ErrorOf("add 1", warmup("inputs { key: \"x\" value { data_type: TYPE_FP32 dims: 2 "
+                                      "input_data_file: \"none\" } }")),
+              HasSubstr("warmup/none"));
+  root_.Put("m/warmup/short", "abc");
+  EXPECT_THAT(ErrorOf("add 1", warmup("inputs { key: \"x\" value { data_type: TYPE_FP32 dims: 2 "
+                                      "input_data_file: \"short\" } }")),
+              HasSubstr("3 bytes, input 'x' takes 8"));
+}
+
+}  // namespace
+}  // namespace bitmill
