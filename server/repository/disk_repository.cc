@@ -106,7 +106,7 @@ void DiskRepository::LoadAtStart() {
 
 bool DiskRepository::AllStartedReady() const {
   MutexLock lock(&mutex_);
-  return started_ && failed_at_start_.empty();
+  return started_ && (!options_.strict_readiness || failed_at_start_.empty());
 }
 
 // -------------------------------------------------------------------------------- load and unload

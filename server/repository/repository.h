@@ -64,6 +64,7 @@ struct RepositoryOptions {
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
   int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold
   int load_threads = 1;                              // models that are loaded at once at the start
+  bool strict_readiness = true;  // false: AllStartedReady even when models failed at the start
 };
 
 class ModelRepository {
@@ -88,7 +89,7 @@ class ModelRepository {
   virtual absl::Status Unload(absl::string_view name) = 0;
   // True when every model asked for at start has been tried.
   virtual bool Started() const = 0;
-  // True when started and none of those failed.
+  // True when started and none of those failed (unless strict_readiness is off).
   virtual bool AllStartedReady() const = 0;
   // `on_change` is called, from any thread, after the set of ready models changed.
   virtual void SetChangeListener(std::function<void()> on_change) = 0;

@@ -1,0 +1,276 @@
+#include "server/app.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "backends/cpu/cpu_backend.h"
+#include "base/clock.h"
+#include "base/cpu_budget.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/mutex.h"
+#include "base/status_macros.h"
+#include "kernels/isa.h"
+#include "model/onnx/onnx_reader.h"
+#include "server/engine/batching_engine.h"
+#include "server/frontend/grpc_server.h"
+#include "server/metrics/metrics.h"
+#include "server/repository/disk_repository.h"
+#include "server/schedule/tbb_scheduler.h"
+#include "server/shutdown_signal.h"
+
+namespace bitmill {
+namespace {
+
+constexpr int kMaxLoadThreads = 4;
+
+absl::StatusOr<ControlMode> ParseControlMode(const std::string& name) {
+  if (name == "none") return ControlMode::kNone;
+  if (name == "poll") return ControlMode::kPoll;
+  if (name == "explicit") return ControlMode::kExplicit;
+  return absl::InvalidArgumentError(
+      absl::StrCat("model control mode '", name, "', expected none, poll or explicit"));
+}
+
+absl::StatusOr<Isa> ChooseIsa(const std::string& name) {
+  if (name == "auto") return BestIsa();
+  Isa isa = Isa::kRef;
+  if (!ParseIsa(name.c_str(), &isa)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("isa '", name, "', expected auto, ref, avx2, avx512, avx512vpopcnt or neon"));
+  }
+  if (!IsaAllows(BestIsa(), isa)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("isa '", name, "', this machine has ", IsaName(BestIsa()), " at most"));
+  }
+  return isa;
+}
+
+template <typename T>
+absl::Status CheckRange(const char* name, T value, T least, T most) {
+  if (value >= least && value <= most) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(name, " ", value, ", expected ", least, " to ", most));
+}
+
+std::string CompilerName() {
+#if defined(__clang__)
+  return absl::StrCat("clang ", __clang_major__, ".", __clang_minor__);
+#else
+  return absl::StrCat("g++ ", __GNUC__, ".", __GNUC_MINOR__);
+#endif
+}
+
+// What happened to the server from outside and inside; the main thread waits for it.
+class Events {
+ public:
+  void SetLoaded() { Set(loaded_); }
+  void SetSignal() { Set(signal_); }
+  // Returns when one of both is set that `seen_loaded` has not told before.
+  void Wait(bool seen_loaded) {
+    MutexLock lock(&mutex_);
+    while (!signal_ && (seen_loaded || !loaded_)) changed_.Wait(&mutex_);
+  }
+  bool loaded() {
+    MutexLock lock(&mutex_);
+    return loaded_;
+  }
+  bool signal() {
+    MutexLock lock(&mutex_);
+    return signal_;
+  }
+
+ private:
+  void Set(bool& flag) {
+    MutexLock lock(&mutex_);
+    flag = true;
+    changed_.NotifyAll();
+  }
+  Mutex mutex_;
+  CondVar changed_;
+  bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
+  bool signal_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Server {
+ public:
+  explicit Server(const ServeOptions& options) : options_(options) {}
+
+  absl::Status Start() {
+    BITMILL_ASSIGN_OR_RETURN(const ControlMode mode, ParseControlMode(options_.model_control_mode));
+    BITMILL_ASSIGN_OR_RETURN(const Isa isa, ChooseIsa(options_.isa));
+    BITMILL_ASSIGN_OR_RETURN(
+        const CpuBudget budget,
+        DetectCpuBudget(
+            {.override_cpus = options_.cpu_budget, .filesystem_root = "", .affinity_cpus = 0}));
+    LogInfo(absl::StrFormat("bitmill %s cpu=\"%s\" isa=%s cpu_budget=%d (%s)", BITMILL_VERSION,
+                            CpuModelName(), IsaName(isa), budget.cpus, budget.source));
+    metrics_ = CreateServerMetrics({.cpu = CpuModelName(),
+                                    .isa = IsaName(isa),
+                                    .compiler = CompilerName(),
+                                    .cpu_budget_cores = budget.cores});
+    const FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
+    scheduler_ = CreateTbbScheduler(
+        {.workers = budget.cpus, .io_threads = FrontendIoThreads(frontend)}, clock_);
+    EngineOptions engine;
+    if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
+    engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
+    backend_ = CreateCpuBackend();
+    BITMILL_ASSIGN_OR_RETURN(
+        repository_,
+        DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
+                               {*backend_, ReadOnnx, engine_->runtime_factory()}, *metrics_));
+    BITMILL_ASSIGN_OR_RETURN(exporter_,
+                             StartMetricsExporter(options_.host, options_.metrics_port, *metrics_));
+    BITMILL_ASSIGN_OR_RETURN(
+        frontend_, GrpcFrontend::Start(frontend, *repository_, *engine_, *metrics_, clock_));
+    LogInfo(absl::StrCat("listening host=", options_.host, " grpc_port=", frontend_->port(),
+                         " metrics_port=", exporter_->port()));
+    return absl::OkStatus();
+  }
+
+  // Returns after a signal.
+  absl::Status Serve(Events& events) {
+    loader_ = std::thread([this, &events] {
+      repository_->LoadAtStart();
+      events.SetLoaded();
+    });
+    events.Wait(false);
+    if (events.loaded() && !events.signal()) BITMILL_RETURN_IF_ERROR(AnnounceReady());
+    events.Wait(true);
+    return absl::OkStatus();
+  }
+
+  // NOT_SERVING, still serving for a moment; then nothing new, finish, unload.
+  void Drain() {
+    const absl::Time start = absl::Now();
+    LogInfo("draining");
+    if (!options_.ready_file.empty()) unlink(options_.ready_file.c_str());
+    frontend_->BeginDrain();
+    const double moment = std::min(options_.drain_seconds, options_.grace_seconds / 2);
+    absl::SleepFor(absl::Seconds(moment));
+    // A second is left for what follows.
+    const double serving = std::max(options_.grace_seconds - 1, options_.grace_seconds / 2);
+    frontend_->Shutdown(start + absl::Seconds(serving));
+    engine_->Drain();
+  }
+
+  ~Server() {
+    if (repository_ != nullptr) repository_->Stop();
+    if (loader_.joinable()) loader_.join();
+  }
+  Server(const Server&) = delete;
+  Server& operator=(const Server&) = delete;
+
+ private:
+  FrontendOptions MakeFrontendOptions(ControlMode mode, int cpus) const {
+    FrontendOptions frontend;
+    frontend.host = options_.host;
+    frontend.port = options_.grpc_port;
+    frontend.io_threads = options_.io_threads;
+    frontend.cpu_budget = cpus;
+    frontend.max_receive_bytes = options_.max_message_mib << 20;
+    frontend.max_connection_age_ms = options_.max_connection_age_seconds * 1000;
+    frontend.allow_model_control = mode == ControlMode::kExplicit;
+    return frontend;
+  }
+
+  RepositoryOptions MakeRepositoryOptions(ControlMode mode, const char* isa, int cpus) const {
+    RepositoryOptions repository;
+    repository.root = options_.model_repository;
+    repository.mode = mode;
+    repository.load_at_start = options_.load_models;
+    repository.poll_seconds = options_.poll_seconds;
+    repository.isa = isa;
+    repository.default_max_rows = options_.max_batch_rows;
+    repository.max_model_bytes =
+        std::min((options_.max_model_mib << 20), repository.max_model_bytes);
+    repository.load_threads = std::min(cpus, kMaxLoadThreads);
+    repository.strict_readiness = options_.strict_readiness;
+    return repository;
+  }
+
+  absl::Status AnnounceReady() const {
+    if (!repository_->AllStartedReady()) {
+      LogWarning(
+          "not ready: models failed to load; load them again or use --strict-readiness false");
+      return absl::OkStatus();
+    }
+    LogInfo(absl::StrCat("ready models=", repository_->AllReady().size()));
+    if (options_.ready_file.empty()) return absl::OkStatus();
+    return WriteFileAtomically(
+        options_.ready_file,
+        absl::StrCat("{\"grpc_port\": ", frontend_->port(),
+                     ", \"metrics_port\": ", exporter_->port(), ", \"pid\": ", getpid(), "}\n"));
+  }
+
+  const ServeOptions options_;
+  const SystemClock clock_;
+  // In the order in which each needs the ones before.
+  std::unique_ptr<ServerMetrics> metrics_;
+  std::unique_ptr<MetricsExporter> exporter_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<Engine> engine_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<DiskRepository> repository_;
+  std::unique_ptr<GrpcFrontend> frontend_;
+  std::thread loader_;
+};
+
+}  // namespace
+
+absl::Status CheckServeOptions(const ServeOptions& options) {
+  BITMILL_RETURN_IF_ERROR(ParseControlMode(options.model_control_mode).status());
+  BITMILL_RETURN_IF_ERROR(ChooseIsa(options.isa).status());
+  if (!options.load_models.empty() && options.model_control_mode != "explicit") {
+    return absl::InvalidArgumentError("models to load are named only in explicit mode");
+  }
+  BITMILL_RETURN_IF_ERROR(CheckRange("gRPC port", options.grpc_port, 0, 65535));
+  BITMILL_RETURN_IF_ERROR(CheckRange("metrics port", options.metrics_port, 0, 65535));
+  BITMILL_RETURN_IF_ERROR(CheckRange<int64_t>("poll period", options.poll_seconds, 1, 86'400));
+  BITMILL_RETURN_IF_ERROR(
+      CheckRange<int64_t>("batch rows", options.max_batch_rows, 1, kMaxBatchSizeLimit));
+  BITMILL_RETURN_IF_ERROR(CheckRange<int64_t>("model file MiB", options.max_model_mib, 1, 2048));
+  BITMILL_RETURN_IF_ERROR(CheckRange<int64_t>("message MiB", options.max_message_mib, 1, 2047));
+  BITMILL_RETURN_IF_ERROR(CheckRange<int64_t>("connection age in seconds",
+                                              options.max_connection_age_seconds, 0, 2'000'000));
+  BITMILL_RETURN_IF_ERROR(CheckRange("I/O threads", options.io_threads, 0, 256));
+  BITMILL_RETURN_IF_ERROR(CheckRange("CPU budget", options.cpu_budget, 0.0, 4096.0));
+  BITMILL_RETURN_IF_ERROR(
+      CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));
+  BITMILL_RETURN_IF_ERROR(CheckRange("drain seconds", options.drain_seconds, 0.0, 86'400.0));
+  if (options.log_format != "text" && options.log_format != "json") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("log format '", options.log_format, "', expected text or json"));
+  }
+  return SetLogLevel(options.log_level);
+}
+
+absl::Status RunServer(const ServeOptions& options) {
+  BITMILL_RETURN_IF_ERROR(CheckServeOptions(options));
+  SetLogJson(options.log_format == "json");
+  Events events;
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<ShutdownSignal> shutdown,
+                           ShutdownSignal::Create(
+                               [&events](int number) {
+                                 LogInfo(absl::StrCat("signal ", number));
+                                 events.SetSignal();
+                               },
+                               options.grace_seconds + 1));
+  Server server(options);
+  BITMILL_RETURN_IF_ERROR(server.Start());
+  const absl::Status status = server.Serve(events);
+  server.Drain();
+  return status;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,49 @@
+// The server as a whole: the one place that knows concrete classes, builds them in order and takes
+// them down again.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+
+namespace bitmill {
+
+struct ServeOptions {
+  std::string model_repository;
+  std::string model_control_mode = "none";  // or "poll", "explicit"
+  std::vector<std::string> load_models;     // explicit mode: what to load at the start, "*" for all
+  int64_t poll_seconds = 15;
+  bool strict_readiness = true;
+  int64_t max_batch_rows = 64;   // of a batch, where the configuration names no limit
+  int64_t max_model_mib = 2047;  // of a model file
+
+  std::string host = "0.0.0.0";
+  int grpc_port = 8001;     // 0: any free one
+  int metrics_port = 8002;  // likewise
+  int64_t max_message_mib = 64;
+  int64_t max_connection_age_seconds = 0;  // 0: no limit
+  std::string ready_file;  // JSON with ports and pid, written when ready; empty: none
+
+  double cpu_budget = 0;         // CPUs to use at most; 0: what the system grants
+  int io_threads = 0;            // 0: by the budget
+  std::string isa = "auto";      // or a name of kernels/isa.h
+  int64_t inline_limit_us = -1;  // batches predicted to be shorter run on I/O threads; -1: default
+
+  double drain_seconds = 1;   // answering NOT_SERVING, and everything else as ever, after a signal
+  double grace_seconds = 30;  // from the signal to the end
+
+  std::string log_level = "info";   // debug, info, warning, error, off
+  std::string log_format = "text";  // or "json"
+};
+
+// InvalidArgument naming the option, the value seen and what is allowed.
+absl::Status CheckServeOptions(const ServeOptions& options);
+
+// Serves until SIGTERM or SIGINT, then drains; OK when all ended in order. Otherwise it did not
+// start, and the status says why. Call it before any other thread exists.
+absl::Status RunServer(const ServeOptions& options);
+
+}  // namespace bitmill
