@@ -36,4 +36,8 @@ if(BITMILL_SANITIZE)
   target_compile_options(bitmill_options INTERFACE
     -fsanitize=${BITMILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
   target_link_options(bitmill_options INTERFACE -fsanitize=${BITMILL_SANITIZE})
+  target_compile_definitions(bitmill_options INTERFACE BITMILL_SANITIZED=1)
+  if(BITMILL_SANITIZE MATCHES "thread")
+    target_compile_options(bitmill_options INTERFACE -include ${PROJECT_SOURCE_DIR}/cmake/tsan_prelude.h)
+  endif()
 endif()
