@@ -1,0 +1,163 @@
+#include "tools/cmd_serve.h"
+
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/status/status.h"
+#include "tools/cli.h"
+
+namespace bitmill {
+namespace {
+
+const char* WhatToDo(const absl::Status& status) {
+  switch (status.code()) {
+    case absl::StatusCode::kInvalidArgument:
+      return "see 'bitmill serve --help'";
+    case absl::StatusCode::kNotFound:
+    case absl::StatusCode::kPermissionDenied:
+      return "give --model-repository a folder that can be read";
+    case absl::StatusCode::kUnavailable:
+      return "choose another --grpc-port, --metrics-port or --host, or stop what uses it";
+    default:
+      return "";
+  }
+}
+
+}  // namespace
+
+void AddServeOptions(CLI::App& command, ServeOptions& options) {
+  command
+      .add_option("--model-repository", options.model_repository,
+                  "Folder of models: NAME/VERSION/model.onnx, optional NAME/config.pbtxt")
+      ->required()
+      ->type_name("DIR")
+      ->group("Models");
+  command
+      .add_option("--model-control-mode", options.model_control_mode,
+                  "none: load all at the start; poll: follow changes of the folder; explicit: "
+                  "load and unload by call")
+      ->check(CLI::IsMember({"none", "poll", "explicit"}))
+      ->type_name("MODE")
+      ->capture_default_str()
+      ->group("Models");
+  command
+      .add_option("--load-model", options.load_models,
+                  "Model to load at the start in explicit mode, '*' for all (repeat)")
+      ->type_name("NAME")
+      ->group("Models");
+  command
+      .add_option("--repository-poll-secs", options.poll_seconds,
+                  "Seconds between two looks at the folder in poll mode")
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group("Models");
+  command
+      .add_option("--strict-readiness", options.strict_readiness,
+                  "Whether a model that failed to load at the start keeps the server not ready")
+      ->type_name("BOOL")
+      ->default_str("true")
+      ->group("Models");
+  command
+      .add_option("--max-batch-size", options.max_batch_rows,
+                  "Rows of a batch where a model's configuration names no limit")
+      ->type_name("ROWS")
+      ->capture_default_str()
+      ->group("Models");
+  command.add_option("--max-model-mib", options.max_model_mib, "Largest model file, MiB")
+      ->type_name("MIB")
+      ->capture_default_str()
+      ->group("Models");
+
+  command
+      .add_option("--host", options.host, "Address to listen on; 127.0.0.1 for this machine only")
+      ->type_name("ADDRESS")
+      ->capture_default_str()
+      ->group("Network");
+  command
+      .add_option("--grpc-port", options.grpc_port, "Port of the Open Inference Protocol, 0: any")
+      ->type_name("PORT")
+      ->capture_default_str()
+      ->group("Network");
+  command
+      .add_option("--metrics-port", options.metrics_port,
+                  "Port of /metrics for Prometheus, and of /healthz, 0: any")
+      ->type_name("PORT")
+      ->capture_default_str()
+      ->group("Network");
+  command.add_option("--max-message-mib", options.max_message_mib, "Largest request, MiB")
+      ->type_name("MIB")
+      ->capture_default_str()
+      ->group("Network");
+  command
+      .add_option("--max-connection-age-secs", options.max_connection_age_seconds,
+                  "Seconds after which a client is asked to connect anew, 0: never")
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group("Network");
+  command
+      .add_option("--ready-file", options.ready_file,
+                  "File to write when ready: JSON with grpc_port, metrics_port and pid")
+      ->type_name("FILE")
+      ->group("Network");
+
+  command
+      .add_option("--cpu-budget", options.cpu_budget,
+                  "CPUs to use at most, 0: affinity, cpuset and cgroup quota decide")
+      ->type_name("CPUS")
+      ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_option("--io-threads", options.io_threads,
+                  "Threads that receive and answer, 0: one for every 8 CPUs")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_option("--isa", options.isa,
+                  "Instruction set: auto, ref, avx2, avx512, avx512vpopcnt or neon")
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_option("--inline-limit-us", options.inline_limit_us,
+                  "Batches predicted to take fewer microseconds run on the thread that received "
+                  "them; 0: none, -1: the measured default")
+      ->type_name("US")
+      ->capture_default_str()
+      ->group("Computation");
+
+  command
+      .add_option("--drain-seconds", options.drain_seconds,
+                  "After SIGTERM or SIGINT: seconds of health NOT_SERVING while all is served")
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group("Life cycle");
+  command
+      .add_option("--grace-seconds", options.grace_seconds,
+                  "Seconds from the signal to the end; a second signal ends it at once")
+      ->type_name("SECONDS")
+      ->capture_default_str()
+      ->group("Life cycle");
+  command.add_option("--log-level", options.log_level, "debug, info, warning, error or off")
+      ->check(CLI::IsMember({"debug", "info", "warning", "error", "off"}))
+      ->type_name("LEVEL")
+      ->capture_default_str()
+      ->group("Life cycle");
+  command.add_option("--log-format", options.log_format, "text, or json: one object a line")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("FORMAT")
+      ->capture_default_str()
+      ->group("Life cycle");
+}
+
+int RunServe(const ServeOptions& options) {
+  if (const absl::Status status = CheckServeOptions(options); !status.ok()) {
+    return PrintError(status.message(), WhatToDo(status), kExitMisuse);
+  }
+  if (const absl::Status status = RunServer(options); !status.ok()) {
+    return PrintError(status.message(), WhatToDo(status));
+  }
+  return kExitOk;
+}
+
+}  // namespace bitmill
