@@ -32,6 +32,9 @@ target_compile_definitions(bitmill_options INTERFACE
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(bitmill_options INTERFACE -march=x86-64-v2)
 endif()
+if(BITMILL_FUZZ)
+  target_compile_options(bitmill_options INTERFACE -fsanitize=fuzzer-no-link)  # coverage for libFuzzer
+endif()
 if(BITMILL_SANITIZE)
   target_compile_options(bitmill_options INTERFACE
     -fsanitize=${BITMILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -19,6 +19,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "grpc/support/log.h"
 #include "kernels/isa.h"
 #include "model/onnx/onnx_reader.h"
 #include "server/engine/batching_engine.h"
@@ -69,6 +70,9 @@ std::string CompilerName() {
   return absl::StrCat("g++ ", __GNUC__, ".", __GNUC_MINOR__);
 #endif
 }
+
+// gRPC's own lines join ours. What matters of them comes back as a status; the rest is detail.
+void LogFromGrpc(gpr_log_func_args* args) { LogDebug(absl::StrCat("grpc: ", args->message)); }
 
 // What happened to the server from outside and inside; the main thread waits for it.
 class Events {
@@ -266,10 +270,15 @@ absl::Status RunServer(const ServeOptions& options) {
                                  events.SetSignal();
                                },
                                options.grace_seconds + 1));
-  Server server(options);
-  BITMILL_RETURN_IF_ERROR(server.Start());
-  const absl::Status status = server.Serve(events);
-  server.Drain();
+  gpr_set_log_function(LogFromGrpc);
+  absl::Status status;
+  {
+    Server server(options);
+    BITMILL_RETURN_IF_ERROR(server.Start());
+    status = server.Serve(events);
+    server.Drain();
+  }
+  LogInfo("stopped");
   return status;
 }
 

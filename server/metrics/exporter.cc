@@ -116,8 +116,11 @@ absl::StatusOr<std::unique_ptr<MetricsExporter>> StartMetricsExporter(
   mg_error_data error{&code, text.data(), text.size()};
   mg_context* context = mg_start2(&init, &error);
   if (context == nullptr) {
+    const absl::string_view reason = text.data();
     return absl::UnavailableError(absl::StrCat("cannot listen on ", address, " for metrics: ",
-                                               text[0] == '\0' ? "unknown reason" : text.data()));
+                                               absl::StrContains(reason, "server ports")
+                                                   ? "the address is in use or not this machine's"
+                                                   : reason));
   }
   mg_server_port listening{};
   const int count = mg_get_server_ports(context, 1, &listening);

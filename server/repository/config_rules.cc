@@ -1,5 +1,6 @@
 #include "server/repository/config_rules.h"
 
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -201,7 +202,7 @@ absl::Status CheckInstances(const inference::ModelConfig& config, Rules& rules) 
       return rules.Wrong({self, {"count"}},
                          absl::StrCat("count ", group.count(), ", expected 1 or more"));
     }
-    instances += group.count();
+    instances += std::max(1, group.count());
     if (instances > kMaxInstances) {
       return rules.Wrong({self, {"count"}},
                          absl::StrCat(instances, " instances, the limit is ", kMaxInstances));
