@@ -77,28 +77,28 @@ void LogFromGrpc(gpr_log_func_args* args) { LogDebug(absl::StrCat("grpc: ", args
 // What happened to the server from outside and inside; the main thread waits for it.
 class Events {
  public:
-  void SetLoaded() { Set(loaded_); }
-  void SetSignal() { Set(signal_); }
-  // Returns when one of both is set that `seen_loaded` has not told before.
-  void Wait(bool seen_loaded) {
+  void SetLoaded() {
     MutexLock lock(&mutex_);
-    while (!signal_ && (seen_loaded || !loaded_)) changed_.Wait(&mutex_);
+    loaded_ = true;
+    changed_.NotifyAll();
   }
-  bool loaded() {
+  void SetSignal() {
     MutexLock lock(&mutex_);
-    return loaded_;
+    signal_ = true;
+    changed_.NotifyAll();
   }
-  bool signal() {
+  // True when all was loaded before a signal came.
+  bool WaitUntilLoaded() {
     MutexLock lock(&mutex_);
-    return signal_;
+    while (!signal_ && !loaded_) changed_.Wait(&mutex_);
+    return !signal_;
+  }
+  void WaitForSignal() {
+    MutexLock lock(&mutex_);
+    while (!signal_) changed_.Wait(&mutex_);
   }
 
  private:
-  void Set(bool& flag) {
-    MutexLock lock(&mutex_);
-    flag = true;
-    changed_.NotifyAll();
-  }
   Mutex mutex_;
   CondVar changed_;
   bool loaded_ ABSL_GUARDED_BY(mutex_) = false;
@@ -148,9 +148,8 @@ class Server {
       repository_->LoadAtStart();
       events.SetLoaded();
     });
-    events.Wait(false);
-    if (events.loaded() && !events.signal()) BITMILL_RETURN_IF_ERROR(AnnounceReady());
-    events.Wait(true);
+    if (events.WaitUntilLoaded()) BITMILL_RETURN_IF_ERROR(AnnounceReady());
+    events.WaitForSignal();
     return absl::OkStatus();
   }
 
