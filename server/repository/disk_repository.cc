@@ -191,6 +191,7 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
       continue;
     }
     if (first_error.ok()) first_error = loaded.status();
+    if (file != on_disk.versions.end()) metrics_.ForModel(name, version);  // shows it as not ready
     entry.versions[version] = {ModelState::kUnavailable, Text(loaded.status())};
     if (old != before.ready.end()) entry.ready[version] = old->second;
   }

@@ -91,6 +91,8 @@ TEST_F(DiskRepositoryTest, ABrokenModelDoesNotDisturbTheOthers) {
   EXPECT_THAT(IndexOf("empty", 0).reason, HasSubstr("no version folder"));
   EXPECT_EQ(IndexOf("good", 1).state, ModelState::kReady);
   EXPECT_EQ(repository_->Find("broken", 0).status().code(), absl::StatusCode::kNotFound);
+  EXPECT_THAT(metrics_->RenderText(),
+              HasSubstr("bitmill_model_ready{model=\"broken\",version=\"1\"} 0\n"));
 }
 
 TEST_F(DiskRepositoryTest, IsAllReadyOnceTheBrokenModelIsMended) {
