@@ -1,6 +1,7 @@
 // The program: one subcommand a file.
 #include <google/protobuf/stubs/logging.h>
 
+#include <exception>
 #include <functional>
 #include <string>
 
@@ -78,4 +79,10 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace bitmill
 
-int main(int argc, char** argv) { return bitmill::Main(argc, argv); }
+int main(int argc, char** argv) {
+  try {
+    return bitmill::Main(argc, argv);
+  } catch (const std::exception& error) {  // of a library: ours returns statuses
+    return bitmill::PrintError(error.what(), "");
+  }
+}

@@ -146,16 +146,20 @@ class WarmupRunner {
     }
     // All rows write to one place: nobody reads the answers.
     std::vector<std::string> outputs;
+    outputs.reserve(signature.outputs.size());
     for (const TensorSpec& spec : signature.outputs) {
       outputs.emplace_back(static_cast<size_t>(spec.row_bytes), '\0');
     }
     std::vector<std::vector<std::byte*>> output_rows;
+    output_rows.reserve(outputs.size());
     for (std::string& output : outputs) {
       output_rows.emplace_back(row_count, reinterpret_cast<std::byte*>(output.data()));
     }
     std::vector<const std::byte* const*> in;
+    in.reserve(input_rows.size());
     for (const auto& pointers : input_rows) in.push_back(pointers.data());
     std::vector<std::byte* const*> out;
+    out.reserve(output_rows.size());
     for (const auto& pointers : output_rows) out.push_back(pointers.data());
     for (int64_t run = 0; run < count; ++run) {
       const absl::Status status = executable_.Run({rows, in, out}, *context_);
