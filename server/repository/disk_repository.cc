@@ -275,7 +275,8 @@ void DiskRepository::UnloadHeld(const std::string& name) {
 void DiskRepository::IndexModel(const std::string& name, std::vector<IndexEntry>& index) const {
   const ModelTable::Entry entry = table_.Get(name);
   std::map<int64_t, IndexEntry> lines;
-  const absl::StatusOr<ModelOnDisk> on_disk = ScanModel(real_root_, name, "");
+  const absl::StatusOr<ModelOnDisk> on_disk =
+      ScanModel(real_root_, name, TriedBefore(name).filename);
   if (on_disk.ok()) {
     for (const auto& [version, file] : on_disk->versions) {
       lines[version] = {name, version,
@@ -336,13 +337,14 @@ void DiskRepository::NotifyChange() const {
 
 // ----------------------------------------------------------------------------------------- polling
 
+DiskRepository::Tried DiskRepository::TriedBefore(const std::string& name) const {
+  MutexLock lock(&mutex_);
+  const auto found = tried_.find(name);
+  return found == tried_.end() ? Tried{} : found->second;
+}
+
 bool DiskRepository::PollModel(const std::string& name) {
-  Tried tried;
-  {
-    MutexLock lock(&mutex_);
-    const auto found = tried_.find(name);
-    if (found != tried_.end()) tried = found->second;
-  }
+  const Tried tried = TriedBefore(name);
   absl::StatusOr<ModelOnDisk> now = ScanModel(real_root_, name, tried.filename);
   if (!now.ok()) return true;  // gone since it was listed
   if (*now == tried.on_disk) {

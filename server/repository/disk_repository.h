@@ -87,6 +87,7 @@ class DiskRepository final : public ModelRepository {
   void Publish(const std::string& name, ModelTable::Entry entry);
   void NotifyChange() const;
   void IndexModel(const std::string& name, std::vector<IndexEntry>& index) const;
+  Tried TriedBefore(const std::string& name) const;
   bool PollModel(const std::string& name);
   void Poll();
 

@@ -226,8 +226,11 @@ TEST_F(DiskRepositoryTest, RefusesNamesThatAreNoFolder) {
 TEST_F(DiskRepositoryTest, UsesTheModelFileThatTheConfigurationNames) {
   root_.Put("m/1/net.onnx", "add 3");
   root_.Put("m/config.pbtxt", "default_model_filename: \"net.onnx\"");
-  Open(ControlMode::kNone);
+  Open();
+  ASSERT_TRUE(repository_->Load("m").ok());
   EXPECT_EQ(Answer("m"), 3);
+  ASSERT_TRUE(repository_->Unload("m").ok());
+  EXPECT_EQ(IndexOf("m", 1).reason, "unloaded");
 }
 
 TEST_F(DiskRepositoryTest, TellsAListenerAfterEachChange) {
