@@ -1,0 +1,230 @@
+// Convolutions: float, and the integer forms of ONNX. Plain loops over strides, so that both
+// layouts (channels on axis 1, or last in qonnx.custom_op.channels_last) share them.
+#include <algorithm>
+#include <cmath>
+
+#include "model/ops/op_support.h"
+#include "model/ops/ops.h"
+#include "model/ops/window.h"
+
+namespace bitmill {
+namespace {
+
+bool ChannelsLast(const Node& node) { return node.domain == "qonnx.custom_op.channels_last"; }
+
+// Sizes and strides (in elements) of one convolution.
+struct Geometry {
+  SlidingWindow window;
+  int64_t batch = 1, channels = 1, filters = 1, groups = 1;
+  bool channels_last = false;
+  Shape out_shape;
+
+  int64_t In(int64_t n, int64_t c, int64_t y, int64_t x) const {
+    const auto& size = window.input;
+    if (channels_last) return ((n * size[0] + y) * size[1] + x) * channels + c;
+    return ((n * channels + c) * size[0] + y) * size[1] + x;
+  }
+  int64_t Out(int64_t n, int64_t o, int64_t y, int64_t x) const {
+    const auto& size = window.output;
+    if (channels_last) return ((n * size[0] + y) * size[1] + x) * filters + o;
+    return ((n * filters + o) * size[0] + y) * size[1] + x;
+  }
+};
+
+absl::StatusOr<Geometry> GeometryOf(const Node& node, absl::Span<const int64_t> x,
+                                    absl::Span<const int64_t> w) {
+  if (x.size() < 3 || x.size() > 4) {
+    return absl::UnimplementedError(
+        absl::StrCat("a convolution of ", ShapeToString(x), "; rank 3 and 4 are supported"));
+  }
+  if (w.size() != x.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("weights of shape ", ShapeToString(w), " for an input of ", ShapeToString(x)));
+  }
+  Geometry g;
+  g.channels_last = ChannelsLast(node);
+  g.batch = x[0];
+  g.channels = g.channels_last ? x.back() : x[1];
+  g.filters = w[0];
+  g.groups = AttrInt(node, "group", 1);
+  if (g.groups < 1 || g.groups > g.channels || g.channels % g.groups != 0 ||
+      g.filters % g.groups != 0 || w[1] != g.channels / g.groups) {
+    return absl::InvalidArgumentError(absl::StrCat("weights of shape ", ShapeToString(w), " and ",
+                                                   g.groups, " groups for ", g.channels,
+                                                   " channels"));
+  }
+  BITMILL_ASSIGN_OR_RETURN(
+      g.window, WindowOf(node, x.subspan(g.channels_last ? 1 : 2, x.size() - 2), w.subspan(2)));
+  g.out_shape = {g.batch};
+  if (!g.channels_last) g.out_shape.push_back(g.filters);
+  for (size_t d = 4 - x.size(); d < 2; ++d) g.out_shape.push_back(g.window.output[d]);
+  if (g.channels_last) g.out_shape.push_back(g.filters);
+  return g;
+}
+
+// out[n][o][y][x] = finish(o, sum of value(input index) * weight(o, weight index)), padding is 0.
+template <typename Acc, typename Value, typename Weight, typename Finish>
+void Convolve(const Geometry& g, Value value, Weight weight, Finish finish) {
+  const SlidingWindow& w = g.window;
+  const int64_t per_group = g.channels / g.groups;
+  const int64_t filters_per_group = g.filters / g.groups;
+  const int64_t taps = w.kernel[0] * w.kernel[1];
+  for (int64_t n = 0; n < g.batch; ++n) {
+    for (int64_t o = 0; o < g.filters; ++o) {
+      const int64_t first = o / filters_per_group * per_group;
+      for (int64_t y = 0; y < w.output[0]; ++y) {
+        const int64_t y0 = y * w.stride[0] - w.pad_begin[0];
+        for (int64_t x = 0; x < w.output[1]; ++x) {
+          const int64_t x0 = x * w.stride[1] - w.pad_begin[1];
+          Acc sum{};
+          for (int64_t c = 0; c < per_group; ++c) {
+            for (int64_t ky = 0; ky < w.kernel[0]; ++ky) {
+              const int64_t iy = y0 + ky * w.dilation[0];
+              if (iy < 0 || iy >= w.input[0]) continue;
+              for (int64_t kx = 0; kx < w.kernel[1]; ++kx) {
+                const int64_t ix = x0 + kx * w.dilation[1];
+                if (ix < 0 || ix >= w.input[1]) continue;
+                sum += value(g.In(n, first + c, iy, ix)) *
+                       weight(o, (o * per_group + c) * taps + ky * w.kernel[1] + kx);
+              }
+            }
+          }
+          finish(o, g.Out(n, o, y, x), sum);
+        }
+      }
+    }
+  }
+}
+
+InferResult InferConv(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
+  BITMILL_RETURN_IF_ERROR(WantFloat(inputs[0], "the input"));
+  BITMILL_RETURN_IF_ERROR(WantFloat(inputs[1], "the weights"));
+  BITMILL_ASSIGN_OR_RETURN(Geometry g, GeometryOf(node, inputs[0].shape, inputs[1].shape));
+  if (inputs.size() > 2 && inputs[2].dtype != DType::kInvalid) {
+    BITMILL_RETURN_IF_ERROR(WantFloat(inputs[2], "the bias"));
+    if (ElementCount(inputs[2].shape) != g.filters) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "a bias of shape ", ShapeToString(inputs[2].shape), " for ", g.filters, " filters"));
+    }
+  }
+  return OneOutput(DType::kFloat32, std::move(g.out_shape));
+}
+
+absl::Status EvalConv(const Node& node, int64_t, absl::Span<const TensorView> in,
+                      absl::Span<const MutableTensorView> out) {
+  BITMILL_ASSIGN_OR_RETURN(const Geometry g, GeometryOf(node, in[0].shape, in[1].shape));
+  const float* x = in[0].as<float>();
+  const float* weights = in[1].as<float>();
+  const float* bias = in.size() > 2 ? in[2].as<float>() : nullptr;
+  float* to = out[0].as<float>();
+  Convolve<float>(
+      g, [x](int64_t i) { return x[i]; }, [weights](int64_t, int64_t i) { return weights[i]; },
+      [=](int64_t o, int64_t i, float sum) { to[i] = bias != nullptr ? sum + bias[o] : sum; });
+  return absl::OkStatus();
+}
+
+bool IsByte(DType dtype) { return dtype == DType::kUInt8 || dtype == DType::kInt8; }
+
+absl::Status WantByte(const InputInfo& input, const char* what) {
+  if (IsByte(input.dtype)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " is ", DTypeName(input.dtype), ", wanted UINT8 or INT8"));
+}
+
+// Zero points hold one value or one a filter.
+int64_t ZeroAt(absl::Span<const TensorView> in, size_t index, int64_t channel) {
+  if (in.size() <= index || in[index].data == nullptr) return 0;
+  return static_cast<int64_t>(NumberAt(in[index], in[index].elements() == 1 ? 0 : channel));
+}
+
+InferResult InferConvInteger(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
+  BITMILL_RETURN_IF_ERROR(WantByte(inputs[0], "the input"));
+  BITMILL_RETURN_IF_ERROR(WantByte(inputs[1], "the weights"));
+  BITMILL_ASSIGN_OR_RETURN(Geometry g, GeometryOf(node, inputs[0].shape, inputs[1].shape));
+  return OneOutput(DType::kInt32, std::move(g.out_shape));
+}
+
+absl::Status EvalConvInteger(const Node& node, int64_t, absl::Span<const TensorView> in,
+                             absl::Span<const MutableTensorView> out) {
+  BITMILL_ASSIGN_OR_RETURN(const Geometry g, GeometryOf(node, in[0].shape, in[1].shape));
+  const int64_t zero = ZeroAt(in, 2, 0);
+  auto* to = out[0].as<int32_t>();
+  Convolve<int64_t>(
+      g, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - zero; },
+      [&](int64_t o, int64_t i) {
+        return static_cast<int64_t>(NumberAt(in[1], i)) - ZeroAt(in, 3, o);
+      },
+      [to](int64_t, int64_t i, int64_t sum) { to[i] = static_cast<int32_t>(sum); });
+  return absl::OkStatus();
+}
+
+// QLinearConv(x, x_scale, x_zero, w, w_scale, w_zero, y_scale, y_zero, bias)
+InferResult InferQLinearConv(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
+  BITMILL_RETURN_IF_ERROR(WantByte(inputs[0], "the input"));
+  BITMILL_RETURN_IF_ERROR(WantByte(inputs[3], "the weights"));
+  BITMILL_RETURN_IF_ERROR(WantByte(inputs[7], "the output's zero point"));
+  for (const size_t scale : {1, 4, 6}) BITMILL_RETURN_IF_ERROR(WantFloat(inputs[scale], "a scale"));
+  BITMILL_ASSIGN_OR_RETURN(Geometry g, GeometryOf(node, inputs[0].shape, inputs[3].shape));
+  for (const size_t i : {4, 5}) {
+    const int64_t count = ElementCount(inputs[i].shape);
+    if (count != 1 && count != g.filters) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("input ", i, " has ", count, " values, wanted 1 or ", g.filters));
+    }
+  }
+  for (const size_t i : {1, 2, 6, 7}) {
+    if (ElementCount(inputs[i].shape) != 1) {
+      return absl::InvalidArgumentError(absl::StrCat("input ", i, " must hold one value"));
+    }
+  }
+  if (inputs.size() > 8 && inputs[8].dtype != DType::kInvalid &&
+      (inputs[8].dtype != DType::kInt32 || ElementCount(inputs[8].shape) != g.filters)) {
+    return absl::InvalidArgumentError("the bias must be INT32, one value a filter");
+  }
+  return OneOutput(inputs[7].dtype, std::move(g.out_shape));
+}
+
+void StoreByte(const MutableTensorView& out, int64_t index, float value) {
+  const bool is_signed = out.dtype == DType::kInt8;
+  const float low = is_signed ? -128.0F : 0.0F;
+  const float high = is_signed ? 127.0F : 255.0F;
+  const float code = std::isnan(value) ? 0.0F : std::clamp(value, low, high);
+  if (is_signed)
+    out.as<int8_t>()[index] = static_cast<int8_t>(code);
+  else
+    out.as<uint8_t>()[index] = static_cast<uint8_t>(code);
+}
+
+absl::Status EvalQLinearConv(const Node& node, int64_t, absl::Span<const TensorView> in,
+                             absl::Span<const MutableTensorView> out) {
+  BITMILL_ASSIGN_OR_RETURN(const Geometry g, GeometryOf(node, in[0].shape, in[3].shape));
+  const int64_t x_zero = ZeroAt(in, 2, 0);
+  const float x_scale = in[1].as<float>()[0];
+  const float y_scale = in[6].as<float>()[0];
+  const auto y_zero = static_cast<float>(ZeroAt(in, 7, 0));
+  const bool per_filter = in[4].elements() > 1;
+  const int32_t* bias = in.size() > 8 ? in[8].as<int32_t>() : nullptr;
+  Convolve<int64_t>(
+      g, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - x_zero; },
+      [&](int64_t o, int64_t i) {
+        return static_cast<int64_t>(NumberAt(in[3], i)) - ZeroAt(in, 5, o);
+      },
+      [&](int64_t o, int64_t i, int64_t sum) {
+        if (bias != nullptr) sum += bias[o];
+        const float scale = x_scale * in[4].as<float>()[per_filter ? o : 0] / y_scale;
+        StoreByte(out[0], i, std::nearbyint(static_cast<float>(sum) * scale) + y_zero);
+      });
+  return absl::OkStatus();
+}
+
+constexpr OpDef kOps[] = {
+    {"Conv", 2, 3, 1, 1, InferConv, EvalConv},
+    {"ConvInteger", 2, 4, 1, 1, InferConvInteger, EvalConvInteger},
+    {"QLinearConv", 8, 9, 1, 1, InferQLinearConv, EvalQLinearConv},
+};
+
+}  // namespace
+
+absl::Span<const OpDef> ConvolutionOps() { return kOps; }
+
+}  // namespace bitmill
