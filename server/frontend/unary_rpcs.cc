@@ -75,8 +75,8 @@ absl::Status ServerMetadata(FrontendContext&, const inference::ServerMetadataReq
 absl::Status ModelReady(FrontendContext& context, const inference::ModelReadyRequest& request,
                         inference::ModelReadyResponse& response) {
   const absl::Status status = FindModel(context, request.name(), request.version()).status();
-  // Loading, or unloading: known but not ready.
-  if (!status.ok() && !absl::IsUnavailable(status)) return status;
+  // Loading, unloading, or not there (yet): clients wait for a model by asking again.
+  if (!status.ok() && !absl::IsUnavailable(status) && !absl::IsNotFound(status)) return status;
   response.set_ready(status.ok());
   return absl::OkStatus();
 }
