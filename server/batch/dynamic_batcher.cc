@@ -32,17 +32,17 @@ DynamicBatcher::DynamicBatcher(const BatcherOptions& options, BatchRunner& runne
       scheduler_(scheduler),
       clock_(clock) {
   BITMILL_CHECK(options.instances >= 1);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   for (int i = options.instances - 1; i >= 0; --i) idle_instances_.push_back(i);
 }
 
 DynamicBatcher::~DynamicBatcher() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   BITMILL_CHECK(waiting_ == 0);
 }
 
 int64_t DynamicBatcher::waiting() const {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   return waiting_;
 }
 
@@ -57,7 +57,7 @@ void DynamicBatcher::Submit(absl::Span<BatchItem* const> items, bool may_run_inl
   int instance = -1;
   Wakes wakes;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     draining = draining_;
     for (BatchItem* const item : items) {
       if (draining || !TryQueue(*item, now, dead)) refused.push_back(item);
@@ -202,7 +202,7 @@ void DynamicBatcher::Launch(const Wakes& wakes, MonotonicNanos now,
   for (const int instance : wakes.instances) {
     scheduler_.Enqueue([this, instance, now, keep_alive] {
       {
-        absl::MutexLock lock(&mutex_);
+        MutexLock lock(&mutex_);
         --woken_;
       }
       Loop(instance, Where::kWorker, now, keep_alive);
@@ -213,7 +213,7 @@ void DynamicBatcher::Launch(const Wakes& wakes, MonotonicNanos now,
     const MonotonicNanos later = clock_.Now();
     Wakes more;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       if (timer_ns_ == when) timer_ns_ = 0;
       more = Dispatch(later);
     }
@@ -231,7 +231,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
     int64_t rows = 0;
     Wakes wakes;
     {
-      absl::MutexLock lock(&mutex_);
+      MutexLock lock(&mutex_);
       const BatchDecision decision = Decide(options_.limits, State(now), now);
       const bool leave = where == Where::kInline &&
                          (batches == kInlineBatches ||
@@ -242,6 +242,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
       }
       if (items.empty()) {
         idle_instances_.push_back(instance);
+        if (draining_) idle_.NotifyAll();
         wakes = Dispatch(now);  // for what must wait, or what an I/O thread leaves to the workers
       }
     }
@@ -300,17 +301,16 @@ void DynamicBatcher::Drain() {
   Wakes wakes;
   std::shared_ptr<const void> keep_alive;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     draining_ = true;
     if (waiting_ > 0) keep_alive = runner_.KeepAlive(AnyWaiting());
     wakes = Dispatch(now);
   }
   Launch(wakes, now, keep_alive);
-  const auto idle = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return waiting_ == 0 && static_cast<int>(idle_instances_.size()) == options_.instances;
-  };
-  absl::MutexLock lock(&mutex_);
-  mutex_.Await(absl::Condition(&idle));
+  MutexLock lock(&mutex_);
+  while (waiting_ > 0 || static_cast<int>(idle_instances_.size()) != options_.instances) {
+    idle_.Wait(&mutex_);
+  }
 }
 
 }  // namespace bitmill

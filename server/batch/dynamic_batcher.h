@@ -21,9 +21,9 @@
 #include "absl/base/thread_annotations.h"
 #include "absl/container/inlined_vector.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "server/batch/batch_item.h"
 #include "server/batch/batch_policy.h"
 #include "server/batch/cost_model.h"
@@ -116,7 +116,8 @@ class DynamicBatcher {
   const Clock& clock_;
   CostModel cost_model_;
 
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar idle_;  // an instance became free while draining
   std::array<Fifo, kPriorities> queue_ ABSL_GUARDED_BY(mutex_);
   int64_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t waiting_rows_ ABSL_GUARDED_BY(mutex_) = 0;

@@ -11,28 +11,27 @@ ControlThread::ControlThread() : thread_([this] { Run(); }) {}
 
 ControlThread::~ControlThread() {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stop_ = true;
+    changed_.NotifyAll();
   }
   thread_.join();
 }
 
 bool ControlThread::TryPost(std::function<void()> work) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (stop_ || waiting_.size() >= kMaxWaiting) return false;
   waiting_.push_back(std::move(work));
+  changed_.NotifyAll();
   return true;
 }
 
 void ControlThread::Run() {
-  const auto has_work = [this]() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return stop_ || !waiting_.empty();
-  };
   while (true) {
     std::function<void()> work;
     {
-      absl::MutexLock lock(&mutex_);
-      mutex_.Await(absl::Condition(&has_work));
+      MutexLock lock(&mutex_);
+      while (!stop_ && waiting_.empty()) changed_.Wait(&mutex_);
       if (waiting_.empty()) return;
       work = std::move(waiting_.front());
       waiting_.pop_front();

@@ -108,13 +108,13 @@ class HealthWatch final : public CallHandler {
 
 std::unique_ptr<CallHandler> HealthWatchers::Create(GenericCall& call) {
   auto watch = std::make_unique<HealthWatch>(call, *this);
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   open_.insert(watch.get());
   return watch;
 }
 
 void HealthWatchers::Notify() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (closed_) return;
   for (HealthWatch* const watch : open_) {
     // The call cannot end before the posted function has run.
@@ -128,12 +128,12 @@ void HealthWatchers::Notify() {
 }
 
 void HealthWatchers::Close() {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   closed_ = true;
 }
 
 void HealthWatchers::Remove(HealthWatch* watch) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   open_.erase(watch);
 }
 

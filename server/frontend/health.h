@@ -10,7 +10,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "server/frontend/frontend_context.h"
 #include "server/frontend/generic_call.h"
 
@@ -37,7 +37,7 @@ class HealthWatchers {
   friend class HealthWatch;
   void Remove(HealthWatch* watch);
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::unordered_set<HealthWatch*> open_ ABSL_GUARDED_BY(mutex_);
   bool closed_ ABSL_GUARDED_BY(mutex_) = false;
 };

@@ -13,7 +13,7 @@ void InferStream::OnStart() { ReadIfRoom(); }
 void InferStream::ReadIfRoom() {
   if (reading_ || no_more_) return;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (waiting_.size() >= static_cast<size_t>(call_.context().options.stream_window)) return;
   }
   reading_ = true;
@@ -29,7 +29,7 @@ void InferStream::OnMessage(grpc::ByteBuffer& message) {
   const absl::Status status =
       item.job.Prepare(message, now, DeadlineOf(call_.server_context(), now), /*in_stream=*/true);
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     waiting_.push_back(std::move(owned));
   }
   call_.Ref();
@@ -49,7 +49,7 @@ void InferStream::OnHalfClose() {
   reading_ = false;
   no_more_ = true;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!end_) end_ = absl::OkStatus();
   }
   Pump();
@@ -75,7 +75,7 @@ void InferStream::Complete(Item& item, const absl::Status& status) {
   }
   GenericCall& call = call_;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     item.answer = std::move(answer);
   }
   Pump();
@@ -86,7 +86,7 @@ void InferStream::Pump() {
   std::unique_ptr<Item> item;
   absl::Status end;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (broken_) {
       while (!waiting_.empty() && waiting_.front()->answer) waiting_.pop_front();
     }
@@ -111,7 +111,7 @@ void InferStream::Pump() {
 
 void InferStream::OnWritten(bool ok) {
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     writing_ = false;
     if (!ok) broken_ = true;
   }
@@ -124,7 +124,7 @@ void InferStream::OnOver(bool cancelled) {
   cancelled_.store(true, std::memory_order_relaxed);
   no_more_ = true;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     broken_ = true;
     if (!end_) end_ = absl::CancelledError("the client cancelled the stream");
   }
@@ -134,7 +134,7 @@ void InferStream::OnOver(bool cancelled) {
 void InferStream::OnShutdown() {
   no_more_ = true;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (!end_) end_ = absl::UnavailableError("the server is shutting down");
   }
   Pump();

@@ -11,7 +11,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/status.h"
-#include "absl/synchronization/mutex.h"
+#include "base/mutex.h"
 #include "grpcpp/support/byte_buffer.h"
 #include "server/frontend/generic_call.h"
 #include "server/frontend/infer_job.h"
@@ -49,7 +49,7 @@ class InferStream final : public CallHandler {
   bool reading_ = false;  // these two are the loop's thread's
   bool no_more_ = false;  // the client is done, or we take no more
 
-  absl::Mutex mutex_;
+  Mutex mutex_;
   std::deque<std::unique_ptr<Item>> waiting_ ABSL_GUARDED_BY(mutex_);  // in order
   bool writing_ ABSL_GUARDED_BY(mutex_) = false;
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;

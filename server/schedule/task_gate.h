@@ -3,9 +3,9 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
-
-#include "absl/synchronization/mutex.h"
+#include <thread>
 
 namespace bitmill {
 
@@ -19,23 +19,18 @@ class TaskGate {
     return false;
   }
 
-  void Leave(int64_t tasks) {
-    if (inside_.fetch_sub(tasks) == tasks && closed_.load()) {
-      absl::MutexLock lock(&mutex_);  // wakes the closer, which looks again
-    }
-  }
+  // Touches the gate once: the closer may destroy it as soon as the last has left.
+  void Leave(int64_t tasks) { inside_.fetch_sub(tasks); }
 
+  // Looks every millisecond; it is called once, at the end, so that Leave() need not wake anybody.
   void CloseAndWait() {
     closed_.store(true);
-    const auto empty = [this] { return inside_.load() == 0; };
-    absl::MutexLock lock(&mutex_);
-    mutex_.Await(absl::Condition(&empty));
+    while (inside_.load() != 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
 
  private:
   std::atomic<int64_t> inside_{0};
   std::atomic<bool> closed_{false};
-  absl::Mutex mutex_;  // guards nothing; carries the wake-up
 };
 
 }  // namespace bitmill

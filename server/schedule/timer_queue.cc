@@ -1,31 +1,28 @@
 #include "server/schedule/timer_queue.h"
 
-#include <algorithm>
 #include <utility>
-
-#include "absl/time/time.h"
 
 namespace bitmill {
 
 TimerQueue::~TimerQueue() {
   std::thread thread;
   {
-    absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stop_ = true;
     thread.swap(thread_);
-    changed_.Signal();
+    changed_.NotifyOne();
   }
   if (thread.joinable()) thread.join();
 }
 
 void TimerQueue::Add(MonotonicNanos when, std::function<void()> work) {
-  absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   if (stop_) return;
   const auto added = waiting_.emplace(when, std::move(work));
   if (!thread_.joinable()) {
     thread_ = std::thread([this] { Run(); });
   } else if (added == waiting_.begin()) {
-    changed_.Signal();
+    changed_.NotifyOne();
   }
 }
 
@@ -38,7 +35,7 @@ void TimerQueue::Run() {
     }
     const MonotonicNanos wait_ns = waiting_.begin()->first - clock_.Now();
     if (wait_ns > 0) {
-      changed_.WaitWithTimeout(&mutex_, absl::Nanoseconds(wait_ns));
+      changed_.WaitFor(&mutex_, wait_ns);
       continue;
     }
     std::function<void()> work = std::move(waiting_.begin()->second);
