@@ -4,7 +4,6 @@
 #include <cmath>
 #include <cstdio>
 #include <optional>
-#include <set>
 #include <utility>
 
 #include "CLI/CLI.hpp"
@@ -12,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "tools/cli.h"
 #include "tools/client/signature.h"
 #include "tools/load/load_report.h"
 #include "tools/load/prepare.h"
@@ -65,6 +65,26 @@ absl::StatusOr<LoadModel> PrepareModel(const LoadOptions& options, const Weighte
   return LoadModel{model.name, model.weight, *std::move(requests)};
 }
 
+// Asks the server what its models take; that connection is closed again before the load begins.
+absl::StatusOr<std::vector<LoadModel>> PrepareModels(const LoadOptions& options) {
+  if (options.input.files.empty() && !options.input.labels.empty()) {
+    return absl::InvalidArgumentError("--labels needs the data that they belong to, as --input");
+  }
+  std::vector<WeightedModel> models;
+  for (const std::string& text : options.models) {
+    BITMILL_ASSIGN_OR_RETURN(WeightedModel model, ParseWeightedModel(text));
+    models.push_back(std::move(model));
+  }
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<OipClient> client,
+                           OipClient::Connect(options.settings.address));
+  std::vector<LoadModel> prepared;
+  for (const WeightedModel& model : models) {
+    BITMILL_ASSIGN_OR_RETURN(LoadModel ready, PrepareModel(options, model, *client));
+    prepared.push_back(std::move(ready));
+  }
+  return prepared;
+}
+
 // The process behind the address; nullopt when it is on another machine or not ours to look at.
 absl::StatusOr<std::optional<ServerProcess>> FindServer(const LoadOptions& options) {
   if (options.server_pid != 0) {
@@ -109,80 +129,72 @@ absl::StatusOr<WeightedModel> ParseWeightedModel(const std::string& text) {
 
 void AddLoadOptions(CLI::App& command, LoadOptions& options) {
   LoadSettings& settings = options.settings;
-  command.add_option("address", settings.address, "Server, as HOST:PORT")->required();
-  command
-      .add_option("-m,--model", options.models,
-                  "Model; NAME, NAME/VERSION, with :WEIGHT to mix several (repeat)")
+  const auto add = [&command](const char* group, const char* name, auto& value, const char* type,
+                              const char* about) {
+    return command.add_option(name, value, about)->type_name(type)->group(group);
+  };
+  constexpr const char *kRequests = "Requests", *kLoad = "Load", *kMeasurement = "Measurement";
+  command.add_option("address", settings.address, "Server")->type_name("HOST:PORT")->required();
+  add(kRequests, "-m,--model", options.models, "NAME[/VERSION][:WEIGHT]",
+      "Model to ask; repeat to mix several by weight")
       ->required();
-  command.add_option("-i,--input", options.input.files,
-                     "Rows to send: FILE, FILE:ARRAY or INPUT=FILE (npz, npy, idx, png, raw; .gz "
-                     "too); random data when left out");
-  command.add_option("--labels", options.input.labels,
-                     "Right classes: an array of the input file, or a file; prints accuracy");
+  add(kRequests, "-i,--input", options.input.files, "[INPUT=]FILE[:ARRAY]",
+      "Rows to send (npz, npy, idx, png, raw; .gz too); random data when left out");
+  add(kRequests, "--labels", options.input.labels, "ARRAY|FILE",
+      "Right classes: an array of the input file, or a file; prints accuracy");
+  add(kRequests, "-b,--batch", options.batch, "ROWS", "Rows a request")
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
+      ->capture_default_str();
+  add(kRequests, "--timeout", settings.timeout_seconds, "SECONDS", "Deadline of a request; 0: none")
+      ->check(CLI::Range(0.0, 3'600.0))
+      ->capture_default_str();
   command
-      .add_option("-c,--concurrency", options.concurrency,
-                  "Requests in flight, a list is a sweep (closed loop)")
+      .add_flag("--check", settings.check,
+                "Compare every answer with the first one to the same request")
+      ->group(kRequests);
+
+  add(kLoad, "-c,--concurrency", options.concurrency, "N[,N...]",
+      "Closed loop: requests in flight; a list is a sweep")
       ->delimiter(',')
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command
-      .add_option("-r,--rate", options.rates,
-                  "Requests a second whatever the server does, a list is a sweep (open loop)")
+  add(kLoad, "-r,--rate", options.rates, "RATE[,RATE...]",
+      "Open loop: requests a second, whatever the server does; a list is a sweep")
       ->delimiter(',')
       ->check(CLI::Range(0.001, 1e7))
       ->excludes("--concurrency");
-  command.add_option("--arrivals", options.arrivals, "Gaps of an open loop: poisson or constant")
+  add(kLoad, "--arrivals", options.arrivals, "KIND", "Gaps of an open loop: poisson, constant")
       ->check(CLI::IsMember({"poisson", "constant"}))
       ->capture_default_str();
-  command
-      .add_option("--max-in-flight", options.max_in_flight,
-                  "Most requests in flight in an open loop")
+  add(kLoad, "--max-in-flight", options.max_in_flight, "N",
+      "Open loop: most requests in flight; later ones wait, and their wait counts")
       ->check(CLI::Range(1, 100'000))
       ->capture_default_str();
-  command.add_option("-b,--batch", options.batch, "Rows a request")
-      ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
-      ->capture_default_str();
-  command.add_option("-d,--duration", settings.duration_seconds, "Seconds measured, each point")
-      ->check(CLI::Range(0.05, 86'400.0))
-      ->capture_default_str();
-  command.add_option("-w,--warmup", settings.warmup_seconds, "Seconds before that, not counted")
-      ->check(CLI::Range(0.0, 3'600.0))
-      ->capture_default_str();
-  command.add_option("--connections", settings.connections, "TCP connections")
+  add(kLoad, "--connections", settings.connections, "N", "TCP connections")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
-  command
-      .add_option("--timeout", settings.timeout_seconds,
-                  "Deadline of a request in seconds; 0 is none")
+  add(kLoad, "--seed", settings.seed, "N", "Of random data, arrivals and the mix of models")
+      ->capture_default_str();
+
+  add(kMeasurement, "-d,--duration", settings.duration_seconds, "SECONDS",
+      "Length of the measurement of each point")
+      ->check(CLI::Range(0.05, 86'400.0))
+      ->capture_default_str();
+  add(kMeasurement, "-w,--warmup", settings.warmup_seconds, "SECONDS",
+      "Load before that, not counted")
       ->check(CLI::Range(0.0, 3'600.0))
       ->capture_default_str();
-  command.add_flag("--check", settings.check,
-                   "Compare every answer with the first one to the same request");
-  command.add_option("--seed", settings.seed, "Of random data, arrivals and the mix of models")
-      ->capture_default_str();
-  command
-      .add_option("--server-pid", options.server_pid,
-                  "Process whose CPU time and memory are read; found by itself for a server on "
-                  "this machine")
+  add(kMeasurement, "--server-pid", options.server_pid, "PID",
+      "Process whose CPU time and memory are read; found by the port on this machine")
       ->check(CLI::PositiveNumber);
-  command.add_option("--json", options.json, "Write the results as JSON to FILE, - for stdout");
-  command.add_flag("--allow-errors", options.allow_errors, "Exit with 0 even when requests failed");
+  add(kMeasurement, "--json", options.json, "FILE",
+      "Write the results as JSON; '-' for standard output instead of the table");
+  command.add_flag("--allow-errors", options.allow_errors, "Exit with 0 even when requests failed")
+      ->group(kMeasurement);
 }
 
 absl::StatusOr<int> RunLoad(LoadOptions options) {
-  std::vector<WeightedModel> models;
-  std::set<std::string> names;
-  for (const std::string& text : options.models) {
-    BITMILL_ASSIGN_OR_RETURN(WeightedModel model, ParseWeightedModel(text));
-    models.push_back(std::move(model));
-  }
-  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<OipClient> client,
-                           OipClient::Connect(options.settings.address));
-  std::vector<LoadModel> prepared;
-  for (const WeightedModel& model : models) {
-    BITMILL_ASSIGN_OR_RETURN(LoadModel ready, PrepareModel(options, model, *client));
-    prepared.push_back(std::move(ready));
-  }
+  BITMILL_ASSIGN_OR_RETURN(std::vector<LoadModel> prepared, PrepareModels(options));
   BITMILL_ASSIGN_OR_RETURN(options.settings.server, FindServer(options));
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<LoadRunner> runner,
                            LoadRunner::Create(options.settings, std::move(prepared)));
@@ -192,10 +204,17 @@ absl::StatusOr<int> RunLoad(LoadOptions options) {
   report.batch = options.batch;
   int64_t failed = 0;
   const std::vector<LoadPoint> points = PointsOf(options);
-  for (const LoadPoint& point : points) {
-    report.results.push_back(runner->Run(point, nullptr));
-    failed += report.results.back().total.error_count();
-  }
+  {
+    ProgressBar bar("load");
+    for (size_t i = 0; i < points.size(); ++i) {
+      bar.SetLabel(PointName(points[i]));
+      const LoadProgress progress = [&bar, i, &points](double fraction) {
+        bar.Update((static_cast<double>(i) + fraction) / static_cast<double>(points.size()));
+      };
+      report.results.push_back(runner->Run(points[i], progress));
+      failed += report.results.back().total.error_count();
+    }
+  }  // takes the bar away
   const bool json_to_stdout = options.json == "-";
   if (json_to_stdout) {
     std::fputs(LoadJson(report).c_str(), stdout);

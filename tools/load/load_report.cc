@@ -53,11 +53,6 @@ std::string ModelsTable(const LoadResult& result) {
   return table.Text();
 }
 
-std::string PointName(const LoadPoint& point) {
-  return IsOpen(point) ? absl::StrFormat("%s requests/s", WithCommas(point.rate))
-                       : absl::StrFormat("%d in flight", point.concurrency);
-}
-
 void AppendLatency(const LatencySummary& latency, JsonWriter& json) {
   const auto us = [](int64_t nanos) { return static_cast<double>(nanos) / 1e3; };
   json.BeginObject().Key("count").Int(latency.count).Key("mean").Double(latency.mean_ns / 1e3);
@@ -112,6 +107,11 @@ void AppendResult(const LoadResult& result, JsonWriter& json) {
 }
 
 }  // namespace
+
+std::string PointName(const LoadPoint& point) {
+  return IsOpen(point) ? absl::StrFormat("%s requests/s", WithCommas(point.rate))
+                       : absl::StrFormat("%d in flight", point.concurrency);
+}
 
 std::string LoadTable(const LoadReport& report) {
   if (report.results.empty()) return "";

@@ -15,6 +15,9 @@ struct LoadReport {
   std::vector<LoadResult> results;
 };
 
+// "64 in flight", "5,000 requests/s".
+std::string PointName(const LoadPoint& point);
+
 // A line a point, then a line a model when there are several, then errors and warnings.
 std::string LoadTable(const LoadReport& report);
 

@@ -1,16 +1,10 @@
 #include "tools/load/load_runner.h"
 
-#include <errno.h>
-#include <time.h>
+#include <sys/prctl.h>
 
 #include <algorithm>
-#include <atomic>
-#include <chrono>
-#include <condition_variable>
 #include <deque>
-#include <mutex>
 #include <random>
-#include <thread>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -18,11 +12,9 @@
 #include "base/check.h"
 #include "base/clock.h"
 #include "base/status_macros.h"
-#include "grpcpp/generic/generic_stub.h"
-#include "grpcpp/grpcpp.h"
-#include "grpcpp/support/proto_buffer_reader.h"
 #include "proto/inference.pb.h"
 #include "tools/load/answer_judge.h"
+#include "tools/load/transport.h"
 
 namespace bitmill {
 namespace {
@@ -30,47 +22,40 @@ namespace {
 constexpr const char* kMethod = "/inference.GRPCInferenceService/ModelInfer";
 constexpr int64_t kProgressNanos = 100'000'000;
 constexpr int64_t kDrainNanos = 10'000'000'000;
-constexpr int64_t kGonePauseNanos = 1'000'000;
-constexpr int64_t kConnectMillis = 5000;
-
-gpr_timespec AtMonotonic(int64_t nanos) {
-  return {nanos / 1'000'000'000, static_cast<int32_t>(nanos % 1'000'000'000), GPR_CLOCK_MONOTONIC};
-}
+constexpr int64_t kConnectMillis = 3000;
+constexpr int64_t kTimerSlackNanos = 1000;  // how late the system may end a wait
+// A server enforces a deadline itself; we give up a little later, in case it does not.
+constexpr int64_t kDeadlineGraceNanos = 100'000'000;
 
 int64_t ToNanos(double seconds) { return static_cast<int64_t>(seconds * 1e9); }
 
-void SleepUntil(int64_t nanos) {
-  const timespec time = {nanos / 1'000'000'000, nanos % 1'000'000'000};
-  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &time, nullptr) == EINTR) {
-  }
-}
-
-std::string CodeName(grpc::StatusCode code) {
-  return absl::StatusCodeToString(static_cast<absl::StatusCode>(code));
-}
+// One request in flight; reused.
+struct Call {
+  size_t model = 0, request = 0;
+  int64_t start_ns = 0;  // what its latency is measured from
+  uint64_t number = 0;   // of the request that it carries now; 0: free
+};
 
 struct Model {
   LoadModel source;
-  std::vector<grpc::ByteBuffer> payloads;  // of source.requests; shared by all sends
   size_t next = 0;
-};
-
-// One request in flight; reused.
-struct Call {
-  std::unique_ptr<grpc::ClientContext> context;
-  std::unique_ptr<grpc::GenericClientAsyncResponseReader> reader;
-  grpc::ByteBuffer answer;
-  grpc::Status status;
-  size_t model = 0, request = 0;
-  int64_t start_ns = 0;  // what its latency is measured from
-  size_t connection = 0;
-  std::atomic<bool> in_flight{false};
 };
 
 // What one model did within the window.
 struct Tally {
   ModelTally counts;
   std::vector<int64_t> latencies_ns;
+};
+
+struct Reading {
+  int64_t time_ns = 0, client_cpu_ns = 0, server_cpu_ns = 0, server_rss_bytes = 0;
+};
+
+// A call that must be done by then.
+struct Expiry {
+  int64_t time_ns;
+  size_t call;
+  uint64_t number;
 };
 
 }  // namespace
@@ -88,55 +73,44 @@ class LoadRunner::Impl {
     std::vector<double> weights;
     for (LoadModel& model : models) {
       BITMILL_CHECK(!model.requests.empty() && model.weight > 0.0);
-      Model& added = models_.emplace_back();
-      added.source = std::move(model);
-      for (PreparedRequest& request : added.source.requests) {
-        const grpc::Slice slice(request.bytes);
-        added.payloads.emplace_back(&slice, 1);
-        request.bytes.clear();
-        request.bytes.shrink_to_fit();
-      }
-      weights.push_back(added.source.weight);
+      weights.push_back(model.weight);
+      models_.push_back({std::move(model)});
+      keep_answers_ = keep_answers_ || !models_.back().source.requests.front().labels.empty();
     }
+    keep_answers_ = keep_answers_ || settings_.check;
     choose_ = std::discrete_distribution<size_t>(weights.begin(), weights.end());
   }
 
   absl::Status Connect() {
-    for (int i = 0; i < settings_.connections; ++i) {
-      grpc::ChannelArguments arguments;
-      arguments.SetMaxReceiveMessageSize(-1);
-      arguments.SetInt(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1);  // a connection each
-      arguments.SetInt(GRPC_ARG_ENABLE_RETRIES, 0);             // an error is an error
-      const auto channel = grpc::CreateCustomChannel(settings_.address,
-                                                     grpc::InsecureChannelCredentials(), arguments);
-      if (!channel->WaitForConnected(std::chrono::system_clock::now() +
-                                     std::chrono::milliseconds(kConnectMillis))) {
-        return absl::UnavailableError(absl::StrCat("no gRPC server answers at ", settings_.address,
-                                                   " within ", kConnectMillis,
-                                                   " ms; start one, or check host and port"));
-      }
-      stubs_.push_back(std::make_unique<grpc::GenericStub>(channel));
-    }
+    CallOptions options;
+    options.path = kMethod;
+    options.authority = settings_.address;
+    options.timeout_us = static_cast<int64_t>(settings_.timeout_seconds * 1e6);
+    options.keep_answers = keep_answers_;
+    prctl(PR_SET_TIMERSLACK, kTimerSlackNanos, 0, 0, 0);
+    BITMILL_ASSIGN_OR_RETURN(
+        transport_, Transport::Connect(
+                        settings_.address, settings_.connections, options,
+                        [this](size_t call, const absl::Status& status, absl::string_view answer) {
+                          Finish(call, status, answer, clock_.Now());
+                        },
+                        kConnectMillis));
     return absl::OkStatus();
   }
 
   LoadResult Run(const LoadPoint& point, const LoadProgress& progress) {
     Begin(point);
-    std::thread pacer;
-    if (open_) {
-      pacer = std::thread([this] { Pace(); });
-    } else {
-      for (Call& call : calls_) Start(call, clock_.Now());
+    if (!open_) {
+      for (size_t call = 0; call < calls_.size(); ++call) Start(call, clock_.Now());
     }
-    ReceiveUntil(window_start_, progress);
+    RunUntil(window_start_, progress);
     const Reading before = Read();
     measuring_ = true;
-    ReceiveUntil(window_end_, progress);
+    RunUntil(window_end_, progress);
     measuring_ = false;
     const Reading after = Read();
     sending_ = false;
     Drain();
-    if (pacer.joinable()) pacer.join();
     if (progress) progress(1.0);
     return Report(point, before, after);
   }
@@ -144,13 +118,10 @@ class LoadRunner::Impl {
  private:
   void Begin(const LoadPoint& point) {
     open_ = point.rate > 0.0;
-    calls_.clear();
+    calls_.assign(static_cast<size_t>(point.concurrency), Call());
     free_calls_.clear();
-    for (int i = 0; i < point.concurrency; ++i) {
-      Call& call = calls_.emplace_back();
-      call.connection = static_cast<size_t>(i) % stubs_.size();
-      if (open_) free_calls_.push_back(&call);
-    }
+    for (size_t call = calls_.size(); open_ && call > 0; --call) free_calls_.push_back(call - 1);
+    expiries_.clear();
     tallies_.clear();
     tallies_.resize(models_.size());
     for (size_t i = 0; i < models_.size(); ++i) tallies_[i].counts.name = models_[i].source.name;
@@ -158,68 +129,52 @@ class LoadRunner::Impl {
     unsent_ = 0;
     finished_ = 0;
     finished_rows_ = 0;
-    cancelled_ = false;
-    pacer_done_ = !open_;
     sending_ = true;
     begin_ = clock_.Now();
     window_start_ = begin_ + ToNanos(settings_.warmup_seconds);
     window_end_ = window_start_ + ToNanos(settings_.duration_seconds);
     if (open_) {
       schedule_ = std::make_unique<ArrivalSchedule>(point.arrivals, point.rate, settings_.seed);
+      next_due_ = begin_ + schedule_->NextNanos();
     }
   }
 
-  // Called by one thread only: the receiver in a closed loop, the pacer in an open one.
-  void Start(Call& call, int64_t start_ns) {
+  void Start(size_t index, int64_t start_ns) {
+    Call& call = calls_[index];
     call.model = models_.size() == 1 ? 0 : choose_(random_);
     Model& model = models_[call.model];
     call.request = model.next;
-    model.next = (model.next + 1) % model.payloads.size();
+    model.next = (model.next + 1) % model.source.requests.size();
     call.start_ns = start_ns;
-    call.reader.reset();  // before its context
-    call.context = std::make_unique<grpc::ClientContext>();
+    call.number = ++requests_started_;
+    ++outstanding_;
     if (settings_.timeout_seconds > 0.0) {
-      call.context->set_deadline(AtMonotonic(clock_.Now() + ToNanos(settings_.timeout_seconds)));
+      expiries_.push_back({clock_.Now() + ToNanos(settings_.timeout_seconds) + kDeadlineGraceNanos,
+                           index, call.number});
     }
-    call.reader = stubs_[call.connection]->PrepareUnaryCall(call.context.get(), kMethod,
-                                                            model.payloads[call.request], &queue_);
-    outstanding_.fetch_add(1);
-    call.reader->StartCall();
-    call.in_flight.store(true);
-    call.reader->Finish(&call.answer, &call.status, &call);
+    transport_->Start(index, model.source.requests[call.request].bytes);
   }
 
-  // The sending thread of an open loop.
-  void Pace() {
-    for (int64_t due = begin_ + schedule_->NextNanos(); due < window_end_;
-         due = begin_ + schedule_->NextNanos()) {
-      if (due > clock_.Now()) SleepUntil(due);
-      Call* call = TakeFreeCall();
-      if (call == nullptr) {
-        unsent_.fetch_add(1);
-        continue;
-      }
-      if (due >= window_start_) send_lags_ns_.push_back(std::max<int64_t>(0, clock_.Now() - due));
-      Start(*call, due);
+  // Sends what the schedule of an open loop says is due, as far as there are free calls.
+  void SendDue() {
+    while (!free_calls_.empty() && next_due_ < window_end_) {
+      const int64_t now = clock_.Now();
+      if (next_due_ > now) return;
+      const size_t call = free_calls_.back();
+      free_calls_.pop_back();
+      if (next_due_ >= window_start_) send_lags_ns_.push_back(now - next_due_);
+      Start(call, next_due_);
+      next_due_ = begin_ + schedule_->NextNanos();
     }
-    pacer_done_.store(true);
   }
 
-  // Waits for one; null once the run was cancelled.
-  Call* TakeFreeCall() {
-    std::unique_lock<std::mutex> lock(free_mutex_);
-    free_changed_.wait(lock, [this] { return !free_calls_.empty() || cancelled_.load(); });
-    if (cancelled_.load()) return nullptr;
-    Call* call = free_calls_.back();
-    free_calls_.pop_back();
-    return call;
-  }
+  bool BacklogLeft() const { return open_ && next_due_ < window_end_; }
 
-  // Handles answers until `until`.
-  void ReceiveUntil(int64_t until, const LoadProgress& progress) {
+  // Sends and receives until `until`.
+  void RunUntil(int64_t until, const LoadProgress& progress) {
     int64_t next_progress = clock_.Now() + kProgressNanos;
-    for (int64_t now = clock_.Now(); now < until;) {
-      ReceiveOne(std::min(until, next_progress), &now);
+    for (int64_t now = clock_.Now(); now < until; now = clock_.Now()) {
+      Turn(std::min(until, next_progress));
       if (now < next_progress) continue;
       next_progress = now + kProgressNanos;
       if (progress) {
@@ -228,50 +183,57 @@ class LoadRunner::Impl {
     }
   }
 
-  // Handles one answer; false when none came before `deadline`. `now` is the time afterwards.
-  bool ReceiveOne(int64_t deadline, int64_t* now) {
-    void* tag = nullptr;
-    bool ok = false;
-    const auto status = queue_.AsyncNext(&tag, &ok, AtMonotonic(deadline));
-    *now = clock_.Now();
-    if (status != grpc::CompletionQueue::GOT_EVENT) return false;
-    Finish(*static_cast<Call*>(tag), *now);
-    return true;
+  // One wait for answers, at most until `deadline`.
+  void Turn(int64_t deadline) {
+    if (open_) {
+      SendDue();
+      if (!free_calls_.empty() && BacklogLeft()) deadline = std::min(deadline, next_due_);
+    }
+    if (!expiries_.empty()) deadline = std::min(deadline, expiries_.front().time_ns);
+    transport_->Poll(deadline);
+    Expire(clock_.Now());
   }
 
-  void Finish(Call& call, int64_t now) {
-    call.in_flight.store(false);
-    outstanding_.fetch_sub(1);
+  // Gives up calls whose deadline has passed. Deadlines are equally long, so the oldest is first.
+  void Expire(int64_t now) {
+    while (!expiries_.empty() && expiries_.front().time_ns <= now) {
+      const Expiry expiry = expiries_.front();
+      expiries_.pop_front();
+      if (calls_[expiry.call].number != expiry.number) continue;
+      transport_->Cancel(expiry.call);
+      Finish(expiry.call, absl::DeadlineExceededError("no answer within --timeout"), {}, now);
+    }
+  }
+
+  void Finish(size_t index, const absl::Status& status, absl::string_view answer, int64_t now) {
+    Call& call = calls_[index];
+    call.number = 0;
+    --outstanding_;
     if (measuring_) {
       ++finished_;
-      if (call.status.ok())
-        finished_rows_ += models_[call.model].source.requests[call.request].rows;
+      if (status.ok()) finished_rows_ += RequestOf(call).rows;
     }
-    if (open_ ? call.start_ns >= window_start_ : measuring_) Record(call, now);
-    call.answer.Clear();
+    if (open_ ? call.start_ns >= window_start_ : measuring_) Record(call, status, answer, now);
     if (open_) {
-      {
-        const std::lock_guard<std::mutex> lock(free_mutex_);
-        free_calls_.push_back(&call);
-      }
-      free_changed_.notify_one();
+      free_calls_.push_back(index);
     } else if (sending_) {
-      // A server that is gone refuses at once; do not spin on it.
-      const bool gone = call.status.error_code() == grpc::StatusCode::UNAVAILABLE;
-      if (gone) SleepUntil(now + kGonePauseNanos);
-      Start(call, gone ? clock_.Now() : now);
+      Start(index, now);
     }
   }
 
-  void Record(Call& call, int64_t now) {
+  const PreparedRequest& RequestOf(const Call& call) const {
+    return models_[call.model].source.requests[call.request];
+  }
+
+  void Record(const Call& call, const absl::Status& status, absl::string_view answer, int64_t now) {
     Tally& tally = tallies_[call.model];
-    if (!call.status.ok()) {
-      AddError(tally, CodeName(call.status.error_code()), call.status.error_message());
+    if (!status.ok()) {
+      AddError(tally, absl::StatusCodeToString(status.code()), status.message());
       return;
     }
-    const PreparedRequest& request = models_[call.model].source.requests[call.request];
+    const PreparedRequest& request = RequestOf(call);
     if (settings_.check || !request.labels.empty()) {
-      const std::string error = Judge(call, request, tally.counts);
+      const std::string error = Judge(call, answer, tally.counts);
       if (!error.empty()) {
         AddError(tally, "MISMATCH", error);
         return;
@@ -283,52 +245,47 @@ class LoadRunner::Impl {
   }
 
   // What is wrong with the answer; empty when nothing.
-  std::string Judge(Call& call, const PreparedRequest& request, ModelTally& counts) {
+  std::string Judge(const Call& call, absl::string_view answer, ModelTally& counts) {
     inference::ModelInferResponse response;
-    grpc::ProtoBufferReader reader(&call.answer);
-    if (!response.ParseFromZeroCopyStream(&reader)) {
+    if (!response.ParseFromArray(answer.data(), static_cast<int>(answer.size()))) {
       return "the answer is not a ModelInferResponse";
     }
     if (settings_.check) {
       const absl::Status same = judge_.SameAsFirst(call.model, call.request, response);
       if (!same.ok()) return std::string(same.message());
     }
-    if (!request.labels.empty()) {
-      const absl::StatusOr<int64_t> correct = CountCorrect(response, request.labels);
+    const std::vector<int64_t>& labels = RequestOf(call).labels;
+    if (!labels.empty()) {
+      const absl::StatusOr<int64_t> correct = CountCorrect(response, labels);
       if (!correct.ok()) return std::string(correct.status().message());
-      counts.labelled_rows += static_cast<int64_t>(request.labels.size());
+      counts.labelled_rows += static_cast<int64_t>(labels.size());
       counts.correct_rows += *correct;
     }
     return "";
   }
 
-  static void AddError(Tally& tally, const std::string& code, const std::string& message) {
+  static void AddError(Tally& tally, const std::string& code, absl::string_view message) {
     if (tally.counts.errors.empty()) tally.counts.first_error = absl::StrCat(code, ": ", message);
     ++tally.counts.errors[code];
   }
 
-  // Waits for what is in flight, and for what an open loop has yet to send; then cancels it.
+  // Waits for what is in flight, and for what an open loop has yet to send; then gives it up.
   void Drain() {
     const int64_t limit = clock_.Now() + kDrainNanos;
-    while (outstanding_.load() > 0 || !pacer_done_.load()) {
-      int64_t now = clock_.Now();
-      if (now >= limit) {
-        {
-          const std::lock_guard<std::mutex> lock(free_mutex_);
-          cancelled_ = true;
-        }
-        free_changed_.notify_all();
-        for (Call& call : calls_) {
-          if (call.in_flight.load()) call.context->TryCancel();
-        }
+    while (outstanding_ > 0 || BacklogLeft()) {
+      const int64_t now = clock_.Now();
+      if (now < limit) {
+        Turn(std::min(limit, now + kProgressNanos));
+        continue;
       }
-      ReceiveOne(now + kProgressNanos, &now);
+      for (; BacklogLeft(); next_due_ = begin_ + schedule_->NextNanos()) ++unsent_;
+      for (size_t call = 0; call < calls_.size(); ++call) {
+        if (calls_[call].number == 0) continue;
+        transport_->Cancel(call);
+        Finish(call, absl::DeadlineExceededError("no answer 10 s after the end"), {}, now);
+      }
     }
   }
-
-  struct Reading {
-    int64_t time_ns = 0, client_cpu_ns = 0, server_cpu_ns = 0, server_rss_bytes = 0;
-  };
 
   Reading Read() const {
     Reading reading;
@@ -386,29 +343,25 @@ class LoadRunner::Impl {
 
   const LoadSettings settings_;
   const SystemClock clock_;
+  bool keep_answers_ = false;
   std::vector<Model> models_;
   AnswerJudge judge_;
-  std::vector<std::unique_ptr<grpc::GenericStub>> stubs_;
-  grpc::CompletionQueue queue_;
-
-  // Of the sending thread.
+  std::unique_ptr<Transport> transport_;
   std::mt19937_64 random_;
   std::discrete_distribution<size_t> choose_;
-  std::unique_ptr<ArrivalSchedule> schedule_;
-  std::vector<int64_t> send_lags_ns_;
 
-  // Of the receiving thread; those before the start of a run are read by both.
-  std::deque<Call> calls_;
+  // Of the current run.
+  std::vector<Call> calls_;
+  std::vector<size_t> free_calls_;  // open loop
+  std::deque<Expiry> expiries_;
+  std::unique_ptr<ArrivalSchedule> schedule_;
+  int64_t next_due_ = 0;
   std::vector<Tally> tallies_;
+  std::vector<int64_t> send_lags_ns_;
   bool open_ = false, sending_ = false, measuring_ = false;
   int64_t begin_ = 0, window_start_ = 0, window_end_ = 0;
-  int64_t finished_ = 0, finished_rows_ = 0;
-
-  std::atomic<int64_t> outstanding_{0}, unsent_{0};
-  std::atomic<bool> cancelled_{false}, pacer_done_{true};
-  std::mutex free_mutex_;
-  std::condition_variable free_changed_;
-  std::vector<Call*> free_calls_;  // guarded by free_mutex_
+  int64_t finished_ = 0, finished_rows_ = 0, outstanding_ = 0, unsent_ = 0;
+  uint64_t requests_started_ = 0;
 };
 
 LoadRunner::LoadRunner(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -1,13 +1,13 @@
 // The load generator: sends prepared requests to a gRPC server and keeps every latency.
 //
-// Requests are serialized once and sent as raw bytes, one thread drives one completion queue, and
-// answers are parsed only when they are to be checked: a request costs the client about as much as
-// gRPC itself does, so that servers are measured and not this program.
+// Requests are serialized once and sent as raw bytes over a small HTTP/2 client of our own
+// (http2_connection.h) from one thread; answers are parsed only when they are to be checked. A
+// request costs the client a fraction of what it costs a gRPC server, so that servers are measured
+// and not this program.
 //
 // Closed loop: `concurrency` requests are always in flight; a latency runs from the call. Open
-// loop: requests are sent by a schedule that does not wait for answers, by a second thread that
-// sleeps between them; a latency runs from the time that the schedule says, so a stalled server is
-// charged for the requests that it delayed.
+// loop: requests are sent by a schedule that does not wait for answers; a latency runs from the
+// time that the schedule says, so a stalled server is charged for the requests that it delayed.
 #pragma once
 
 #include <cstdint>
