@@ -1,5 +1,6 @@
 #include "server/app.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,6 +34,7 @@ namespace bitmill {
 namespace {
 
 constexpr int kMaxLoadThreads = 4;
+constexpr double kRefuseSeconds = 0.25;  // a few times the round trip of a client
 
 absl::StatusOr<ControlMode> ParseControlMode(const std::string& name) {
   if (name == "none") return ControlMode::kNone;
@@ -69,6 +71,15 @@ std::string CompilerName() {
 #else
   return absl::StrCat("g++ ", __GNUC__, ".", __GNUC_MINOR__);
 #endif
+}
+
+// Every connection is a descriptor, and gRPC stops listening for good when there are none left:
+// take as many as the system allows.
+void RaiseDescriptorLimit() {
+  rlimit limit{};
+  if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  static_cast<void>(setrlimit(RLIMIT_NOFILE, &limit));
 }
 
 // gRPC's own lines join ours. What matters of them comes back as a status; the rest is detail.
@@ -153,18 +164,21 @@ class Server {
     return absl::OkStatus();
   }
 
-  // NOT_SERVING, still serving for a moment; then nothing new, finish, unload.
+  // NOT_SERVING, still serving for a moment; then new requests are refused, so that clients stop
+  // by themselves: a call that meets the closing of its connection is merely cancelled by gRPC.
+  // Then nothing new, what is in flight finishes.
   void Drain() {
     const absl::Time start = absl::Now();
     LogInfo("draining");
     if (!options_.ready_file.empty()) unlink(options_.ready_file.c_str());
     frontend_->BeginDrain();
-    const double moment = std::min(options_.drain_seconds, options_.grace_seconds / 2);
-    absl::SleepFor(absl::Seconds(moment));
+    absl::SleepFor(absl::Seconds(std::min(options_.drain_seconds, options_.grace_seconds / 2)));
+    std::thread finish([this] { engine_->Drain(); });
+    absl::SleepFor(absl::Seconds(std::min(kRefuseSeconds, options_.grace_seconds / 4)));
     // A second is left for what follows.
     const double serving = std::max(options_.grace_seconds - 1, options_.grace_seconds / 2);
     frontend_->Shutdown(start + absl::Seconds(serving));
-    engine_->Drain();
+    finish.join();
   }
 
   ~Server() {
@@ -270,6 +284,7 @@ absl::Status RunServer(const ServeOptions& options) {
                                },
                                options.grace_seconds + 1));
   gpr_set_log_function(LogFromGrpc);
+  RaiseDescriptorLimit();
   absl::Status status;
   {
     Server server(options);
