@@ -1,5 +1,6 @@
 # Install rules live beside the targets; this file makes the Debian package out of them (cpack -G DEB).
 include(GNUInstallDirs)
+set(CMAKE_SKIP_INSTALL_ALL_DEPENDENCY ON)  # packaging needs the program alone, not every test
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME bitmill)
 set(CPACK_PACKAGE_CONTACT "Bitmill maintainers <maintainers@bitmill.invalid>")
