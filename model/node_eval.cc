@@ -34,9 +34,8 @@ int64_t InnerSteps(const Node& node, absl::Span<const InputInfo> inputs) {
   if (node.op == "MatMul" || node.op == "MatMulInteger" || node.op == "QLinearMatMul") {
     return LastDim(shape(0));
   }
-  if (node.op == "MultiThreshold" || node.op == "TopK") {
-    return node.op == "TopK" ? 64 : LastDim(shape(1));
-  }
+  if (node.op == "MultiThreshold") return LastDim(shape(1));
+  if (node.op == "TopK") return CheckedProduct(shape(0)).value_or(kMaxCost);
   if (const auto kernel = node.attributes.find("kernel_shape"); kernel != node.attributes.end()) {
     if (const auto* dims = std::get_if<std::vector<int64_t>>(&kernel->second)) {
       return CheckedProduct(*dims).value_or(kMaxCost);

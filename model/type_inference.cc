@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/node_eval.h"
+#include "model/ops/attributes.h"
 #include "model/ops/op_support.h"
 
 namespace bitmill {
@@ -118,6 +119,7 @@ class Inference {
           "' is not supported; supported are ", SupportedOps()));
     }
     BITMILL_RETURN_IF_ERROR(CheckArity(*op, node));
+    BITMILL_RETURN_IF_ERROR(CheckAttributeTypes(node));
     const std::vector<InputInfo> inputs = InputInfos(node, result);
     BITMILL_ASSIGN_OR_RETURN(std::vector<TensorType> types, op->infer(node, graph_.opset, inputs));
     BITMILL_RETURN_IF_ERROR(CheckTypes(types, node.outputs.size()));

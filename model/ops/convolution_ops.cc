@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/ops/integer_math.h"
 #include "model/ops/op_support.h"
 #include "model/ops/ops.h"
 #include "model/ops/window.h"
@@ -62,30 +63,41 @@ absl::StatusOr<Geometry> GeometryOf(const Node& node, absl::Span<const int64_t> 
   return g;
 }
 
-// out[n][o][y][x] = finish(o, sum of value(input index) * weight(o, weight index)), padding is 0.
+// Taps k for which 0 <= first + k * dilation < size.
+struct TapRange {
+  int64_t begin = 0, end = 0;
+};
+TapRange TapsInside(int64_t first, int64_t dilation, int64_t size, int64_t taps) {
+  const auto ceil_div = [dilation](int64_t x) { return x <= 0 ? 0 : (x - 1) / dilation + 1; };
+  return {std::min(taps, ceil_div(-first)), std::min(taps, ceil_div(size - first))};
+}
+
+// out[n][o][y][x] = finish(o, output index, sum of value(input index) * weight(o, weight index)),
+// padding is 0.
 template <typename Acc, typename Value, typename Weight, typename Finish>
 void Convolve(const Geometry& g, Value value, Weight weight, Finish finish) {
   const SlidingWindow& w = g.window;
   const int64_t per_group = g.channels / g.groups;
   const int64_t filters_per_group = g.filters / g.groups;
   const int64_t taps = w.kernel[0] * w.kernel[1];
+  const int64_t step_x = (g.channels_last ? g.channels : 1) * w.dilation[1];
   for (int64_t n = 0; n < g.batch; ++n) {
     for (int64_t o = 0; o < g.filters; ++o) {
       const int64_t first = o / filters_per_group * per_group;
       for (int64_t y = 0; y < w.output[0]; ++y) {
         const int64_t y0 = y * w.stride[0] - w.pad_begin[0];
+        const TapRange rows = TapsInside(y0, w.dilation[0], w.input[0], w.kernel[0]);
         for (int64_t x = 0; x < w.output[1]; ++x) {
           const int64_t x0 = x * w.stride[1] - w.pad_begin[1];
+          const TapRange columns = TapsInside(x0, w.dilation[1], w.input[1], w.kernel[1]);
           Acc sum{};
           for (int64_t c = 0; c < per_group; ++c) {
-            for (int64_t ky = 0; ky < w.kernel[0]; ++ky) {
-              const int64_t iy = y0 + ky * w.dilation[0];
-              if (iy < 0 || iy >= w.input[0]) continue;
-              for (int64_t kx = 0; kx < w.kernel[1]; ++kx) {
-                const int64_t ix = x0 + kx * w.dilation[1];
-                if (ix < 0 || ix >= w.input[1]) continue;
-                sum += value(g.In(n, first + c, iy, ix)) *
-                       weight(o, (o * per_group + c) * taps + ky * w.kernel[1] + kx);
+            for (int64_t ky = rows.begin; ky < rows.end; ++ky) {
+              int64_t at =
+                  g.In(n, first + c, y0 + ky * w.dilation[0], x0 + columns.begin * w.dilation[1]);
+              const int64_t row = (o * per_group + c) * taps + ky * w.kernel[1];
+              for (int64_t kx = columns.begin; kx < columns.end; ++kx, at += step_x) {
+                sum += value(at) * weight(o, row + kx);
               }
             }
           }
@@ -123,38 +135,34 @@ absl::Status EvalConv(const Node& node, int64_t, absl::Span<const TensorView> in
   return absl::OkStatus();
 }
 
-bool IsByte(DType dtype) { return dtype == DType::kUInt8 || dtype == DType::kInt8; }
-
-absl::Status WantByte(const InputInfo& input, const char* what) {
-  if (IsByte(input.dtype)) return absl::OkStatus();
-  return absl::InvalidArgumentError(
-      absl::StrCat(what, " is ", DTypeName(input.dtype), ", wanted UINT8 or INT8"));
-}
-
-// Zero points hold one value or one a filter.
-int64_t ZeroAt(absl::Span<const TensorView> in, size_t index, int64_t channel) {
-  if (in.size() <= index || in[index].data == nullptr) return 0;
-  return static_cast<int64_t>(NumberAt(in[index], in[index].elements() == 1 ? 0 : channel));
+// Sums of products of bytes minus their zero points; finish(o, output index, sum).
+template <typename Finish>
+void ConvolveBytes(const Geometry& g, const TensorView& x, int32_t x_zero, const TensorView& w,
+                   const ZeroPoints& w_zero, Finish finish) {
+  WithBytes(x, [&](const auto* values) {
+    WithBytes(w, [&](const auto* weights) {
+      Convolve<int64_t>(
+          g, [=](int64_t i) { return values[i] - x_zero; },
+          [&](int64_t o, int64_t i) { return int64_t{weights[i]} - w_zero.at(o); }, finish);
+    });
+  });
 }
 
 InferResult InferConvInteger(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   BITMILL_RETURN_IF_ERROR(WantByte(inputs[0], "the input"));
   BITMILL_RETURN_IF_ERROR(WantByte(inputs[1], "the weights"));
   BITMILL_ASSIGN_OR_RETURN(Geometry g, GeometryOf(node, inputs[0].shape, inputs[1].shape));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 2, 1));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 3, g.filters));
   return OneOutput(DType::kInt32, std::move(g.out_shape));
 }
 
 absl::Status EvalConvInteger(const Node& node, int64_t, absl::Span<const TensorView> in,
                              absl::Span<const MutableTensorView> out) {
   BITMILL_ASSIGN_OR_RETURN(const Geometry g, GeometryOf(node, in[0].shape, in[1].shape));
-  const int64_t zero = ZeroAt(in, 2, 0);
   auto* to = out[0].as<int32_t>();
-  Convolve<int64_t>(
-      g, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - zero; },
-      [&](int64_t o, int64_t i) {
-        return static_cast<int64_t>(NumberAt(in[1], i)) - ZeroAt(in, 3, o);
-      },
-      [to](int64_t, int64_t i, int64_t sum) { to[i] = static_cast<int32_t>(sum); });
+  ConvolveBytes(g, in[0], ZeroPoints(in, 2).at(0), in[1], ZeroPoints(in, 3),
+                [to](int64_t, int64_t i, int64_t sum) { to[i] = static_cast<int32_t>(sum); });
   return absl::OkStatus();
 }
 
@@ -162,21 +170,11 @@ absl::Status EvalConvInteger(const Node& node, int64_t, absl::Span<const TensorV
 InferResult InferQLinearConv(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   BITMILL_RETURN_IF_ERROR(WantByte(inputs[0], "the input"));
   BITMILL_RETURN_IF_ERROR(WantByte(inputs[3], "the weights"));
-  BITMILL_RETURN_IF_ERROR(WantByte(inputs[7], "the output's zero point"));
-  for (const size_t scale : {1, 4, 6}) BITMILL_RETURN_IF_ERROR(WantFloat(inputs[scale], "a scale"));
   BITMILL_ASSIGN_OR_RETURN(Geometry g, GeometryOf(node, inputs[0].shape, inputs[3].shape));
-  for (const size_t i : {4, 5}) {
-    const int64_t count = ElementCount(inputs[i].shape);
-    if (count != 1 && count != g.filters) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("input ", i, " has ", count, " values, wanted 1 or ", g.filters));
-    }
-  }
-  for (const size_t i : {1, 2, 6, 7}) {
-    if (ElementCount(inputs[i].shape) != 1) {
-      return absl::InvalidArgumentError(absl::StrCat("input ", i, " must hold one value"));
-    }
-  }
+  for (const size_t i : {1, 6}) BITMILL_RETURN_IF_ERROR(CheckScales(inputs, i, 1));
+  for (const size_t i : {2, 7}) BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, i, 1));
+  BITMILL_RETURN_IF_ERROR(CheckScales(inputs, 4, g.filters));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 5, g.filters));
   if (inputs.size() > 8 && inputs[8].dtype != DType::kInvalid &&
       (inputs[8].dtype != DType::kInt32 || ElementCount(inputs[8].shape) != g.filters)) {
     return absl::InvalidArgumentError("the bias must be INT32, one value a filter");
@@ -184,36 +182,20 @@ InferResult InferQLinearConv(const Node& node, int64_t, absl::Span<const InputIn
   return OneOutput(inputs[7].dtype, std::move(g.out_shape));
 }
 
-void StoreByte(const MutableTensorView& out, int64_t index, float value) {
-  const bool is_signed = out.dtype == DType::kInt8;
-  const float low = is_signed ? -128.0F : 0.0F;
-  const float high = is_signed ? 127.0F : 255.0F;
-  const float code = std::isnan(value) ? 0.0F : std::clamp(value, low, high);
-  if (is_signed)
-    out.as<int8_t>()[index] = static_cast<int8_t>(code);
-  else
-    out.as<uint8_t>()[index] = static_cast<uint8_t>(code);
-}
-
 absl::Status EvalQLinearConv(const Node& node, int64_t, absl::Span<const TensorView> in,
                              absl::Span<const MutableTensorView> out) {
   BITMILL_ASSIGN_OR_RETURN(const Geometry g, GeometryOf(node, in[0].shape, in[3].shape));
-  const int64_t x_zero = ZeroAt(in, 2, 0);
   const float x_scale = in[1].as<float>()[0];
   const float y_scale = in[6].as<float>()[0];
-  const auto y_zero = static_cast<float>(ZeroAt(in, 7, 0));
+  const int32_t y_zero = ZeroPoints(in, 7).at(0);
   const bool per_filter = in[4].elements() > 1;
   const int32_t* bias = in.size() > 8 ? in[8].as<int32_t>() : nullptr;
-  Convolve<int64_t>(
-      g, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - x_zero; },
-      [&](int64_t o, int64_t i) {
-        return static_cast<int64_t>(NumberAt(in[3], i)) - ZeroAt(in, 5, o);
-      },
-      [&](int64_t o, int64_t i, int64_t sum) {
-        if (bias != nullptr) sum += bias[o];
-        const float scale = x_scale * in[4].as<float>()[per_filter ? o : 0] / y_scale;
-        StoreByte(out[0], i, std::nearbyint(static_cast<float>(sum) * scale) + y_zero);
-      });
+  ConvolveBytes(g, in[0], ZeroPoints(in, 2).at(0), in[3], ZeroPoints(in, 5),
+                [&](int64_t o, int64_t i, int64_t sum) {
+                  if (bias != nullptr) sum += bias[o];
+                  const float scale = x_scale * in[4].as<float>()[per_filter ? o : 0] / y_scale;
+                  StoreQuantized(out[0], i, static_cast<float>(sum) * scale, y_zero);
+                });
   return absl::OkStatus();
 }
 

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "model/ops/integer_math.h"
 #include "model/ops/op_support.h"
 #include "model/ops/ops.h"
 
@@ -137,89 +138,64 @@ absl::Status EvalMatMul(const Node&, int64_t, absl::Span<const TensorView> in,
   return absl::OkStatus();
 }
 
-bool IsByte(DType dtype) { return dtype == DType::kUInt8 || dtype == DType::kInt8; }
-
-int64_t ZeroAt(absl::Span<const TensorView> in, size_t index, int64_t column) {
-  if (in.size() <= index || in[index].data == nullptr) return 0;
-  return static_cast<int64_t>(NumberAt(in[index], in[index].elements() == 1 ? 0 : column));
+absl::Status CheckBytes(const InputInfo& a, const InputInfo& b) {
+  BITMILL_RETURN_IF_ERROR(WantByte(a, "A"));
+  return WantByte(b, "B");
 }
 
-absl::Status CheckIntegerProduct(const InputInfo& a, const InputInfo& b, const Product& p,
-                                 const InputInfo* a_zero, const InputInfo* b_zero) {
-  if (!IsByte(a.dtype) || !IsByte(b.dtype)) {
-    return absl::InvalidArgumentError("an integer product wants UINT8 or INT8 operands");
-  }
-  if (a_zero != nullptr && a_zero->dtype != DType::kInvalid && ElementCount(a_zero->shape) != 1) {
-    return absl::UnimplementedError("a zero point for each row of A is not supported");
-  }
-  if (b_zero != nullptr && b_zero->dtype != DType::kInvalid && ElementCount(b_zero->shape) != 1 &&
-      ElementCount(b_zero->shape) != p.n) {
-    return absl::InvalidArgumentError("the zero point of B must have one value, or one a column");
-  }
-  return absl::OkStatus();
+// Sums of products of bytes minus their zero points; store(output index, column, sum).
+template <typename Store>
+void MultiplyBytes(const Product& p, const TensorView& a, int32_t a_zero, const TensorView& b,
+                   const ZeroPoints& b_zero, Store store) {
+  WithBytes(a, [&](const auto* values) {
+    WithBytes(b, [&](const auto* weights) {
+      Multiply<int64_t>(
+          p, [=](int64_t i) { return values[i] - a_zero; },
+          [&](int64_t i, int64_t j) { return int64_t{weights[i]} - b_zero.at(j); }, store);
+    });
+  });
 }
 
 InferResult InferMatMulInteger(const Node&, int64_t, absl::Span<const InputInfo> inputs) {
+  BITMILL_RETURN_IF_ERROR(CheckBytes(inputs[0], inputs[1]));
   BITMILL_ASSIGN_OR_RETURN(Product p, ProductOf(inputs[0].shape, inputs[1].shape));
-  BITMILL_RETURN_IF_ERROR(CheckIntegerProduct(inputs[0], inputs[1], p,
-                                              inputs.size() > 2 ? &inputs[2] : nullptr,
-                                              inputs.size() > 3 ? &inputs[3] : nullptr));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 2, 1));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 3, p.n));
   return OneOutput(DType::kInt32, std::move(p.out_shape));
 }
 
 absl::Status EvalMatMulInteger(const Node&, int64_t, absl::Span<const TensorView> in,
                                absl::Span<const MutableTensorView> out) {
   BITMILL_ASSIGN_OR_RETURN(const Product p, ProductOf(in[0].shape, in[1].shape));
-  const int64_t zero = ZeroAt(in, 2, 0);
   auto* to = out[0].as<int32_t>();
-  Multiply<int64_t>(
-      p, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - zero; },
-      [&](int64_t i, int64_t j) {
-        return static_cast<int64_t>(NumberAt(in[1], i)) - ZeroAt(in, 3, j);
-      },
-      [to](int64_t i, int64_t, int64_t sum) { to[i] = static_cast<int32_t>(sum); });
+  MultiplyBytes(p, in[0], ZeroPoints(in, 2).at(0), in[1], ZeroPoints(in, 3),
+                [to](int64_t i, int64_t, int64_t sum) { to[i] = static_cast<int32_t>(sum); });
   return absl::OkStatus();
 }
 
 // QLinearMatMul(a, a_scale, a_zero, b, b_scale, b_zero, y_scale, y_zero)
 InferResult InferQLinearMatMul(const Node&, int64_t, absl::Span<const InputInfo> inputs) {
+  BITMILL_RETURN_IF_ERROR(CheckBytes(inputs[0], inputs[3]));
   BITMILL_ASSIGN_OR_RETURN(Product p, ProductOf(inputs[0].shape, inputs[3].shape));
-  BITMILL_RETURN_IF_ERROR(CheckIntegerProduct(inputs[0], inputs[3], p, &inputs[2], &inputs[5]));
-  for (const size_t i : {1, 4, 6}) BITMILL_RETURN_IF_ERROR(WantFloat(inputs[i], "a scale"));
-  for (const size_t i : {1, 6, 7}) {
-    if (ElementCount(inputs[i].shape) != 1) {
-      return absl::UnimplementedError(absl::StrCat("input ", i, " must hold one value"));
-    }
-  }
-  if (ElementCount(inputs[4].shape) != 1 && ElementCount(inputs[4].shape) != p.n) {
-    return absl::InvalidArgumentError("the scale of B must have one value, or one a column");
-  }
-  if (!IsByte(inputs[7].dtype)) return absl::InvalidArgumentError("the output must be of bytes");
+  for (const size_t i : {1, 6}) BITMILL_RETURN_IF_ERROR(CheckScales(inputs, i, 1));
+  for (const size_t i : {2, 7}) BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, i, 1));
+  BITMILL_RETURN_IF_ERROR(CheckScales(inputs, 4, p.n));
+  BITMILL_RETURN_IF_ERROR(CheckZeroPoints(inputs, 5, p.n));
   return OneOutput(inputs[7].dtype, std::move(p.out_shape));
 }
 
 absl::Status EvalQLinearMatMul(const Node&, int64_t, absl::Span<const TensorView> in,
                                absl::Span<const MutableTensorView> out) {
   BITMILL_ASSIGN_OR_RETURN(const Product p, ProductOf(in[0].shape, in[3].shape));
-  const int64_t zero = ZeroAt(in, 2, 0);
   const float a_scale = in[1].as<float>()[0];
   const float y_scale = in[6].as<float>()[0];
-  const auto y_zero = static_cast<float>(ZeroAt(in, 7, 0));
+  const int32_t y_zero = ZeroPoints(in, 7).at(0);
   const bool per_column = in[4].elements() > 1;
-  Multiply<int64_t>(
-      p, [&](int64_t i) { return static_cast<int64_t>(NumberAt(in[0], i)) - zero; },
-      [&](int64_t i, int64_t j) {
-        return static_cast<int64_t>(NumberAt(in[3], i)) - ZeroAt(in, 5, j);
-      },
-      [&](int64_t i, int64_t j, int64_t sum) {
-        const float scale = a_scale * in[4].as<float>()[per_column ? j : 0] / y_scale;
-        const float code = std::nearbyint(static_cast<float>(sum) * scale) + y_zero;
-        if (out[0].dtype == DType::kInt8) {
-          out[0].as<int8_t>()[i] = static_cast<int8_t>(std::clamp(code, -128.0F, 127.0F));
-        } else {
-          out[0].as<uint8_t>()[i] = static_cast<uint8_t>(std::clamp(code, 0.0F, 255.0F));
-        }
-      });
+  MultiplyBytes(p, in[0], ZeroPoints(in, 2).at(0), in[3], ZeroPoints(in, 5),
+                [&](int64_t i, int64_t j, int64_t sum) {
+                  const float scale = a_scale * in[4].as<float>()[per_column ? j : 0] / y_scale;
+                  StoreQuantized(out[0], i, static_cast<float>(sum) * scale, y_zero);
+                });
   return absl::OkStatus();
 }
 

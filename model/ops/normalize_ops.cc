@@ -18,6 +18,7 @@ InferResult InferBatchNormalization(const Node& node, int64_t, absl::Span<const 
   if (AttrInt(node, "training_mode", 0) != 0) {
     return absl::UnimplementedError("training_mode is not supported");
   }
+  if (AttrInt(node, "spatial", 1) == 0) return absl::UnimplementedError("spatial is 0");
   if (inputs[0].shape.empty()) return absl::InvalidArgumentError("the input is a scalar");
   const int64_t channels =
       inputs[0].shape[static_cast<size_t>(ChannelAxis(node, inputs[0].shape.size()))];

@@ -9,9 +9,9 @@
 namespace bitmill {
 namespace {
 
-std::array<absl::Span<const OpDef>, 9> Families() {
-  return {ArithmeticOps(), ConvolutionOps(), MatrixOps(), PoolOps(), NormalizeOps(),
-          ReduceOps(),     ShapeOps(),       ResizeOps(), QuantOps()};
+std::array<absl::Span<const OpDef>, 11> Families() {
+  return {ArithmeticOps(), UnaryOps(), ConvolutionOps(), MatrixOps(), PoolOps(), NormalizeOps(),
+          ReduceOps(),     ShapeOps(), SelectOps(),      ResizeOps(), QuantOps()};
 }
 
 constexpr absl::string_view kQonnxDomains[] = {"onnx.brevitas", "finn.custom_op.general",
@@ -31,7 +31,7 @@ bool Contains(const List& list, absl::string_view name) {
 }
 
 bool MayBeIn(absl::string_view domain, absl::string_view op) {
-  if (Contains(kQonnxOps, op)) return Contains(kQonnxDomains, domain);
+  if (Contains(kQonnxOps, op)) return domain.empty() || Contains(kQonnxDomains, domain);
   if (domain == "qonnx.custom_op.channels_last") return Contains(kChannelsLastOps, op);
   if (Contains(kDomainless, op)) return true;
   return domain.empty() || domain == "ai.onnx";

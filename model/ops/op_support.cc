@@ -1,6 +1,7 @@
 #include "model/ops/op_support.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace bitmill {
 namespace {
@@ -118,6 +119,18 @@ absl::Status WantFloat(const InputInfo& input, const char* what) {
       absl::StrCat(what, " is ", DTypeName(input.dtype), ", wanted FP32"));
 }
 
+absl::Status WantNumber(const InputInfo& input, const char* what) {
+  if (DispatchNumber(input.dtype, [](auto) {})) return absl::OkStatus();
+  return absl::UnimplementedError(
+      absl::StrCat(what, " is ", DTypeName(input.dtype), ", which has no arithmetic here"));
+}
+
+absl::Status WantByte(const InputInfo& input, const char* what) {
+  if (input.dtype == DType::kUInt8 || input.dtype == DType::kInt8) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat(what, " is ", DTypeName(input.dtype), ", wanted UINT8 or INT8"));
+}
+
 absl::Status WantRank(const InputInfo& input, int64_t rank, const char* what) {
   if (static_cast<int64_t>(input.shape.size()) == rank) return absl::OkStatus();
   return absl::InvalidArgumentError(
@@ -125,6 +138,8 @@ absl::Status WantRank(const InputInfo& input, int64_t rank, const char* what) {
 }
 
 bool IsSaneShape(absl::Span<const int64_t> shape) {
+  constexpr size_t kMaxRank = 16;
+  if (shape.size() > kMaxRank) return false;
   int64_t count = 1;
   for (const int64_t dim : shape) {
     if (dim < 0 || dim > kMaxValueElements) return false;
@@ -132,6 +147,27 @@ bool IsSaneShape(absl::Span<const int64_t> shape) {
     if (count > kMaxValueElements) return false;
   }
   return true;
+}
+
+absl::Status WantFixedSize(const InputInfo& input) {
+  if (DTypeSize(input.dtype) > 0) return absl::OkStatus();
+  return absl::UnimplementedError(absl::StrCat("elements of type ", DTypeName(input.dtype)));
+}
+
+absl::Status CheckNewShape(absl::Span<const int64_t> shape) {
+  if (IsSaneShape(shape)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("shape ", ShapeToString(shape), " is negative or too large"));
+}
+
+void CopyStrided(const TensorView& in, const MutableTensorView& out, int64_t start,
+                 const Shape& strides) {
+  const auto size = static_cast<size_t>(DTypeSize(in.dtype));
+  const auto* from = in.as<std::byte>();
+  auto* to = out.as<std::byte>();
+  ForEachBroadcast(out.shape, strides, strides, [&](int64_t offset, int64_t, int64_t i) {
+    std::memcpy(to + static_cast<size_t>(i) * size, from + (start + offset) * int64_t(size), size);
+  });
 }
 
 InferResult OneOutput(DType dtype, Shape shape) {

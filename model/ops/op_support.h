@@ -19,8 +19,8 @@ namespace bitmill {
 
 using InferResult = absl::StatusOr<std::vector<TensorType>>;
 
-// Attributes by name; the default when absent or of another type (types are checked when the node
-// is verified, see CheckAttributes in op_registry.cc).
+// Attributes by name; the default when absent or of another type (which CheckAttributeTypes refuses
+// before).
 int64_t AttrInt(const Node& node, const char* name, int64_t fallback);
 float AttrFloat(const Node& node, const char* name, float fallback);
 std::string AttrString(const Node& node, const char* name, const char* fallback);
@@ -33,9 +33,9 @@ bool HasAttr(const Node& node, const char* name);
 // The most elements that a value may have.
 inline constexpr int64_t kMaxValueElements = int64_t{1} << 31;
 
-// No dimension is negative, and the product of any of them is at most kMaxValueElements, whether
-// another one is zero or not. All shapes of a graph are sane, so that operators need not check
-// products of parts of them.
+// At most 16 dimensions, none negative, and the product of any of them is at most
+// kMaxValueElements, whether another one is zero or not. All shapes of a graph are sane, so that
+// operators need not check products of parts of them.
 bool IsSaneShape(absl::Span<const int64_t> shape);
 
 // -rank <= axis < rank -> 0 .. rank-1, or InvalidArgument.
@@ -80,9 +80,19 @@ void ForEachBroadcast(absl::Span<const int64_t> out, const Shape& a_strides, con
 
 // Refuses a tensor of a type that the operator's reference does not compute with.
 absl::Status WantFloat(const InputInfo& input, const char* what);
+absl::Status WantNumber(const InputInfo& input, const char* what);  // what DispatchNumber takes
+absl::Status WantByte(const InputInfo& input, const char* what);    // UINT8 or INT8
+absl::Status WantFixedSize(const InputInfo& input);
 absl::Status WantRank(const InputInfo& input, int64_t rank, const char* what);
 
 InferResult OneOutput(DType dtype, Shape shape);
+// InvalidArgument unless the shape is sane.
+absl::Status CheckNewShape(absl::Span<const int64_t> shape);
+// Copies out[i] = in[start + offset(i)], where offsets follow `strides` (in elements of the input)
+// under the output's shape.
+void CopyStrided(const TensorView& in, const MutableTensorView& out, int64_t start,
+                 const Shape& strides);
+
 inline Shape ToShape(absl::Span<const int64_t> dims) { return Shape(dims.begin(), dims.end()); }
 
 // Calls fn with a value of the C++ type of `dtype`: fn(float{}) and so on. Returns false for a

@@ -10,62 +10,70 @@
 namespace bitmill {
 namespace {
 
-bool ParseRounding(const std::string& name, float (**round)(float)) {
-  std::string upper = name;
-  std::transform(upper.begin(), upper.end(), upper.begin(),
+using RoundFn = float (*)(float);
+
+float RoundHalfEven(float x) { return std::nearbyint(x); }
+float RoundFloor(float x) { return std::floor(x); }
+float RoundCeil(float x) { return std::ceil(x); }
+float RoundTowardZero(float x) { return std::trunc(x); }
+float RoundAwayFromZero(float x) { return std::copysign(std::ceil(std::fabs(x)), x); }
+float RoundHalfAway(float x) { return std::copysign(std::floor(std::fabs(x) + 0.5F), x); }
+float RoundHalfToZero(float x) { return std::copysign(std::ceil(std::fabs(x) - 0.5F), x); }
+
+// Null for a name that is not known.
+RoundFn RoundingOf(const Node& node, const char* fallback) {
+  std::string name = AttrString(node, "rounding_mode", fallback);
+  std::transform(name.begin(), name.end(), name.begin(),
                  [](unsigned char c) { return static_cast<char>(std::toupper(c)); });
-  if (upper == "ROUND" || upper == "HALF_EVEN")
-    *round = [](float x) { return std::nearbyint(x); };
-  else if (upper == "FLOOR")
-    *round = [](float x) { return std::floor(x); };
-  else if (upper == "CEIL")
-    *round = [](float x) { return std::ceil(x); };
-  else if (upper == "ROUND_TO_ZERO" || upper == "DOWN")
-    *round = [](float x) { return std::trunc(x); };
-  else
-    return false;
-  return true;
+  constexpr struct {
+    const char* name;
+    RoundFn round;
+  } kModes[] = {{"ROUND", RoundHalfEven},
+                {"HALF_EVEN", RoundHalfEven},
+                {"FLOOR", RoundFloor},
+                {"CEIL", RoundCeil},
+                {"ROUND_TO_ZERO", RoundTowardZero},
+                {"DOWN", RoundTowardZero},
+                {"UP", RoundAwayFromZero},
+                {"HALF_UP", RoundHalfAway},
+                {"HALF_DOWN", RoundHalfToZero}};
+  for (const auto& mode : kModes) {
+    if (name == mode.name) return mode.round;
+  }
+  return nullptr;
 }
 
 absl::Status CheckRounding(const Node& node, const char* fallback) {
-  float (*round)(float) = nullptr;
-  const std::string mode = AttrString(node, "rounding_mode", fallback);
-  if (ParseRounding(mode, &round)) return absl::OkStatus();
+  if (RoundingOf(node, fallback) != nullptr) return absl::OkStatus();
   return absl::UnimplementedError(absl::StrCat(
-      "rounding_mode '", mode, "'; ROUND, FLOOR, CEIL and ROUND_TO_ZERO are supported"));
+      "rounding_mode '", AttrString(node, "rounding_mode", fallback),
+      "'; ROUND, HALF_EVEN, FLOOR, CEIL, ROUND_TO_ZERO, DOWN, UP, HALF_UP and HALF_DOWN are "
+      "supported"));
 }
 
-// Scale, zero point and bit width must be known and sensible when the model is loaded.
-absl::Status CheckParameters(absl::Span<const InputInfo> inputs, size_t bits_index) {
-  for (size_t i = 1; i < inputs.size(); ++i) {
-    if (inputs[i].constant == nullptr) {
-      return absl::UnimplementedError(
-          absl::StrCat("input ", i, " of a quantizer must be a constant"));
-    }
-  }
-  for (const size_t i : {size_t{1}}) {
-    const Tensor& scale = *inputs[i].constant;
-    for (int64_t k = 0; k < scale.elements(); ++k) {
-      const double value = NumberAt(scale.view(), k);
-      if (!(value > 0) || !std::isfinite(value)) {
-        return absl::InvalidArgumentError(absl::StrCat("a scale is ", value, ", wanted above 0"));
-      }
-    }
-  }
-  if (bits_index < inputs.size()) {
-    const Tensor& bits = *inputs[bits_index].constant;
-    for (int64_t k = 0; k < bits.elements(); ++k) {
-      const double value = NumberAt(bits.view(), k);
-      if (!(value >= 1) || value > 32 || value != std::floor(value)) {
-        return absl::InvalidArgumentError(
-            absl::StrCat("a bit width is ", value, ", wanted a whole number from 1 to 32"));
-      }
-    }
-    if (bits.elements() != 1) {
-      return absl::UnimplementedError("a bit width a channel is not supported");
-    }
+// Input 1; one that is computed at run time may hold anything and is only divided by.
+absl::Status CheckScale(const InputInfo& scale) {
+  BITMILL_RETURN_IF_ERROR(WantFloat(scale, "the scale"));
+  if (scale.constant == nullptr) return absl::OkStatus();
+  for (const float value : scale.constant->span<float>()) {
+    if (value > 0 && std::isfinite(value)) continue;
+    return absl::InvalidArgumentError(absl::StrCat("a scale is ", value, ", wanted above 0"));
   }
   return absl::OkStatus();
+}
+
+absl::Status CheckBitWidth(const InputInfo& bits) {
+  BITMILL_RETURN_IF_ERROR(WantNumber(bits, "the bit width"));
+  if (bits.constant == nullptr) {
+    return absl::UnimplementedError("the bit width must be known when the model is loaded");
+  }
+  if (bits.constant->elements() != 1) {
+    return absl::UnimplementedError("a bit width for each channel is not supported");
+  }
+  const double value = NumberAt(bits.constant->view(), 0);
+  if (value >= 1 && value <= 32 && value == std::floor(value)) return absl::OkStatus();
+  return absl::InvalidArgumentError(
+      absl::StrCat("a bit width is ", value, ", wanted a whole number from 1 to 32"));
 }
 
 InferResult SameAsFirst(absl::Span<const InputInfo> inputs) {
@@ -84,38 +92,47 @@ InferResult SameAsFirst(absl::Span<const InputInfo> inputs) {
 
 InferResult InferQuant(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   BITMILL_RETURN_IF_ERROR(CheckRounding(node, "ROUND"));
-  BITMILL_RETURN_IF_ERROR(CheckParameters(inputs, 3));
+  BITMILL_RETURN_IF_ERROR(CheckScale(inputs[1]));
+  BITMILL_RETURN_IF_ERROR(WantFloat(inputs[2], "the zero point"));
+  BITMILL_RETURN_IF_ERROR(CheckBitWidth(inputs[3]));
   return SameAsFirst(inputs);
+}
+
+struct CodeRange {
+  float low = 0, high = 0;
+  float Clamp(float x) const { return x < low ? low : (x > high ? high : x); }  // NaN stays
+};
+
+CodeRange CodeRangeOf(const Node& node, int bits) {
+  const bool narrow = AttrInt(node, "narrow", 0) != 0;
+  if (AttrInt(node, "signed", 1) != 0) {
+    const double half = std::ldexp(1.0, bits - 1);
+    return {static_cast<float>(-half + (narrow ? 1 : 0)), static_cast<float>(half - 1)};
+  }
+  return {0.0F, static_cast<float>(std::ldexp(1.0, bits) - 1 - (narrow ? 1 : 0))};
 }
 
 absl::Status EvalQuant(const Node& node, int64_t, absl::Span<const TensorView> in,
                        absl::Span<const MutableTensorView> out) {
-  const bool is_signed = AttrInt(node, "signed", 1) != 0;
-  const bool narrow = AttrInt(node, "narrow", 0) != 0;
-  float (*round)(float) = nullptr;
-  ParseRounding(AttrString(node, "rounding_mode", "ROUND"), &round);
+  const RoundFn round = RoundingOf(node, "ROUND");
   const int bits = static_cast<int>(NumberAt(in[3], 0));
-  const double half = std::ldexp(1.0, bits - 1);
-  const auto low = static_cast<float>(is_signed ? -half + (narrow ? 1 : 0) : 0.0);
-  const auto high =
-      static_cast<float>(is_signed ? half - 1 : std::ldexp(1.0, bits) - 1 - (narrow ? 1 : 0));
-  const bool bipolar = is_signed && bits == 1;
+  const CodeRange range = CodeRangeOf(node, bits);
+  const bool bipolar = bits == 1 && AttrInt(node, "signed", 1) != 0;
   const float* x = in[0].as<float>();
   float* to = out[0].as<float>();
   const Shape scale_strides = BroadcastStrides(in[1].shape, out[0].shape);
   const Shape zero_strides = BroadcastStrides(in[2].shape, out[0].shape);
+  const float* scales = in[1].as<float>();
+  const float* zeros = in[2].as<float>();
   ForEachBroadcast(out[0].shape, scale_strides, zero_strides, [&](int64_t s, int64_t z, int64_t i) {
-    const auto scale = static_cast<float>(NumberAt(in[1], s));
-    const auto zero = static_cast<float>(NumberAt(in[2], z));
+    const float scale = scales[s];
+    const float zero = zeros[z];
     const float scaled = x[i] / scale + zero;
-    float code;
+    float code = 0;
     if (bipolar) {
       code = scaled >= 0.0F ? 1.0F : -1.0F;
     } else {
-      code = scaled;
-      if (code < low) code = low;
-      if (code > high) code = high;
-      code = round(code);
+      code = round(range.Clamp(scaled));
     }
     to[i] = (code - zero) * scale;
   });
@@ -123,28 +140,39 @@ absl::Status EvalQuant(const Node& node, int64_t, absl::Span<const TensorView> i
 }
 
 InferResult InferBipolarQuant(const Node&, int64_t, absl::Span<const InputInfo> inputs) {
-  BITMILL_RETURN_IF_ERROR(CheckParameters(inputs, 99));
+  BITMILL_RETURN_IF_ERROR(CheckScale(inputs[1]));
   return SameAsFirst(inputs);
 }
 
 absl::Status EvalBipolarQuant(const Node&, int64_t, absl::Span<const TensorView> in,
                               absl::Span<const MutableTensorView> out) {
+  const float* scales = in[1].as<float>();
   const float* x = in[0].as<float>();
   float* to = out[0].as<float>();
   const Shape scale_strides = BroadcastStrides(in[1].shape, out[0].shape);
   ForEachBroadcast(out[0].shape, scale_strides, scale_strides, [&](int64_t s, int64_t, int64_t i) {
-    const auto scale = static_cast<float>(NumberAt(in[1], s));
-    to[i] = x[i] >= 0.0F ? scale : -scale;
+    to[i] = x[i] >= 0.0F ? scales[s] : -scales[s];
   });
   return absl::OkStatus();
 }
 
-// Trunc(x, scale, zero_point, in_bits, out_bits): drops the low in_bits - out_bits bits.
+// Trunc in its two versions: version 1 drops the low in_bits - out_bits bits of a code and keeps
+// the scale, version 2 divides by the power of two nearest to out_scale / scale and clamps to
+// out_bits.
+//   1: x, scale, zero_point, in_bits, out_bits
+//   2: x, scale, zero_point, in_bits, out_scale, out_bits
 InferResult InferTrunc(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   BITMILL_RETURN_IF_ERROR(CheckRounding(node, "FLOOR"));
-  BITMILL_RETURN_IF_ERROR(CheckParameters(inputs, 3));
-  BITMILL_RETURN_IF_ERROR(CheckParameters(inputs, 4));
-  if (NumberAt(inputs[3].constant->view(), 0) < NumberAt(inputs[4].constant->view(), 0)) {
+  BITMILL_RETURN_IF_ERROR(CheckScale(inputs[1]));
+  BITMILL_RETURN_IF_ERROR(WantFloat(inputs[2], "the zero point"));
+  BITMILL_RETURN_IF_ERROR(CheckBitWidth(inputs[3]));
+  BITMILL_RETURN_IF_ERROR(CheckBitWidth(inputs.back()));
+  if (inputs.size() == 6) {
+    BITMILL_RETURN_IF_ERROR(CheckScale(inputs[4]));
+    if (inputs[4].shape != inputs[1].shape && ElementCount(inputs[4].shape) != 1) {
+      return absl::UnimplementedError("the two scales have different shapes");
+    }
+  } else if (NumberAt(inputs[3].constant->view(), 0) < NumberAt(inputs[4].constant->view(), 0)) {
     return absl::InvalidArgumentError("Trunc to more bits than it is given");
   }
   return SameAsFirst(inputs);
@@ -152,19 +180,27 @@ InferResult InferTrunc(const Node& node, int64_t, absl::Span<const InputInfo> in
 
 absl::Status EvalTrunc(const Node& node, int64_t, absl::Span<const TensorView> in,
                        absl::Span<const MutableTensorView> out) {
-  float (*round)(float) = nullptr;
-  ParseRounding(AttrString(node, "rounding_mode", "FLOOR"), &round);
-  const auto drop = static_cast<int>(NumberAt(in[3], 0) - NumberAt(in[4], 0));
-  const auto divisor = static_cast<float>(std::ldexp(1.0, drop));
+  const RoundFn round = RoundingOf(node, "FLOOR");
+  const bool second = in.size() == 6;
+  const auto drop = static_cast<int>(NumberAt(in[3], 0) - NumberAt(in[second ? 3 : 4], 0));
+  const CodeRange range = CodeRangeOf(node, static_cast<int>(NumberAt(in.back(), 0)));
   const float* x = in[0].as<float>();
+  const float* scales = in[1].as<float>();
+  const float* zeros = in[2].as<float>();
+  const bool one_out_scale = in[4].elements() == 1;
   float* to = out[0].as<float>();
   ForEachBroadcast(out[0].shape, BroadcastStrides(in[1].shape, out[0].shape),
                    BroadcastStrides(in[2].shape, out[0].shape),
                    [&](int64_t s, int64_t z, int64_t i) {
-                     const auto scale = static_cast<float>(NumberAt(in[1], s));
-                     const auto zero = static_cast<float>(NumberAt(in[2], z));
-                     const float code = std::nearbyint(x[i] / scale + zero);
-                     to[i] = (round(code / divisor) - zero) * scale;
+                     float out_scale = scales[s];
+                     float divisor = std::ldexp(1.0F, drop);
+                     if (second) {
+                       out_scale = in[4].as<float>()[one_out_scale ? 0 : s];
+                       divisor = std::exp2(std::nearbyint(std::log2(out_scale / scales[s])));
+                     }
+                     float code = std::nearbyint(x[i] / scales[s] + zeros[z]) / divisor;
+                     if (second) code = range.Clamp(code);
+                     to[i] = (round(code) - (second ? zeros[z] / divisor : zeros[z])) * out_scale;
                    });
   return absl::OkStatus();
 }
@@ -188,9 +224,6 @@ InferResult InferMultiThreshold(const Node& node, int64_t, absl::Span<const Inpu
   if (inputs[1].shape[0] != 1 && inputs[1].shape[0] != channels) {
     return absl::InvalidArgumentError(
         absl::StrCat("thresholds for ", inputs[1].shape[0], " channels, the input has ", channels));
-  }
-  if (inputs[1].constant == nullptr) {
-    return absl::UnimplementedError("thresholds must be constant");
   }
   return OneOutput(DType::kFloat32, ToShape(shape));
 }
@@ -258,7 +291,9 @@ InferResult InferQuantizeLinear(const Node& node, int64_t, absl::Span<const Inpu
   BITMILL_RETURN_IF_ERROR(WantFloat(inputs[0], "the input"));
   BITMILL_RETURN_IF_ERROR(CheckZeroPoint(node, inputs));
   const bool given = inputs.size() > 2 && inputs[2].dtype != DType::kInvalid;
-  const DType dtype = given ? inputs[2].dtype : DType::kUInt8;
+  constexpr int64_t kOnnxInt8 = 3;
+  const bool to_int8 = AttrInt(node, "output_dtype", 0) == kOnnxInt8;
+  const DType dtype = given ? inputs[2].dtype : (to_int8 ? DType::kInt8 : DType::kUInt8);
   if (dtype != DType::kUInt8 && dtype != DType::kInt8 && dtype != DType::kUInt16 &&
       dtype != DType::kInt16 && dtype != DType::kInt32) {
     return absl::UnimplementedError(absl::StrCat("quantization to ", DTypeName(dtype)));
@@ -315,7 +350,7 @@ constexpr OpDef kOps[] = {
     {"Quant", 4, 4, 1, 1, InferQuant, EvalQuant},
     {"IntQuant", 4, 4, 1, 1, InferQuant, EvalQuant},
     {"BipolarQuant", 2, 2, 1, 1, InferBipolarQuant, EvalBipolarQuant},
-    {"Trunc", 5, 5, 1, 1, InferTrunc, EvalTrunc},
+    {"Trunc", 5, 6, 1, 1, InferTrunc, EvalTrunc},
     {"MultiThreshold", 2, 2, 1, 1, InferMultiThreshold, EvalMultiThreshold},
     {"QuantizeLinear", 2, 3, 1, 1, InferQuantizeLinear, EvalQuantizeLinear},
     {"DequantizeLinear", 2, 3, 1, 1, InferDequantizeLinear, EvalDequantizeLinear},

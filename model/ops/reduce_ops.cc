@@ -197,8 +197,9 @@ absl::Status EvalTopK(const Node& node, int64_t, absl::Span<const TensorView> in
   const int64_t axis = AttrInt(node, "axis", -1);
   const bool largest = AttrInt(node, "largest", 1) != 0;
   BITMILL_ASSIGN_OR_RETURN(const AxisView view, ViewAxis(in[0].shape, axis));
-  const TensorView values{out[0].dtype, out[0].shape, out[0].data};
-  BITMILL_ASSIGN_OR_RETURN(const AxisView to, ViewAxis(values.shape, axis));
+  // Either output may be absent.
+  BITMILL_ASSIGN_OR_RETURN(const AxisView to,
+                           ViewAxis(out[0].data != nullptr ? out[0].shape : out[1].shape, axis));
   for (int64_t o = 0; o < view.outer; ++o) {
     for (int64_t i = 0; i < view.inner; ++i) {
       const float* x = in[0].as<float>() + o * view.size * view.inner + i;
@@ -236,7 +237,7 @@ constexpr OpDef kOps[] = {
     {"ReduceMin", 1, 2, 1, 1, InferReduce, EvalReduceMin},
     {"ArgMax", 1, 1, 1, 1, InferArgMax, EvalArgMax<false>},
     {"ArgMin", 1, 1, 1, 1, InferArgMax, EvalArgMax<true>},
-    {"TopK", 1, 2, 2, 2, InferTopK, EvalTopK},
+    {"TopK", 1, 2, 1, 2, InferTopK, EvalTopK},
 };
 
 }  // namespace

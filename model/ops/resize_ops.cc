@@ -11,11 +11,6 @@
 namespace bitmill {
 namespace {
 
-absl::Status WantFixedSize(const InputInfo& input) {
-  if (DTypeSize(input.dtype) > 0) return absl::OkStatus();
-  return absl::UnimplementedError(absl::StrCat("elements of type ", DTypeName(input.dtype)));
-}
-
 void CopyElement(const TensorView& in, int64_t from, const MutableTensorView& out, int64_t to) {
   const int64_t size = DTypeSize(in.dtype);
   std::memcpy(out.as<std::byte>() + to * size, in.as<std::byte>() + from * size,
@@ -50,11 +45,26 @@ absl::StatusOr<Shape> PadShape(absl::Span<const int64_t> shape, absl::Span<const
     }
     result.push_back(shape[d] + begin + end);
   }
-  const auto count = CheckedProduct(result);
-  if (!count || *count >= (int64_t{1} << 31)) {
-    return absl::InvalidArgumentError("the padded tensor is too large");
-  }
+  BITMILL_RETURN_IF_ERROR(CheckNewShape(result));
   return result;
+}
+
+// Pads of some axes -> pads of all.
+absl::StatusOr<std::vector<int64_t>> SpreadPads(const std::vector<int64_t>& pads,
+                                                const std::vector<int64_t>& axes, size_t rank) {
+  if (pads.size() != 2 * axes.size()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat(pads.size(), " pads for ", axes.size(), " axes"));
+  }
+  std::vector<int64_t> all(2 * rank, 0);
+  for (size_t i = 0; i < axes.size(); ++i) {
+    BITMILL_ASSIGN_OR_RETURN(const int64_t axis,
+                             NormalizeAxis(axes[i], static_cast<int64_t>(rank)));
+    if (rank == 0) return absl::InvalidArgumentError("a scalar has no axis");
+    all[static_cast<size_t>(axis)] = pads[i];
+    all[static_cast<size_t>(axis) + rank] = pads[axes.size() + i];
+  }
+  return all;
 }
 
 InferResult InferPad(const Node& node, int64_t opset, absl::Span<const InputInfo> inputs) {
@@ -75,7 +85,8 @@ InferResult InferPad(const Node& node, int64_t opset, absl::Span<const InputInfo
           "the padding value must be one element of the input's type");
     }
     if (inputs.size() > 3 && inputs[3].dtype != DType::kInvalid) {
-      return absl::UnimplementedError("the axes input of Pad is not supported");
+      BITMILL_ASSIGN_OR_RETURN(const auto axes, ConstantInts(inputs[3].constant, "axes"));
+      BITMILL_ASSIGN_OR_RETURN(pads, SpreadPads(pads, axes, inputs[0].shape.size()));
     }
   }
   BITMILL_ASSIGN_OR_RETURN(Shape shape,
@@ -88,10 +99,16 @@ absl::Status EvalPad(const Node& node, int64_t opset, absl::Span<const TensorVie
   const std::string mode = AttrString(node, "mode", "constant");
   const auto& shape = in[0].shape;
   const size_t rank = shape.size();
-  const auto begin = [&](size_t d) -> int64_t {
-    if (opset < 11) return (*AttrInts(node, "pads"))[d];
-    return static_cast<int64_t>(NumberAt(in[1], static_cast<int64_t>(d)));
-  };
+  absl::InlinedVector<int64_t, 6> begin(rank, 0);
+  const bool some_axes = opset >= 11 && in.size() > 3 && in[3].data != nullptr;
+  const size_t listed = some_axes ? static_cast<size_t>(in[3].elements()) : rank;
+  for (size_t i = 0; i < listed; ++i) {
+    const auto k = static_cast<int64_t>(i);
+    int64_t axis = some_axes ? static_cast<int64_t>(NumberAt(in[3], k)) : k;
+    if (axis < 0) axis += static_cast<int64_t>(rank);
+    begin[static_cast<size_t>(axis)] =
+        opset < 11 ? (*AttrInts(node, "pads"))[i] : static_cast<int64_t>(NumberAt(in[1], k));
+  }
   const float attribute = AttrFloat(node, "value", 0.0F);
   const Shape own = RowMajorStrides(shape);
   absl::InlinedVector<int64_t, 6> index(rank, 0);
@@ -101,7 +118,7 @@ absl::Status EvalPad(const Node& node, int64_t opset, absl::Span<const TensorVie
     int64_t from = 0;
     bool inside = true;
     for (size_t d = 0; d < rank; ++d) {
-      int64_t at = index[d] - begin(d);
+      int64_t at = index[d] - begin[d];
       if (at < 0 || at >= shape[d]) {
         if (mode == "constant")
           inside = false;
@@ -154,10 +171,11 @@ absl::Status CheckResizeMode(const Node& node, int64_t opset) {
   if (node.op == "Upsample" || opset < 11) return absl::OkStatus();
   const std::string transform = AttrString(node, "coordinate_transformation_mode", "half_pixel");
   if (transform != "half_pixel" && transform != "asymmetric" && transform != "align_corners" &&
-      transform != "pytorch_half_pixel") {
+      transform != "pytorch_half_pixel" && transform != "tf_half_pixel_for_nn") {
     return absl::UnimplementedError(absl::StrCat(
         "coordinate_transformation_mode '", transform,
-        "'; half_pixel, pytorch_half_pixel, asymmetric and align_corners are supported"));
+        "'; half_pixel, pytorch_half_pixel, tf_half_pixel_for_nn, asymmetric and align_corners are "
+        "supported"));
   }
   const std::string nearest = AttrString(node, "nearest_mode", "round_prefer_floor");
   if (nearest != "round_prefer_floor" && nearest != "round_prefer_ceil" && nearest != "floor" &&
@@ -204,8 +222,7 @@ InferResult InferResize(const Node& node, int64_t opset, absl::Span<const InputI
       result.push_back(static_cast<int64_t>(size));
     }
   }
-  const auto count = CheckedProduct(result);
-  if (result.size() != shape.size() || !count || *count < 1 || *count >= (int64_t{1} << 31) ||
+  if (result.size() != shape.size() || !IsSaneShape(result) || ElementCount(result) < 1 ||
       ElementCount(shape) < 1) {
     return absl::InvalidArgumentError(
         absl::StrCat("cannot resize ", ShapeToString(shape), " to ", ShapeToString(result)));
@@ -225,7 +242,7 @@ int64_t NearestSource(const std::string& transform, const std::string& nearest, 
   } else if (transform == "pytorch_half_pixel" && out_size == 1)
     x = 0.0;
   else
-    x = (o + 0.5) / scale - 0.5;
+    x = (o + 0.5) / scale - (transform == "tf_half_pixel_for_nn" ? 0.0 : 0.5);
   double at = 0;
   if (nearest == "floor")
     at = std::floor(x);
