@@ -14,9 +14,11 @@
 namespace bitmill {
 
 struct ResponseParts {
-  absl::string_view model_name, model_version, id;
+  absl::string_view model_name = {};
+  absl::string_view model_version = {};
+  absl::string_view id = {};
   const Signature* signature = nullptr;
-  absl::Span<const int> outputs;  // signature indices, in the order of the answer
+  absl::Span<const int> outputs = {};  // signature indices, in the order of the answer
   int64_t rows = 1;
   bool in_stream = false;  // as the infer_response of a ModelStreamInferResponse
 };
