@@ -1,0 +1,38 @@
+// Loops in assembly, so that they are what they say: no load, copy or spill beside those written.
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernels/roofline/roofline_loops.h"
+
+// clang-format off
+#define BITMILL_ZMM_CLOBBERS "cc", "memory", "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", \
+  "xmm6", "xmm7", "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm20", "xmm21", "xmm30", \
+  "xmm31"
+
+namespace bitmill {
+
+int64_t BitPopcountMacsAvx512Vpopcnt(int64_t turns) {
+  __asm__ volatile(
+      "1:\n"
+      ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13\n"
+      "vpxorq %%zmm30, %%zmm31, %%zmm20\n vpopcntq %%zmm20, %%zmm21\n"
+      "vpaddq %%zmm21, %%zmm\\i, %%zmm\\i\n"
+      ".endr\n"
+      "dec %0\n jnz 1b\n"
+      : "+r"(turns) : : BITMILL_ZMM_CLOBBERS);
+  return 14 * 512;
+}
+
+// Four products into 32 bits.
+int64_t Int8MacsAvx512Vpopcnt(int64_t turns) {
+  __asm__ volatile(
+      "1:\n"
+      ".irp i, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11\n"
+      "vpdpbusd %%zmm30, %%zmm31, %%zmm\\i\n"
+      ".endr\n"
+      "dec %0\n jnz 1b\n"
+      : "+r"(turns) : : BITMILL_ZMM_CLOBBERS);
+  return 12 * 64;
+}
+
+}  // namespace bitmill
