@@ -11,11 +11,11 @@
 namespace bitmill {
 
 struct BatchLimits {
-  int64_t max_rows = 1;                 // of an execution
-  int64_t max_bytes = 0;                // of the inputs of an execution; 0: no limit
-  int64_t row_bytes = 0;                // input bytes of a row
-  std::vector<int64_t> preferred_rows;  // ascending; sizes that run well; empty: none
-  MonotonicNanos max_delay_ns = 0;      // longest wait for more rows
+  int64_t max_rows = 1;                      // of an execution
+  int64_t max_bytes = 0;                     // of the inputs of an execution; 0: no limit
+  int64_t row_bytes = 0;                     // input bytes of a row
+  std::vector<int64_t> preferred_rows = {};  // ascending; sizes that run well; empty: none
+  MonotonicNanos max_delay_ns = 0;           // longest wait for more rows
 };
 
 struct QueueState {

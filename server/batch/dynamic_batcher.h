@@ -47,7 +47,7 @@ class BatchRunner {
 };
 
 struct BatcherOptions {
-  std::string name;  // of the model, for messages
+  std::string name = {};  // of the model, for messages
   BatchLimits limits;
   bool gather = true;  // false: a request is a batch of its own
   int instances = 1;

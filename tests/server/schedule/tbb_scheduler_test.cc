@@ -1,0 +1,79 @@
+#include "server/schedule/tbb_scheduler.h"
+
+#include <gtest/gtest.h>
+#include <tbb/task_arena.h>
+
+#include <atomic>
+#include <future>
+#include <thread>
+
+namespace bitmill {
+namespace {
+
+class TbbSchedulerTest : public ::testing::Test {
+ protected:
+  const SystemClock clock;
+};
+
+TEST_F(TbbSchedulerTest, RunsWorkOnAnotherThread) {
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+  std::promise<std::thread::id> worker;
+  scheduler->Enqueue([&worker] { worker.set_value(std::this_thread::get_id()); });
+  EXPECT_NE(worker.get_future().get(), std::this_thread::get_id());
+}
+
+// Each piece of work waits for the other: with fewer workers than asked for this would not end.
+TEST_F(TbbSchedulerTest, HasAllItsWorkersWhateverTheNumberOfCpus) {
+  constexpr int kWorkers = 6;
+  const auto scheduler = CreateTbbScheduler({.workers = kWorkers, .io_threads = 1}, clock);
+  EXPECT_EQ(scheduler->concurrency(), kWorkers);
+  std::atomic<int> here{0};
+  std::promise<void> all;
+  for (int i = 0; i < kWorkers; ++i) {
+    scheduler->Enqueue([&] {
+      if (here.fetch_add(1) + 1 == kWorkers) all.set_value();
+      while (here.load() < kWorkers) std::this_thread::yield();
+    });
+  }
+  EXPECT_EQ(all.get_future().wait_for(std::chrono::seconds(60)), std::future_status::ready);
+}
+
+TEST_F(TbbSchedulerTest, RunsInlineOnTheCallerEvenWhenAllWorkersAreBusy) {
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+  std::promise<void> begun;
+  std::promise<void> release;
+  scheduler->Enqueue([&] {
+    begun.set_value();
+    release.get_future().wait();
+  });
+  begun.get_future().wait();
+  std::thread::id ran;
+  int width = 0;
+  scheduler->RunInline([&] {
+    ran = std::this_thread::get_id();
+    width = tbb::this_task_arena::max_concurrency();
+  });
+  EXPECT_EQ(ran, std::this_thread::get_id());
+  EXPECT_EQ(width, 2) << "a parallel algorithm inside sees the whole pool";
+  release.set_value();
+}
+
+TEST_F(TbbSchedulerTest, RunsLaterWorkNotBeforeItsTime) {
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+  const MonotonicNanos when = clock.Now() + 5'000'000;
+  std::promise<MonotonicNanos> ran;
+  scheduler->EnqueueAt(when, [&] { ran.set_value(clock.Now()); });
+  EXPECT_GE(ran.get_future().get(), when);
+}
+
+TEST_F(TbbSchedulerTest, FinishesEverythingBeforeItGoes) {
+  std::atomic<int> finished{0};
+  {
+    const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
+    for (int i = 0; i < 100; ++i) scheduler->Enqueue([&finished] { ++finished; });
+  }
+  EXPECT_EQ(finished, 100);
+}
+
+}  // namespace
+}  // namespace bitmill
