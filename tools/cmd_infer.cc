@@ -170,35 +170,30 @@ absl::StatusOr<AnswerReport> InferOnServer(const InferOptions& options) {
 }  // namespace
 
 void AddInferOptions(CLI::App& command, InferOptions& options) {
-  command
-      .add_option("model", options.model,
-                  "Model file or folder; with --server, the name of a model there")
+  const auto add = [&command](const char* name, auto& value, const char* type, const char* about) {
+    return command.add_option(name, value, about)->type_name(type);
+  };
+  add("model", options.model, "MODEL", "Model file or folder; with --server, a model's name there")
       ->required();
-  command.add_option("-s,--server", options.server,
-                     "Ask the server at HOST:PORT instead of running the model here");
-  command.add_option("-i,--input", options.input.files,
-                     "Rows: FILE, FILE:ARRAY or INPUT=FILE[:ARRAY] (npz, npy, idx, png, raw; .gz "
-                     "too); repeat for several inputs or images");
-  command.add_option("--labels", options.input.labels,
-                     "Right classes: an array of the input file, or a file; prints accuracy");
-  command
-      .add_option("--golden", options.golden,
-                  "An .npz with x, y and atol: compare the first output with y; exit 1 when it "
-                  "differs")
+  add("-s,--server", options.server, "HOST:PORT", "Ask this server instead of running it here");
+  add("-i,--input", options.input.files, "[INPUT=]FILE[:ARRAY]",
+      "Rows to run on (npz, npy, idx, png, raw; .gz too); repeat for more inputs or images");
+  add("--labels", options.input.labels, "ARRAY|FILE",
+      "Right classes: an array of the input file, or a file; prints accuracy");
+  add("--golden", options.golden, "FILE",
+      "An .npz with x, y and atol: compare the first output with y; exit 1 when it differs")
       ->check(CLI::ExistingFile);
-  command.add_option("--atol", options.atol, "Largest gap allowed, instead of the golden file's")
+  add("--atol", options.atol, "GAP", "Largest gap allowed, instead of the golden file's")
       ->check(CLI::NonNegativeNumber);
-  command.add_option("-k,--top", options.top, "Classes shown for a row")
+  add("-k,--top", options.top, "N", "Classes shown for a row")
       ->check(CLI::Range(int64_t{1}, int64_t{1000}))
       ->capture_default_str();
-  command.add_option("--rows", options.rows_shown, "Rows shown; 0 is all")
+  add("--rows", options.rows_shown, "N", "Rows shown; 0 is all")
       ->check(CLI::NonNegativeNumber)
       ->capture_default_str();
-  command.add_option("-b,--batch", options.batch, "Rows at once (default: 1 on a server, 64 here)")
+  add("-b,--batch", options.batch, "ROWS", "Rows at once (default: 1 on a server, 64 here)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  command
-      .add_option("--isa", options.isa,
-                  "Instruction set: auto, ref, avx2, avx512, avx512vpopcnt, neon")
+  add("--isa", options.isa, "NAME", "auto, ref, avx2, avx512, avx512vpopcnt or neon")
       ->capture_default_str();
   command.add_flag("--json", options.json, "Print everything as JSON");
 }

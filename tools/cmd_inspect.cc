@@ -151,6 +151,7 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
                   "Instruction set of the plan: auto, ref, avx2, avx512, avx512vpopcnt, neon")
       ->capture_default_str();
   command.add_option("--max-rows", options.max_rows, "Largest batch that the plan is made for")
+      ->type_name("ROWS")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
 }

@@ -41,7 +41,7 @@ absl::StatusOr<LoadModel> PrepareModel(const LoadOptions& options, const Weighte
                         absl::StrCat("model '", model.name, "': ", status.message()));
   };
   const absl::StatusOr<RemoteModel> described = client.Describe(model.name, model.version);
-  if (!described.ok()) return about(described.status());
+  if (!described.ok()) return described.status();  // names the model itself
   const absl::StatusOr<Signature> signature = SignatureOf(*described);
   if (!signature.ok()) return about(signature.status());
   if (signature->inputs.empty()) return about(absl::InvalidArgumentError("it has no inputs"));

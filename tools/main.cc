@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "tools/cli.h"
+#include "tools/cmd_bench.h"
 #include "tools/cmd_infer.h"
 #include "tools/cmd_inspect.h"
 #include "tools/cmd_load.h"
@@ -59,6 +60,10 @@ int Main(int argc, char** argv) {
                                          "inspect");
                          }),
                     inspect);
+  BenchOptions bench;
+  AddBenchOptions(*add("bench", "Measure kernels and models against the machine's limits",
+                       [&bench] { return Report(RunBench(bench), "bench"); }),
+                  bench);
   ProbeOptions probe;
   AddProbeOptions(*add("probe", "Ask a server for its health; exit status 0 when it serves",
                        [&probe] { return RunProbe(probe); }),

@@ -1,0 +1,262 @@
+#include "tools/bench/model_bench.h"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <memory>
+#include <thread>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "backends/cpu/profile.h"
+#include "base/clock.h"
+#include "base/status_macros.h"
+#include "model/reference.h"
+#include "tools/input/elements.h"
+#include "tools/load/latency_stats.h"
+#include "tools/local/local_model.h"
+
+namespace bitmill {
+namespace {
+
+constexpr int kMinRepetitions = 10;
+constexpr uint64_t kSeed = 1;
+
+// Rows of one batch and where the pointers to them are kept.
+class Batch {
+ public:
+  static absl::StatusOr<Batch> Create(const Signature& signature, int64_t rows) {
+    Batch batch;
+    batch.rows_ = rows;
+    for (const TensorSpec& spec : signature.inputs) {
+      BITMILL_ASSIGN_OR_RETURN(RowSet set, RandomRows(spec, rows, kSeed));
+      batch.inputs_.push_back(std::move(set));
+    }
+    for (const TensorSpec& spec : signature.outputs) {
+      batch.outputs_.emplace_back(static_cast<size_t>(rows * spec.row_bytes), '\0');
+    }
+    for (size_t i = 0; i < batch.inputs_.size(); ++i) {
+      auto& pointers = batch.input_rows_.emplace_back();
+      const auto* base = reinterpret_cast<const std::byte*>(batch.inputs_[i].bytes.data());
+      for (int64_t row = 0; row < rows; ++row) {
+        pointers.push_back(base + row * signature.inputs[i].row_bytes);
+      }
+    }
+    for (size_t i = 0; i < batch.outputs_.size(); ++i) {
+      auto& pointers = batch.output_rows_.emplace_back();
+      auto* base = reinterpret_cast<std::byte*>(batch.outputs_[i].data());
+      for (int64_t row = 0; row < rows; ++row) {
+        pointers.push_back(base + row * signature.outputs[i].row_bytes);
+      }
+    }
+    for (const auto& pointers : batch.input_rows_) batch.input_ports_.push_back(pointers.data());
+    for (const auto& pointers : batch.output_rows_) batch.output_ports_.push_back(pointers.data());
+    return batch;
+  }
+
+  Batch(Batch&&) = default;
+
+  absl::Status Run(const Executable& executable, ExecutionContext& context) const {
+    return executable.Run({rows_, input_ports_, output_ports_}, context);
+  }
+
+ private:
+  Batch() = default;
+
+  int64_t rows_ = 0;
+  std::vector<RowSet> inputs_;
+  std::vector<std::vector<char>> outputs_;
+  std::vector<std::vector<const std::byte*>> input_rows_;
+  std::vector<std::vector<std::byte*>> output_rows_;
+  std::vector<const std::byte* const*> input_ports_;
+  std::vector<std::byte* const*> output_ports_;
+};
+
+// Runs one row here and by the reference; float layers may round differently.
+absl::Status CheckAgainstReference(const Graph& graph, const Executable& executable) {
+  constexpr double kTolerance = 1e-3;
+  const Signature& signature = executable.signature();
+  std::vector<RowSet> rows;
+  std::vector<Tensor> tensors;
+  std::vector<TensorView> views;
+  for (size_t i = 0; i < signature.inputs.size(); ++i) {
+    BITMILL_ASSIGN_OR_RETURN(RowSet set, RandomRows(signature.inputs[i], 1, kSeed));
+    const Value& value = graph.value(graph.inputs[i].value);
+    BITMILL_ASSIGN_OR_RETURN(Tensor tensor, Tensor::Create(value.dtype, value.shape));
+    if (tensor.bytes() != static_cast<int64_t>(set.bytes.size())) {
+      return absl::InternalError("a row of the executable has another size than the graph's");
+    }
+    std::copy(set.bytes.begin(), set.bytes.end(), static_cast<char*>(tensor.data()));
+    tensors.push_back(std::move(tensor));
+    rows.push_back(std::move(set));
+  }
+  for (const Tensor& tensor : tensors) views.push_back(tensor.view());
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<Tensor> wanted, RunReference(graph, views));
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<NamedTensor> got, RunRows(executable, rows, 1));
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    for (int64_t at = 0; at < wanted[i].elements(); ++at) {
+      const double want = ElementAsDouble(wanted[i], at);
+      const double have = ElementAsDouble(got[i].tensor, at);
+      if (!(std::abs(want - have) <= kTolerance * std::max(1.0, std::abs(want)))) {
+        return absl::InternalError(absl::StrCat("output '", got[i].name, "' element ", at, " is ",
+                                                have, ", the reference says ", want));
+      }
+    }
+  }
+  return absl::OkStatus();
+}
+
+// Seconds that a row of this step costs at least.
+double CeilingSeconds(const StepCost& step, const Roofline& roofline) {
+  if (step.macs == 0) return 0.0;
+  double rate = roofline.fp32_macs_per_s;
+  if (absl::StartsWith(step.kernel, "bconv")) {
+    // A ternary product is two 1-bit ones without a table's help.
+    rate = absl::StrContains(step.kernel, "ternary") ? roofline.bit_popcount_macs_per_s / 2.0
+                                                     : roofline.bit_macs_per_s;
+  } else if (absl::StartsWith(step.kernel, "qconv")) {
+    rate = roofline.low_bit_int8_macs_per_s;
+  }
+  return static_cast<double>(step.macs) / rate;
+}
+
+struct Timing {
+  double row_us = 0.0, spread = 0.0;
+};
+
+absl::StatusOr<Timing> TimeOneThread(const Executable& executable, const Batch& batch, int64_t rows,
+                                     double seconds) {
+  const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
+  BITMILL_RETURN_IF_ERROR(batch.Run(executable, *context));
+  const int64_t first = ThreadCpuNanos();
+  BITMILL_RETURN_IF_ERROR(batch.Run(executable, *context));
+  // A repetition is long enough that reading the clock does not count.
+  constexpr int64_t kRepetitionNanos = 200'000;
+  const int64_t once = std::max<int64_t>(1, ThreadCpuNanos() - first);
+  const int64_t runs = std::max<int64_t>(1, kRepetitionNanos / once);
+  std::vector<int64_t> samples;
+  const int64_t end = ThreadCpuNanos() + static_cast<int64_t>(seconds * 1e9);
+  while (samples.size() < kMinRepetitions || ThreadCpuNanos() < end) {
+    const int64_t start = ThreadCpuNanos();
+    for (int64_t run = 0; run < runs; ++run) {
+      BITMILL_RETURN_IF_ERROR(batch.Run(executable, *context));
+    }
+    samples.push_back(ThreadCpuNanos() - start);
+  }
+  std::sort(samples.begin(), samples.end());
+  const auto median = static_cast<double>(Percentile(samples, 0.5));
+  return Timing{median / 1e3 / static_cast<double>(runs * rows),
+                static_cast<double>(Percentile(samples, 0.9) - Percentile(samples, 0.1)) / median};
+}
+
+absl::StatusOr<Timing> TimeManyThreads(const Executable& executable, const Signature& signature,
+                                       int64_t rows, int threads, double seconds) {
+  using Clock = std::chrono::steady_clock;
+  constexpr int kWindows = 10;
+  std::vector<int64_t> samples;
+  for (int window = 0; window < kWindows; ++window) {
+    std::vector<absl::Status> statuses(static_cast<size_t>(threads));
+    std::vector<int64_t> done(static_cast<size_t>(threads), 0);
+    const auto start = Clock::now();
+    const auto end = start + std::chrono::duration<double>(seconds / kWindows);
+    std::vector<std::thread> workers;
+    for (size_t t = 0; t < statuses.size(); ++t) {
+      workers.emplace_back([&, t] {
+        const absl::StatusOr<Batch> batch = Batch::Create(signature, rows);
+        const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
+        if (!batch.ok()) statuses[t] = batch.status();
+        while (statuses[t].ok() && Clock::now() < end) {
+          statuses[t] = batch->Run(executable, *context);
+          done[t] += rows;
+        }
+      });
+    }
+    for (std::thread& worker : workers) worker.join();
+    const double elapsed_ns =
+        std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+    int64_t all = 0;
+    for (size_t t = 0; t < statuses.size(); ++t) {
+      BITMILL_RETURN_IF_ERROR(statuses[t]);
+      all += done[t];
+    }
+    samples.push_back(static_cast<int64_t>(elapsed_ns * 1e3 / static_cast<double>(all)));
+  }
+  std::sort(samples.begin(), samples.end());  // picoseconds a row
+  const auto median = static_cast<double>(Percentile(samples, 0.5));
+  return Timing{median / 1e6,
+                static_cast<double>(Percentile(samples, 0.9) - Percentile(samples, 0.1)) / median};
+}
+
+std::string ShapeText(const Signature& signature) {
+  return absl::StrJoin(signature.inputs, " ", [](std::string* out, const TensorSpec& spec) {
+    absl::StrAppend(out, ShapeToString(spec.row_shape));
+  });
+}
+
+// "fmnist_tfc_w1a1" of ".../fmnist_tfc_w1a1/1/model.onnx", else the file's name.
+std::string ModelName(const std::string& path) {
+  std::vector<std::string> parts;
+  for (size_t start = 0; start <= path.size();) {
+    const size_t slash = std::min(path.find('/', start), path.size());
+    if (slash > start) parts.push_back(path.substr(start, slash - start));
+    start = slash + 1;
+  }
+  if (parts.size() >= 3 && parts.back() == "model.onnx") return parts[parts.size() - 3];
+  return parts.empty() ? path : parts.back();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
+                                                    const ModelBenchOptions& options,
+                                                    const Roofline& roofline) {
+  BITMILL_ASSIGN_OR_RETURN(const std::string file, FindModelFile(path));
+  BITMILL_ASSIGN_OR_RETURN(const Graph graph, ReadModelFile(file));
+  std::vector<BenchResult> results;
+  bool checked = false;
+  for (const int64_t rows : options.batches) {
+    if (rows > 1 && !graph.batchable) continue;
+    CompileOptions compile;
+    compile.isa = options.isa;
+    compile.max_rows = rows;
+    BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
+                             CompileOnCpu(graph, compile));
+    if (!std::exchange(checked, true)) {
+      BITMILL_RETURN_IF_ERROR(CheckAgainstReference(graph, *executable));
+    }
+    const Signature& signature = executable->signature();
+    BITMILL_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(signature, rows));
+    BITMILL_ASSIGN_OR_RETURN(
+        const Timing timing,
+        options.threads == 1
+            ? TimeOneThread(*executable, batch, rows, options.seconds)
+            : TimeManyThreads(*executable, signature, rows, options.threads, options.seconds));
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<StepCost> steps,
+                             ProfileSteps(*executable, rows, options.profile_repetitions));
+    BenchResult& result = results.emplace_back();
+    result.name = ModelName(file);
+    result.kind = "model";
+    result.shape = ShapeText(signature);
+    result.batch = rows;
+    result.threads = options.threads;
+    result.isa = options.isa == "auto" ? IsaName(BestIsa()) : options.isa;
+    result.unit = "us/row";
+    result.value = timing.row_us;
+    result.spread = timing.spread;
+    double profiled_us = 0.0;
+    for (const StepCost& step : steps) {
+      result.ceiling += CeilingSeconds(step, roofline) * 1e6 / options.threads;
+      profiled_us += step.micros;
+    }
+    result.share = result.ceiling / result.value;
+    for (const StepCost& step : steps) {
+      result.steps.push_back({step.name, step.kernel, step.micros / static_cast<double>(rows),
+                              profiled_us > 0.0 ? step.micros / profiled_us : 0.0});
+    }
+  }
+  return results;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,32 @@
+// How fast a whole model runs, and how near to what its products could cost at best.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/roofline/roofline.h"
+#include "tools/bench/bench_result.h"
+
+namespace bitmill {
+
+struct ModelBenchOptions {
+  std::vector<int64_t> batches = {1, 8, 64};
+  std::string isa = "auto";
+  int threads = 1;       // each runs the model on its own rows
+  double seconds = 1.0;  // of measuring, a batch
+  int profile_repetitions = 50;
+};
+
+// Value: microseconds of a row, the median of repeated batches; CPU time with one thread, so that
+// other load hardly matters; wall time over all rows with several. Ceiling: the sum over the
+// layers of products at the rate of the matching line of `roofline`, or of reading the weights,
+// whichever is longer. The result is checked against the reference of the first row before it is
+// timed. Errors are those of reading and compiling; Internal when the answers differ.
+absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
+                                                    const ModelBenchOptions& options,
+                                                    const Roofline& roofline);
+
+}  // namespace bitmill

@@ -1,0 +1,145 @@
+#include "tools/cmd_bench.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "base/file.h"
+#include "base/status_macros.h"
+#include "tools/bench/bench_result.h"
+#include "tools/bench/model_bench.h"
+#include "tools/cli.h"
+
+namespace bitmill {
+namespace {
+
+constexpr const char* kShippedModels = "models/repository";
+
+absl::StatusOr<Isa> IsaOf(const std::string& name) {
+  if (name == "auto") return BestIsa();
+  Isa isa = Isa::kRef;
+  if (!ParseIsa(name.c_str(), &isa)) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "--isa ", name, " is unknown; auto, ref, avx2, avx512, avx512vpopcnt and neon are"));
+  }
+  if (!IsaAllows(BestIsa(), isa)) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("--isa ", name, ": this machine has ", IsaName(BestIsa()), " at most"));
+  }
+  return isa;
+}
+
+// What to measure: the models given, or every folder of the repository shipped with the sources.
+absl::StatusOr<std::vector<std::string>> ModelsOf(const BenchOptions& options) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> models = options.models;
+  std::error_code error;
+  if (models.empty()) {
+    for (const fs::directory_entry& entry : fs::directory_iterator(kShippedModels, error)) {
+      if (entry.is_directory(error)) models.push_back(entry.path().string());
+    }
+    std::sort(models.begin(), models.end());
+    if (models.empty()) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("no models: name some, or run where ", kShippedModels, " is"));
+    }
+  }
+  const auto filtered = [&options](const std::string& model) {
+    return !absl::StrContains(model, options.filter);
+  };
+  models.erase(std::remove_if(models.begin(), models.end(), filtered), models.end());
+  if (models.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no model's name contains '", options.filter, "'"));
+  }
+  return models;
+}
+
+absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options, Isa isa,
+                                                     const Roofline& roofline) {
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelsOf(options));
+  ModelBenchOptions bench;
+  bench.batches = options.batches;
+  bench.isa = IsaName(isa);
+  bench.threads = options.threads;
+  bench.seconds = options.quick ? 0.1 : 1.0;
+  bench.profile_repetitions = options.quick ? 10 : 50;
+  std::vector<BenchResult> results;
+  ProgressBar bar("models");
+  for (size_t i = 0; i < models.size(); ++i) {
+    bar.SetLabel(models[i]);
+    absl::StatusOr<std::vector<BenchResult>> measured = BenchModel(models[i], bench, roofline);
+    if (!measured.ok()) {
+      return absl::Status(measured.status().code(),
+                          absl::StrCat(models[i], ": ", measured.status().message()));
+    }
+    for (BenchResult& result : *measured) {
+      if (!options.steps && options.json.empty()) result.steps.clear();
+      results.push_back(std::move(result));
+    }
+    bar.Update(static_cast<double>(i + 1) / static_cast<double>(models.size()));
+  }
+  return results;
+}
+
+}  // namespace
+
+void AddBenchOptions(CLI::App& command, BenchOptions& options) {
+  command
+      .add_option("models", options.models,
+                  "Model files or folders of --suite models; the shipped ones when left out")
+      ->type_name("MODEL");
+  command.add_option("--suite", options.suite, "What to measure: models, kernels")
+      ->check(CLI::IsMember({"models", "kernels"}))
+      ->type_name("SUITE")
+      ->capture_default_str();
+  command.add_option("--isa", options.isa, "auto, ref, avx2, avx512, avx512vpopcnt or neon")
+      ->type_name("NAME")
+      ->capture_default_str();
+  command.add_option("--filter", options.filter, "Only what has this in its name")
+      ->type_name("TEXT");
+  command.add_option("--threads", options.threads, "Threads that run models side by side")
+      ->check(CLI::Range(1, 1024))
+      ->type_name("N")
+      ->capture_default_str();
+  command.add_option("-b,--batch", options.batches, "Rows of a batch, a list")
+      ->delimiter(',')
+      ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
+      ->type_name("ROWS[,ROWS...]")
+      ->capture_default_str();
+  command.add_flag("--steps", options.steps, "Show what each step of a model costs");
+  command.add_flag("--quick", options.quick, "A tenth of the time, and of the trust");
+  command
+      .add_option("--json", options.json,
+                  "Write the results as JSON; '-' for standard output instead of the table")
+      ->type_name("FILE");
+}
+
+absl::StatusOr<int> RunBench(const BenchOptions& options) {
+  BenchReport report;
+  BITMILL_ASSIGN_OR_RETURN(report.isa, IsaOf(options.isa));
+  report.ceilings = MeasureRoofline(report.isa, options.quick ? 0.3 : 2.0);
+  const bool json_to_stdout = options.json == "-";
+  if (!json_to_stdout) {
+    std::fputs(CeilingsText(report).c_str(), stdout);
+    std::fflush(stdout);
+  }
+  BITMILL_ASSIGN_OR_RETURN(report.results, BenchModels(options, report.isa, report.ceilings));
+  if (json_to_stdout) {
+    std::fputs(BenchJson(report).c_str(), stdout);
+    return kExitOk;
+  }
+  if (!options.json.empty()) {
+    BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, BenchJson(report)));
+  }
+  if (!options.steps) {
+    for (BenchResult& result : report.results) result.steps.clear();
+  }
+  std::fputs(absl::StrCat("\n", ResultsText(report.results)).c_str(), stdout);
+  return kExitOk;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,33 @@
+// bitmill bench: how fast kernels and whole models run here, against what the machine allows.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace CLI {
+class App;
+}
+
+namespace bitmill {
+
+struct BenchOptions {
+  std::vector<std::string> models;  // files or folders; empty: those of the shipped repository
+  std::string suite = "models";     // or "kernels"
+  std::string json;                 // file, "-" for standard output, empty for none
+  std::string isa = "auto";
+  std::string filter;  // part of a name; empty: all
+  int threads = 1;
+  std::vector<int64_t> batches = {1, 8, 64};
+  bool quick = false;
+  bool steps = false;
+};
+
+void AddBenchOptions(CLI::App& command, BenchOptions& options);
+
+// Prints the ceilings, then the results; the exit status.
+absl::StatusOr<int> RunBench(const BenchOptions& options);
+
+}  // namespace bitmill
