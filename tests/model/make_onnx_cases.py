@@ -54,6 +54,12 @@ class Suite:
             self.arrays[f"{name}/out{i}"] = np.asarray(value, order="C")
         self.arrays[f"{name}/tol"] = np.array(tol, np.float64)
 
+    def first_of_each_operator(self) -> list[str]:
+        firsts = {}
+        for name in self.names:
+            firsts.setdefault(name.split("_")[0], name)
+        return list(firsts.values())
+
 
 def make_model(nodes, inputs, params, opset, outputs):
     """A model with fixed shapes; the outputs' types are left out, as the reader infers them."""
@@ -414,6 +420,7 @@ def quantizers(s: Suite) -> None:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "data" / "onnx_cases.npz")
+    parser.add_argument("--corpus", type=pathlib.Path, help="also write one model an operator into this folder")
     args = parser.parse_args(argv)
     if importlib.util.find_spec("qonnx") is None:
         print("the package qonnx is missing", file=sys.stderr)
@@ -423,6 +430,10 @@ def main(argv: list[str]) -> int:
         family(suite)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     np.savez_compressed(args.out, **suite.arrays)
+    if args.corpus:
+        args.corpus.mkdir(parents=True, exist_ok=True)
+        for name in suite.first_of_each_operator():
+            (args.corpus / f"{name.lower()}.onnx").write_bytes(suite.arrays[f"{name}/model"].tobytes())
     print(f"{len(suite.names)} cases, {args.out.stat().st_size} bytes")
     return 0
 
