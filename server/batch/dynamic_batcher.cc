@@ -53,14 +53,12 @@ void DynamicBatcher::Submit(absl::Span<BatchItem* const> items, bool may_run_inl
   const std::shared_ptr<const void> keep_alive = runner_.KeepAlive(*items.front());
   Items dead;
   Items refused;
-  bool draining = false;
   int instance = -1;
   Wakes wakes;
   {
     MutexLock lock(&mutex_);
-    draining = draining_;
     for (BatchItem* const item : items) {
-      if (draining || !TryQueue(*item, now, dead)) refused.push_back(item);
+      if (!TryQueue(*item, now, dead)) refused.push_back(item);
     }
     if (may_run_inline && options_.inline_limit_ns > 0 && waiting_ > 0 && woken_ == 0 &&
         !idle_instances_.empty() && Decide(options_.limits, State(now), now).close &&
@@ -76,9 +74,7 @@ void DynamicBatcher::Submit(absl::Span<BatchItem* const> items, bool may_run_inl
   Launch(wakes, now, keep_alive);
   FinishDead(dead, now);
   if (!refused.empty()) {
-    const absl::Status status =
-        draining ? absl::UnavailableError(absl::StrCat(options_.name, " is being unloaded"))
-                 : FullStatus();
+    const absl::Status status = FullStatus();
     for (BatchItem* const item : refused) runner_.Reject(*item, status);
   }
   if (instance >= 0) {

@@ -68,7 +68,8 @@ class DynamicBatcher {
   // 1 .. max rows (checked by the caller). Thread-safe.
   void Submit(absl::Span<BatchItem* const> items, bool may_run_inline);
 
-  // Refuses new items with Unavailable, runs what waits without delay, returns when all is done.
+  // Nothing waits for company any more; returns once nothing waits or runs. Whoever found the model
+  // before it was taken out may still submit, and is served: a replacement fails no request.
   void Drain();
 
   CostModel& cost_model() { return cost_model_; }
