@@ -1,0 +1,48 @@
+// Every kernel that this machine can run, on the shapes of real layers, against the ceilings of
+// kernels/roofline/roofline.h.
+//
+// Convolutions 3x3 of 56x56x64, 28x28x128, 14x14x256 and 7x7x512 (as many channels out as in,
+// stride 1), products 1024x1024x1024 and a vector times 4096x4096 and 4096x11008; 1-bit and ternary
+// weights with 1-bit activations, ternary weights with 8-bit ones; sign and pack, and pooling. Each
+// result is compared with the reference before it is timed. Time is CPU time of the calling thread;
+// the best burst counts, as it does for the ceilings.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/isa.h"
+
+namespace bitmill {
+
+struct KernelRecord {
+  std::string name;   // of the kernel: "bconv_avx2"
+  std::string kind;   // "1x1 conv", "ternary x int8 dense", "sign pack", ...
+  std::string shape;  // "56x56x64 3x3", "4096x4096"
+  int64_t batch = 1;
+  int threads = 1;
+  Isa isa = Isa::kRef;
+  double value = 0.0;
+  std::string unit;      // "GMAC/s" or "GB/s"
+  double ceiling = 0.0;  // same unit: the lower of arithmetic and reading
+  double share = 0.0;    // value / ceiling
+  bool right = false;    // same outputs as the reference; a wrong kernel is not timed
+};
+
+struct KernelSuiteOptions {
+  Isa isa = BestIsa();    // the highest level to run; this machine must have it
+  bool only_best = true;  // of each kind the kernel that `isa` selects; otherwise all it allows
+  std::vector<int64_t> batches = {1, 8};
+  std::string filter;             // only records whose name, kind or shape contains it
+  double seconds = 0.1;           // of measuring, a record
+  double roofline_seconds = 1.0;  // of measuring the ceilings, a level
+  // Called before each record with the part that is done (0 to 1) and what comes; may be empty.
+  std::function<void(double done, const std::string& label)> progress;
+};
+
+// Uses up to 300 MB. Thread-safe; other load on the machine costs nothing but time.
+std::vector<KernelRecord> RunKernelSuite(const KernelSuiteOptions& options);
+
+}  // namespace bitmill

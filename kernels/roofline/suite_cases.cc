@@ -1,0 +1,391 @@
+#include "kernels/roofline/suite_cases.h"
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+#include <random>
+
+#include "kernels/bconv/bconv_table.h"
+#include "kernels/pack/pack_table.h"
+#include "kernels/pool/pool_table.h"
+#include "kernels/qconv/qconv_table.h"
+
+namespace bitmill {
+namespace {
+
+constexpr uint32_t kSeed = 20;
+
+// A convolution over a padded image, or a dense product: rows are then the pixels of one column.
+struct LayerShape {
+  int64_t side = 0;  // 0: dense
+  int64_t rows = 1;  // of a dense product
+  int64_t channels_in = 0, channels_out = 0;
+
+  int64_t kernel() const { return side > 0 ? 3 : 1; }
+  int64_t taps() const { return kernel() * kernel(); }
+  int64_t out_h() const { return side > 0 ? side : rows; }
+  int64_t out_w() const { return side > 0 ? side : 1; }
+  int64_t in_h() const { return out_h() + kernel() - 1; }
+  int64_t in_w() const { return out_w() + kernel() - 1; }
+  double macs(int64_t batch) const {
+    return static_cast<double>(batch * out_h() * out_w() * channels_out * channels_in * taps());
+  }
+  std::string Text() const {
+    const std::string in = std::to_string(channels_in);
+    const std::string out = std::to_string(channels_out);
+    if (side > 0) return std::to_string(side) + "x" + std::to_string(side) + "x" + in + " 3x3";
+    return rows > 1 ? std::to_string(rows) + "x" + in + "x" + out : in + "x" + out;
+  }
+};
+
+const LayerShape kConvs[] = {
+    {56, 1, 64, 64}, {28, 1, 128, 128}, {14, 1, 256, 256}, {7, 1, 512, 512}};
+const LayerShape kDenses[] = {{0, 1024, 1024, 1024}, {0, 1, 4096, 4096}, {0, 1, 4096, 11008}};
+
+template <typename T>
+std::vector<T> Random(int64_t count) {
+  std::mt19937_64 random(kSeed);
+  std::vector<T> values(static_cast<size_t>(count));
+  for (T& value : values) value = static_cast<T>(random());
+  return values;
+}
+
+// The kernels of a table to run, best first.
+template <typename Kernel>
+std::vector<Kernel> Chosen(const Kernel* table, int count, Isa isa, bool only_best) {
+  std::vector<Kernel> kernels;
+  for (int i = 0; i < count; ++i) {
+    if (IsaAllows(isa, table[i].isa)) kernels.push_back(table[i]);
+    if (only_best && !kernels.empty()) break;
+  }
+  return kernels;
+}
+
+// Rows whose outputs are compared: the reference is too slow for all of them.
+std::vector<int64_t> SampleRows(int64_t rows) {
+  std::vector<int64_t> sample = {0, rows / 2, rows - 1};
+  sample.erase(std::unique(sample.begin(), sample.end()), sample.end());
+  return sample;
+}
+
+struct BconvData {
+  LayerShape shape;
+  BconvArgs args = {};
+  std::vector<uint64_t> input, weights;
+  std::vector<int32_t> tap_words, limits;
+  std::vector<uint8_t> output, expected;
+};
+
+std::shared_ptr<BconvData> MakeBconv(const LayerShape& shape, int64_t batch, int32_t planes) {
+  auto data = std::make_shared<BconvData>();
+  data->shape = shape;
+  const int64_t c_words = shape.channels_in / 64;
+  const int64_t row_words = shape.in_w() * c_words;
+  data->input = Random<uint64_t>(batch * shape.in_h() * row_words);
+  data->weights = Random<uint64_t>(PackedBconvWords(static_cast<int32_t>(shape.channels_out),
+                                                    static_cast<int32_t>(shape.channels_in),
+                                                    static_cast<int32_t>(shape.taps()), planes));
+  for (int64_t y = 0; y < shape.kernel(); ++y) {
+    for (int64_t x = 0; x < shape.kernel(); ++x) {
+      data->tap_words.push_back(static_cast<int32_t>(y * row_words + x * c_words));
+    }
+  }
+  const int64_t products = shape.channels_in * shape.taps();
+  data->limits.assign(static_cast<size_t>(shape.channels_out + 7) / 8 * 8,
+                      static_cast<int32_t>(planes == 2 ? products / 4 : products / 2));
+  BconvArgs& args = data->args;
+  args.input = data->input.data();
+  args.image_words = shape.in_h() * row_words;
+  args.row_words = row_words;
+  args.pixel_words = args.c_words = static_cast<int32_t>(c_words);
+  args.batch = static_cast<int32_t>(batch);
+  args.out_h = static_cast<int32_t>(shape.out_h());
+  args.out_w = static_cast<int32_t>(shape.out_w());
+  args.out_channels = static_cast<int32_t>(shape.channels_out);
+  args.stride_h = args.stride_w = 1;
+  args.tap_words = data->tap_words.data();
+  args.taps = static_cast<int32_t>(shape.taps());
+  args.weights = data->weights.data();
+  args.planes = planes;
+  args.limits = data->limits.data();
+  args.out_pixel = (shape.channels_out + 7) / 8;
+  args.out_row = args.out_pixel * args.out_w;
+  args.out_image = args.out_row * args.out_h;
+  data->output.resize(static_cast<size_t>(args.out_image * batch));
+  data->expected.resize(static_cast<size_t>(args.out_row));
+  args.out_bits = data->output.data();
+  return data;
+}
+
+bool BconvRight(BconvData& data, BconvFn run) {
+  std::fill(data.output.begin(), data.output.end(), uint8_t{0xa5});
+  run(data.args);
+  const int64_t image = data.args.batch - 1;
+  for (const int64_t row : SampleRows(data.args.out_h)) {
+    BconvArgs args = data.args;
+    args.input += image * args.image_words + row * args.row_words;
+    args.batch = args.out_h = 1;
+    args.out_bits = data.expected.data();
+    SelectBconv(Isa::kRef).run(args);
+    const uint8_t* got = data.output.data() + image * args.out_image + row * args.out_row;
+    if (std::memcmp(got, data.expected.data(), data.expected.size()) != 0) return false;
+  }
+  return true;
+}
+
+SuiteGroup BconvGroup(const LayerShape& shape, int64_t batch, int32_t planes, Isa isa,
+                      bool only_best) {
+  const std::string kind = std::string(planes == 2 ? "ternary x 1 bit " : "1 x 1 bit ") +
+                           (shape.side > 0 ? "conv" : "dense");
+  return {kind, shape.Text(), batch, [=] {
+            int count = 0;
+            const BconvKernel* table = BconvKernels(&count);
+            const std::shared_ptr<BconvData> data = MakeBconv(shape, batch, planes);
+            std::vector<SuiteCase> cases;
+            for (const BconvKernel& kernel : Chosen(table, count, isa, only_best)) {
+              SuiteCase c;
+              c.name = kernel.name;
+              c.isa = kernel.isa;
+              c.arithmetic = planes == 2 ? Arithmetic::kTernary : Arithmetic::kBit;
+              c.macs = shape.macs(batch);
+              c.read_bytes = static_cast<double>(data->weights.size() * sizeof(uint64_t));
+              c.footprint = c.read_bytes + static_cast<double>(data->input.size() * 8);
+              c.right = [data, kernel] { return BconvRight(*data, kernel.run); };
+              c.run = [data, kernel] { kernel.run(data->args); };
+              cases.push_back(std::move(c));
+            }
+            return cases;
+          }};
+}
+
+struct QconvData {
+  LayerShape shape;
+  QconvArgs args = {};
+  std::vector<uint8_t> input, weights;
+  std::vector<int32_t> step_bytes, base, output, expected;
+};
+
+std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
+  constexpr int32_t kByteLevels = 256;
+  auto data = std::make_shared<QconvData>();
+  data->shape = shape;
+  const int64_t row_bytes = shape.in_w() * shape.channels_in;
+  data->input = Random<uint8_t>(batch * shape.in_h() * row_bytes);
+  data->weights = Random<uint8_t>(PackedQconvBytes(
+      QconvWeights::k2Bit, static_cast<int32_t>(shape.channels_out),
+      static_cast<int32_t>(shape.channels_in), static_cast<int32_t>(shape.taps())));
+  for (int64_t y = 0; y < shape.kernel(); ++y) {
+    for (int64_t x = 0; x < shape.kernel(); ++x) {
+      for (int64_t c = 0; c < shape.channels_in; c += 4) {
+        data->step_bytes.push_back(static_cast<int32_t>(y * row_bytes + x * shape.channels_in + c));
+      }
+    }
+  }
+  data->base.assign(static_cast<size_t>(shape.channels_out + 7) / 8 * 8, -100);
+  QconvArgs& args = data->args;
+  args.input = data->input.data();
+  args.image_bytes = shape.in_h() * row_bytes;
+  args.row_bytes = row_bytes;
+  args.pixel_bytes = static_cast<int32_t>(shape.channels_in);
+  args.batch = static_cast<int32_t>(batch);
+  args.out_h = static_cast<int32_t>(shape.out_h());
+  args.out_w = static_cast<int32_t>(shape.out_w());
+  args.out_channels = static_cast<int32_t>(shape.channels_out);
+  args.stride_h = args.stride_w = 1;
+  args.step_bytes = data->step_bytes.data();
+  args.steps = static_cast<int32_t>(data->step_bytes.size());
+  args.kind = QconvWeights::k2Bit;
+  args.weights = data->weights.data();
+  args.levels = kByteLevels;
+  args.base = data->base.data();
+  args.out_pixel = shape.channels_out;
+  args.out_row = args.out_pixel * args.out_w;
+  args.out_image = args.out_row * args.out_h;
+  data->output.resize(static_cast<size_t>(args.out_image * batch));
+  data->expected.resize(static_cast<size_t>(args.out_row));
+  args.out_int32 = data->output.data();
+  return data;
+}
+
+bool QconvRight(QconvData& data, QconvFn run) {
+  std::fill(data.output.begin(), data.output.end(), -1);
+  run(data.args);
+  const int64_t image = data.args.batch - 1;
+  for (const int64_t row : SampleRows(data.args.out_h)) {
+    QconvArgs args = data.args;
+    args.input += image * args.image_bytes + row * args.row_bytes;
+    args.batch = args.out_h = 1;
+    args.out_int32 = data.expected.data();
+    SelectQconv(Isa::kRef).run(args);
+    const int32_t* got = data.output.data() + image * args.out_image + row * args.out_row;
+    if (!std::equal(data.expected.begin(), data.expected.end(), got)) return false;
+  }
+  return true;
+}
+
+SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only_best) {
+  return {shape.side > 0 ? "ternary x int8 conv" : "ternary x int8 dense", shape.Text(), batch,
+          [=] {
+            int count = 0;
+            const QconvKernel* table = QconvKernels(&count);
+            const std::shared_ptr<QconvData> data = MakeQconv(shape, batch);
+            std::vector<SuiteCase> cases;
+            for (const QconvKernel& kernel : Chosen(table, count, isa, only_best)) {
+              SuiteCase c;
+              c.name = kernel.name;
+              c.isa = kernel.isa;
+              c.arithmetic = Arithmetic::kLowBitInt8;
+              c.macs = shape.macs(batch);
+              c.read_bytes = static_cast<double>(data->weights.size());
+              c.footprint = c.read_bytes + static_cast<double>(data->input.size());
+              c.right = [data, kernel] { return QconvRight(*data, kernel.run); };
+              c.run = [data, kernel] { kernel.run(data->args); };
+              cases.push_back(std::move(c));
+            }
+            return cases;
+          }};
+}
+
+struct PackData {
+  SignPackArgs args = {};
+  std::vector<float> source, thresholds;
+  std::vector<uint8_t> output, expected;
+};
+
+SuiteGroup PackGroup(const LayerShape& shape, int64_t batch, bool planes, Isa isa, bool only_best) {
+  const std::string kind = planes ? "sign pack NCHW" : "sign pack NHWC";
+  const std::string text = std::to_string(shape.side) + "x" + std::to_string(shape.side) + "x" +
+                           std::to_string(shape.channels_in);
+  return {kind, text, batch, [=] {
+            int count = 0;
+            const PackKernel* table = PackKernels(&count);
+            const auto data = std::make_shared<PackData>();
+            const int64_t channels = shape.channels_in;
+            const int64_t pixels = shape.side * shape.side * (planes ? 1 : batch);
+            const int64_t images = planes ? batch : 1;
+            for (const uint32_t bits : Random<uint32_t>(images * pixels * channels)) {
+              data->source.push_back(static_cast<float>(static_cast<int32_t>(bits)));
+            }
+            data->thresholds.assign(static_cast<size_t>(channels), 0.5f);
+            data->output.resize(static_cast<size_t>(images * pixels * channels / 8));
+            data->expected = data->output;
+            SignPackArgs& args = data->args;
+            args.src_pixel = planes ? 1 : channels;
+            args.src_channel = planes ? pixels : 1;
+            args.pixels = static_cast<int32_t>(pixels);
+            args.channels = static_cast<int32_t>(channels);
+            args.per_channel = 1;
+            args.thresholds = data->thresholds.data();
+            args.dst_pixel = channels / 8;
+            const auto run_all = [data, images, pixels, channels](SignPackFn run,
+                                                                  std::vector<uint8_t>& out) {
+              for (int64_t n = 0; n < images; ++n) {
+                SignPackArgs image = data->args;
+                image.src = data->source.data() + n * pixels * channels;
+                image.dst = out.data() + n * pixels * channels / 8;
+                run(image);
+              }
+            };
+            std::vector<SuiteCase> cases;
+            for (const PackKernel& kernel : Chosen(table, count, isa, only_best)) {
+              SuiteCase c;
+              c.name = kernel.name;
+              c.isa = kernel.isa;
+              c.read_bytes = static_cast<double>(data->source.size() * sizeof(float));
+              c.footprint = c.read_bytes * 33 / 32;
+              c.right = [data, kernel, run_all] {
+                run_all(SelectPack(Isa::kRef).sign, data->expected);
+                run_all(kernel.sign, data->output);
+                return data->output == data->expected;
+              };
+              c.run = [data, kernel, run_all] { run_all(kernel.sign, data->output); };
+              cases.push_back(std::move(c));
+            }
+            return cases;
+          }};
+}
+
+struct PoolData {
+  PoolArgs args = {};
+  std::vector<uint8_t> input, output, expected;
+};
+
+// 2x2, stride 2, on bits.
+SuiteGroup PoolGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only_best) {
+  const std::string text = std::to_string(shape.side) + "x" + std::to_string(shape.side) + "x" +
+                           std::to_string(shape.channels_in) + " 2x2";
+  return {"max pool bits", text, batch, [=] {
+            int count = 0;
+            const PoolKernel* table = PoolKernels(&count);
+            const auto data = std::make_shared<PoolData>();
+            const int32_t side = static_cast<int32_t>(shape.side);
+            const int32_t bytes = static_cast<int32_t>(shape.channels_in / 8);
+            data->input = Random<uint8_t>(batch * side * side * bytes);
+            PoolArgs& args = data->args;
+            args.input = data->input.data();
+            args.in_pixel = args.pixel_bytes = bytes;
+            args.in_row = int64_t{side} * bytes;
+            args.in_image = args.in_row * side;
+            args.batch = static_cast<int32_t>(batch);
+            args.in_h = args.in_w = side;
+            args.out_h = args.out_w = side / 2;
+            args.kernel_h = args.kernel_w = args.stride_h = args.stride_w = 2;
+            args.dilation_h = args.dilation_w = 1;
+            args.out_pixel = bytes;
+            args.out_row = args.out_pixel * args.out_w;
+            args.out_image = args.out_row * args.out_h;
+            data->output.resize(static_cast<size_t>(args.out_image * batch));
+            data->expected = data->output;
+            std::vector<SuiteCase> cases;
+            for (const PoolKernel& kernel : Chosen(table, count, isa, only_best)) {
+              SuiteCase c;
+              c.name = kernel.name;
+              c.isa = kernel.isa;
+              c.read_bytes = static_cast<double>(data->input.size());
+              c.footprint = c.read_bytes * 5 / 4;
+              c.right = [data, kernel] {
+                data->args.output = data->expected.data();
+                SelectPool(Isa::kRef).bits(data->args);
+                data->args.output = data->output.data();
+                kernel.bits(data->args);
+                return data->output == data->expected;
+              };
+              c.run = [data, kernel] { kernel.bits(data->args); };
+              cases.push_back(std::move(c));
+            }
+            return cases;
+          }};
+}
+
+}  // namespace
+
+std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<int64_t>& batches) {
+  std::vector<SuiteGroup> groups;
+  for (const int32_t planes : {1, 2}) {
+    for (const int64_t batch : batches) {
+      for (const LayerShape& shape : kConvs) {
+        groups.push_back(BconvGroup(shape, batch, planes, isa, only_best));
+      }
+    }
+    for (const LayerShape& shape : kDenses) {
+      groups.push_back(BconvGroup(shape, 1, planes, isa, only_best));
+    }
+  }
+  for (const int64_t batch : batches) {
+    for (const LayerShape& shape : kConvs) {
+      groups.push_back(QconvGroup(shape, batch, isa, only_best));
+    }
+  }
+  for (const LayerShape& shape : kDenses) groups.push_back(QconvGroup(shape, 1, isa, only_best));
+  for (const int64_t batch : batches) {
+    for (const LayerShape& shape : kConvs) {
+      for (const bool planes : {false, true}) {
+        groups.push_back(PackGroup(shape, batch, planes, isa, only_best));
+      }
+      groups.push_back(PoolGroup(shape, batch, isa, only_best));
+    }
+  }
+  return groups;
+}
+
+}  // namespace bitmill
