@@ -35,7 +35,7 @@ from typing import Iterator
 ROOT = Path(__file__).resolve().parents[2]
 BEGIN, END = "<!-- serving:begin -->", "<!-- serving:end -->"
 IDENTITY, MLP = "identity_fp32_1024", "fmnist_tfc_w1a1"
-TARGETS = {"echo": "bare gRPC echo", "identity": "identity FP32 [1,1024]", "mlp": f"{MLP}"}
+TARGETS = {"echo": "bare gRPC echo", "callback": "the same, callback API", "identity": "identity FP32 [1,1024]", "mlp": f"{MLP}"}
 
 # The bars: most CPU us of identity by requests in flight, most times the echo's CPU, least infer/s
 # of the MLP, most times the identity's CPU.
@@ -199,8 +199,8 @@ def verdicts(results: Results, levels: list[int]) -> list[str]:
     def judge(what: str, value: float, bar: float, at_most: bool, note: str = "") -> None:
         met = value <= bar if at_most else value >= bar
         sign = "at most" if at_most else "at least"
-        lines.append(f"- {'met' if met else 'NOT MET'}: {what}: {value:,.4g} "
-                     f"({sign} {bar:,g}){note}")
+        shown = f"{value:,.0f}" if value >= 1000 else f"{value:.3g}"
+        lines.append(f"- {'met' if met else 'NOT MET'}: {what}: {shown} ({sign} {bar:,g}){note}")
 
     for level in levels:
         identity, echo = results[("identity", level)], results[("echo", level)]
@@ -289,15 +289,18 @@ def main(argv: list[str]) -> int:
         make_repository(work / "repository")
         grpc_port, metrics_port = free_port(), free_port()
         try:
-            echo = stack.enter_context(running([str(echo_server)], work / "echo.log"))
-            echo_log = wait_for(work / "echo.log", "listening on", echo)
+            addresses = {}
+            for target, api in (("echo", "async"), ("callback", "callback")):
+                log = work / f"{target}.log"
+                echo = stack.enter_context(running([str(echo_server), "--api", api], log))
+                text = wait_for(log, "listening on", echo)
+                addresses[target] = text.split("listening on ")[1].split()[0]
             stack.enter_context(running(
                 [str(program), "serve", "--model-repository", str(work / "repository"), "--host",
                  "127.0.0.1", "--grpc-port", str(grpc_port), "--metrics-port",
                  str(metrics_port)], work / "serve.log"))
             server = f"127.0.0.1:{grpc_port}"
-            addresses = {"echo": echo_log.split("listening on ")[1].split()[0],
-                         "identity": server, "mlp": server}
+            addresses |= {"identity": server, "mlp": server}
             wait_ready(program, server, work / "serve.log")
             results = measure(program, addresses, arguments)
         except RuntimeError as error:

@@ -1,0 +1,153 @@
+// infer, inspect and bench through their functions, on the shipped models.
+#include <string>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "gmock/gmock.h"
+#include "google/protobuf/struct.pb.h"
+#include "google/protobuf/util/json_util.h"
+#include "gtest/gtest.h"
+#include "tools/bench/bench_result.h"
+#include "tools/bench/model_bench.h"
+#include "tools/cmd_bench.h"
+#include "tools/cmd_infer.h"
+#include "tools/cmd_inspect.h"
+#include "tools/local/local_model.h"
+
+namespace bitmill {
+namespace {
+
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+using ::testing::internal::CaptureStdout;
+using ::testing::internal::GetCapturedStdout;
+
+std::string Source(const std::string& path) { return absl::StrCat(BITMILL_SOURCE_DIR, "/", path); }
+
+InferOptions GoldenRun() {
+  InferOptions options;
+  options.model = Source("models/repository/fmnist_tfc_w1a1");
+  options.golden = Source("models/golden/fmnist_tfc_w1a1.npz");
+  return options;
+}
+
+TEST(InferTest, MatchesTheGoldenOutputs) {
+  CaptureStdout();
+  const auto status = RunInfer(GoldenRun());
+  EXPECT_THAT(GetCapturedStdout(), HasSubstr("golden: matches"));
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(*status, 0);
+}
+
+TEST(InferTest, AGoldenOfAnotherModelFails) {
+  InferOptions options = GoldenRun();
+  options.golden = Source("models/golden/fmnist_wide_w1a1.npz");
+  CaptureStdout();
+  const auto status = RunInfer(options);
+  EXPECT_THAT(GetCapturedStdout(), HasSubstr("golden: DIFFERS"));
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_EQ(*status, 1);
+}
+
+TEST(InferTest, AccuracyOfTheShippedImages) {
+  InferOptions options;
+  options.model = Source("models/repository/fmnist_tfc_w1a1");
+  options.input = {{Source("models/data/fashion_mnist_test_1000.npz")}, "labels"};
+  options.json = true;
+  CaptureStdout();
+  const auto status = RunInfer(options);
+  google::protobuf::Struct json;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(GetCapturedStdout(), &json).ok());
+  ASSERT_TRUE(status.ok()) << status.status();
+  EXPECT_NEAR(json.fields().at("accuracy").number_value(), 0.80, 0.04);
+  EXPECT_EQ(json.fields().at("classes").list_value().values_size(), 1000);
+}
+
+TEST(InferTest, SaysWhatIsMissing) {
+  InferOptions options = GoldenRun();
+  options.golden.clear();
+  EXPECT_THAT(RunInfer(options).status().message(), HasSubstr("--input FILE or --golden FILE"));
+  options.input.files = {Source("models/golden/digits_w1a1.npz:x")};
+  EXPECT_THAT(RunInfer(options).status().message(),
+              AllOf(HasSubstr("digits_w1a1.npz"), HasSubstr("[1,28,28]")));
+}
+
+TEST(InspectTest, ShowsPortsWeightsAndPlan) {
+  InspectOptions options;
+  options.model = Source("models/repository/fmnist_tfc_w1a1");
+  options.plan = true;
+  options.reference = true;
+  CaptureStdout();
+  const absl::Status status = RunInspect(options);
+  const std::string text = GetCapturedStdout();
+  ASSERT_TRUE(status.ok()) << status;
+  EXPECT_THAT(text, AllOf(HasSubstr("[N,1,28,28]"), HasSubstr("1-bit"), HasSubstr("bconv"),
+                          HasSubstr("BipolarQuant"), HasSubstr("arena")));
+}
+
+TEST(InspectTest, CountsWeightsByKind) {
+  const auto graph = ReadModelFile(Source("models/repository/fmnist_wide_ternary_w158a8"));
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto weights = DescribeWeights(*graph);
+  ASSERT_TRUE(weights.ok()) << weights.status();
+  EXPECT_THAT(*weights, HasSubstr("ternary       5  932,928"));
+}
+
+TEST(BenchTest, AModelIsNotFasterThanItsCeiling) {
+  ModelBenchOptions options;
+  options.batches = {1, 4};
+  options.isa = "ref";
+  options.seconds = 0.01;
+  options.profile_repetitions = 3;
+  Roofline fast = {};
+  fast.bit_macs_per_s = fast.bit_popcount_macs_per_s = 1e13;
+  fast.low_bit_int8_macs_per_s = fast.fp32_macs_per_s = 1e13;
+  const auto results = BenchModel(Source("models/repository/digits_w1a1"), options, fast);
+  ASSERT_TRUE(results.ok()) << results.status();
+  ASSERT_EQ(results->size(), 2u);
+  EXPECT_EQ(results->front().name, "digits_w1a1");
+  EXPECT_EQ(results->back().batch, 4);
+  for (const BenchResult& result : *results) {
+    EXPECT_GT(result.value, 0.0);
+    EXPECT_GT(result.share, 0.0);
+    EXPECT_LT(result.share, 1.0);
+    EXPECT_FALSE(result.steps.empty());
+  }
+}
+
+TEST(BenchTest, JsonHasWhatItPromises) {
+  BenchReport report;
+  report.results.push_back({.name = "a",
+                            .kind = "model",
+                            .shape = "[4]",
+                            .batch = 8,
+                            .threads = 2,
+                            .isa = "ref",
+                            .unit = "us/row",
+                            .value = 2.0,
+                            .ceiling = 1.0,
+                            .share = 0.5,
+                            .spread = 0.1,
+                            .steps = {}});
+  google::protobuf::Struct json;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(BenchJson(report), &json).ok());
+  EXPECT_TRUE(json.fields().at("machine").struct_value().fields().contains("cpu"));
+  EXPECT_TRUE(json.fields().at("ceilings").struct_value().fields().contains("bit_macs_per_s"));
+  const auto& result = json.fields().at("results").list_value().values(0).struct_value().fields();
+  for (const char* key : {"name", "kind", "shape", "batch", "threads", "isa", "value", "unit",
+                          "ceiling", "share", "spread"}) {
+    EXPECT_TRUE(result.contains(key)) << key;
+  }
+}
+
+TEST(BenchTest, UnknownInstructionSetsAndModelsAreErrors) {
+  BenchOptions options;
+  options.quick = true;
+  options.isa = "mmx";
+  EXPECT_TRUE(absl::IsInvalidArgument(RunBench(options).status()));
+  ModelBenchOptions bench;
+  EXPECT_TRUE(absl::IsNotFound(BenchModel("/no/such/model", bench, {}).status()));
+}
+
+}  // namespace
+}  // namespace bitmill
