@@ -26,6 +26,8 @@ target_compile_options(bitmill_options INTERFACE
   -ffp-contract=off          # the same floating-point result on every instruction set
   -fstack-protector-strong
   $<$<CXX_COMPILER_ID:Clang>:-Wthread-safety>
+  # g++ 12 takes the inline storage of a moved absl::InlinedVector for uninitialized; clang still looks.
+  $<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized> $<$<CXX_COMPILER_ID:GNU>:-Wno-uninitialized>
   $<$<BOOL:${BITMILL_WERROR}>:-Werror>)
 target_compile_definitions(bitmill_options INTERFACE
   BITMILL_VERSION="${PROJECT_VERSION}" $<$<CONFIG:Debug>:_GLIBCXX_ASSERTIONS>)
