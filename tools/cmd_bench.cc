@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "kernels/roofline/kernel_suite.h"
 #include "tools/bench/bench_result.h"
 #include "tools/bench/model_bench.h"
 #include "tools/cli.h"
@@ -62,7 +63,7 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
                                                      const Roofline& roofline) {
   BITMILL_ASSIGN_OR_RETURN(const std::vector<std::string> models, ModelsOf(options));
   ModelBenchOptions bench;
-  bench.batches = options.batches;
+  if (!options.batches.empty()) bench.batches = options.batches;
   bench.isa = IsaName(isa);
   bench.threads = options.threads;
   bench.seconds = options.quick ? 0.1 : 1.0;
@@ -81,6 +82,54 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
       results.push_back(std::move(result));
     }
     bar.Update(static_cast<double>(i + 1) / static_cast<double>(models.size()));
+  }
+  return results;
+}
+
+// Internal when a kernel gives another result than the reference.
+absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& options, Isa isa) {
+  if (options.threads != 1) {
+    return absl::InvalidArgumentError("kernels run on one thread; leave --threads out");
+  }
+  KernelSuiteOptions suite;
+  suite.isa = isa;
+  suite.only_best = !options.all;
+  suite.filter = options.filter;
+  if (!options.batches.empty()) suite.batches = options.batches;
+  if (options.quick) {
+    suite.seconds = 0.02;
+    suite.roofline_seconds = 0.3;
+  }
+  std::vector<KernelRecord> records;
+  {
+    ProgressBar bar("kernels");
+    suite.progress = [&bar](double done, const std::string& label) {
+      bar.SetLabel(label);
+      bar.Update(done);
+    };
+    records = RunKernelSuite(suite);
+  }
+  if (records.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no kernel's name, kind or shape contains '", options.filter, "'"));
+  }
+  std::vector<BenchResult> results;
+  for (const KernelRecord& record : records) {
+    if (!record.right) {
+      return absl::InternalError(absl::StrCat("kernel ", record.name, " on ", record.kind, " ",
+                                              record.shape, " differs from the reference"));
+    }
+    BenchResult& result = results.emplace_back();
+    result.name = record.name;
+    result.kind = record.kind;
+    result.shape = record.shape;
+    result.batch = record.batch;
+    result.threads = record.threads;
+    result.isa = IsaName(record.isa);
+    result.value = record.value;
+    result.unit = record.unit;
+    result.ceiling = record.ceiling;
+    result.share = record.share;
   }
   return results;
 }
@@ -105,11 +154,13 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->check(CLI::Range(1, 1024))
       ->type_name("N")
       ->capture_default_str();
-  command.add_option("-b,--batch", options.batches, "Rows of a batch, a list")
+  command
+      .add_option("-b,--batch", options.batches,
+                  "Rows of a batch, a list (default: models 1,8,64, kernels 1,8)")
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
-      ->type_name("ROWS[,ROWS...]")
-      ->capture_default_str();
+      ->type_name("ROWS[,ROWS...]");
+  command.add_flag("--all", options.all, "Every kernel that runs here, not only the selected ones");
   command.add_flag("--steps", options.steps, "Show what each step of a model costs");
   command.add_flag("--quick", options.quick, "A tenth of the time, and of the trust");
   command
@@ -127,7 +178,9 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
     std::fputs(CeilingsText(report).c_str(), stdout);
     std::fflush(stdout);
   }
-  BITMILL_ASSIGN_OR_RETURN(report.results, BenchModels(options, report.isa, report.ceilings));
+  BITMILL_ASSIGN_OR_RETURN(report.results, options.suite == "kernels"
+                                               ? BenchKernels(options, report.isa)
+                                               : BenchModels(options, report.isa, report.ceilings));
   if (json_to_stdout) {
     std::fputs(BenchJson(report).c_str(), stdout);
     return kExitOk;

@@ -20,9 +20,10 @@ struct BenchOptions {
   std::string isa = "auto";
   std::string filter;  // part of a name; empty: all
   int threads = 1;
-  std::vector<int64_t> batches = {1, 8, 64};
+  std::vector<int64_t> batches;  // empty: what the suite is made for
   bool quick = false;
-  bool steps = false;
+  bool all = false;    // kernels: every one that runs here
+  bool steps = false;  // models: show them
 };
 
 void AddBenchOptions(CLI::App& command, BenchOptions& options);

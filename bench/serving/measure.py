@@ -33,7 +33,8 @@ from pathlib import Path
 from typing import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
-BEGIN, END = "<!-- serving:begin -->", "<!-- serving:end -->"
+sys.path.insert(0, str(ROOT / "bench"))
+from sections import cpu_name, write_section  # noqa: E402
 IDENTITY, MLP = "identity_fp32_1024", "fmnist_tfc_w1a1"
 TARGETS = {"echo": "bare gRPC echo", "callback": "the same, callback API", "identity": "identity FP32 [1,1024]", "mlp": f"{MLP}"}
 
@@ -84,17 +85,6 @@ def raise_priority() -> str:
     with contextlib.suppress(OSError):
         os.setpriority(os.PRIO_PROCESS, 0, -15)
     return f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"
-
-
-def cpu_name() -> str:
-    """Return the processor's name as the system gives it, with what tells its generation."""
-    facts: dict[str, str] = {}
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            key, _, value = line.partition(":")
-            facts.setdefault(key.strip(), value.strip())
-    name = facts.get("model name", platform.processor() or "unknown CPU")
-    return f"{name} (family {facts.get('cpu family', '?')} model {facts.get('model', '?')})"
 
 
 @contextlib.contextmanager
@@ -222,9 +212,8 @@ def verdicts(results: Results, levels: list[int]) -> list[str]:
 
 
 def section(results: Results, arguments: argparse.Namespace, priority: str) -> str:
-    """Return the text between the markers."""
+    """Return the text of the section."""
     lines = [
-        BEGIN,
         f"Made by `bench/serving.sh` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
         f"{os.cpu_count()} CPUs, Linux {platform.release()}, {priority}.",
         f"Client and servers share the machine; {arguments.rounds} rounds of "
@@ -234,21 +223,8 @@ def section(results: Results, arguments: argparse.Namespace, priority: str) -> s
         *table(results, arguments.levels),
         "",
         *verdicts(results, arguments.levels),
-        END,
     ]
     return "\n".join(lines) + "\n"
-
-
-def write_section(path: Path, text: str) -> None:
-    """Replace the section in the file, or add it to its end."""
-    old = path.read_text() if path.exists() else "# Benchmarks\n\n## Serving\n\n"
-    begin, end = old.find(BEGIN), old.find(END)
-    if begin >= 0 and end > begin:
-        new = old[:begin] + text.rstrip("\n") + old[end + len(END):]
-    else:
-        new = old.rstrip("\n") + "\n\n" + text
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(new)
 
 
 def parse_arguments(argv: list[str]) -> argparse.Namespace:
@@ -313,7 +289,7 @@ def main(argv: list[str]) -> int:
                 for (target, level), series in results.items()]
         arguments.json.write_text(json.dumps({"cpu": cpu_name(), "results": rows}, indent=2) + "\n")
     if not arguments.no_write:
-        write_section(arguments.output, text)
+        write_section(arguments.output, "serving", text)
     return 0
 
 

@@ -57,7 +57,8 @@ std::string ResultsText(const std::vector<BenchResult>& results) {
     table.AddRow({result.name, result.kind, result.shape, absl::StrCat(result.batch),
                   absl::StrCat(result.threads), Number(result.value), result.unit,
                   has_ceiling ? Number(result.ceiling) : "-",
-                  has_ceiling ? Percent(result.share) : "-", Percent(result.spread)});
+                  has_ceiling ? Percent(result.share) : "-",
+                  result.spread < 0.0 ? "-" : Percent(result.spread)});
   }
   std::string text = table.Text();
   for (const BenchResult& result : results) {
@@ -93,7 +94,8 @@ std::string BenchJson(const BenchReport& report) {
     } else {
       json.Key("ceiling").Null().Key("share").Null();
     }
-    json.Key("spread").Double(result.spread);
+    json.Key("spread");
+    result.spread < 0.0 ? json.Null() : json.Double(result.spread);
     if (!result.steps.empty()) {
       json.Key("steps").BeginArray();
       for (const BenchStep& step : result.steps) {

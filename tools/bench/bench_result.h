@@ -25,7 +25,8 @@ struct BenchResult {
   // What the machine's measured limits allow, in the same unit, and how much of it was reached;
   // ceiling 0: there is none.
   double ceiling = 0.0, share = 0.0;
-  double spread = 0.0;           // (90th - 10th percentile) / median of the repetitions
+  // (90th - 10th percentile) / median of the repetitions; negative: the best one counted.
+  double spread = -1.0;
   std::vector<BenchStep> steps;  // of a model
 };
 
