@@ -8,6 +8,9 @@ void BconvAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
 #endif
+#if defined(BITMILL_ARM)
+void BconvNeon(const BconvArgs& args);
+#endif
 
 namespace {
 
@@ -16,6 +19,9 @@ constexpr BconvKernel kKernels[] = {
     {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
     {"bconv_avx512", Isa::kAvx512, BconvAvx512},
     {"bconv_avx2", Isa::kAvx2, BconvAvx2},
+#endif
+#if defined(BITMILL_ARM)
+    {"bconv_neon", Isa::kNeon, BconvNeon},
 #endif
     {"bconv_ref", Isa::kRef, BconvRef},
 };

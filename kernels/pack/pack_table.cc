@@ -8,12 +8,19 @@ void QuantPackRef(const QuantPackArgs& args);
 void SignPackAvx2(const SignPackArgs& args);
 void QuantPackAvx2(const QuantPackArgs& args);
 #endif
+#if defined(BITMILL_ARM)
+void SignPackNeon(const SignPackArgs& args);
+void QuantPackNeon(const QuantPackArgs& args);
+#endif
 
 namespace {
 
 constexpr PackKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"pack_avx2", Isa::kAvx2, SignPackAvx2, QuantPackAvx2},
+#endif
+#if defined(BITMILL_ARM)
+    {"pack_neon", Isa::kNeon, SignPackNeon, QuantPackNeon},
 #endif
     {"pack_ref", Isa::kRef, SignPackRef, QuantPackRef},
 };

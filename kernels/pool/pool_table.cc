@@ -8,12 +8,19 @@ void PoolCodesRef(const PoolArgs& args);
 void PoolBitsAvx2(const PoolArgs& args);
 void PoolCodesAvx2(const PoolArgs& args);
 #endif
+#if defined(BITMILL_ARM)
+void PoolBitsNeon(const PoolArgs& args);
+void PoolCodesNeon(const PoolArgs& args);
+#endif
 
 namespace {
 
 constexpr PoolKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"pool_avx2", Isa::kAvx2, PoolBitsAvx2, PoolCodesAvx2},
+#endif
+#if defined(BITMILL_ARM)
+    {"pool_neon", Isa::kNeon, PoolBitsNeon, PoolCodesNeon},
 #endif
     {"pool_ref", Isa::kRef, PoolBitsRef, PoolCodesRef},
 };

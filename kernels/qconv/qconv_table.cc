@@ -6,12 +6,18 @@ void QconvRef(const QconvArgs& args);
 #if defined(BITMILL_X86)
 void QconvAvx2(const QconvArgs& args);
 #endif
+#if defined(BITMILL_ARM)
+void QconvNeon(const QconvArgs& args);
+#endif
 
 namespace {
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"qconv_avx2", Isa::kAvx2, QconvAvx2},
+#endif
+#if defined(BITMILL_ARM)
+    {"qconv_neon", Isa::kNeon, QconvNeon},
 #endif
     {"qconv_ref", Isa::kRef, QconvRef},
 };

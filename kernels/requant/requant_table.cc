@@ -6,12 +6,18 @@ void RequantRef(const RequantArgs& args);
 #if defined(BITMILL_X86)
 void RequantAvx2(const RequantArgs& args);
 #endif
+#if defined(BITMILL_ARM)
+void RequantNeon(const RequantArgs& args);
+#endif
 
 namespace {
 
 constexpr RequantKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"requant_avx2", Isa::kAvx2, RequantAvx2},
+#endif
+#if defined(BITMILL_ARM)
+    {"requant_neon", Isa::kNeon, RequantNeon},
 #endif
     {"requant_ref", Isa::kRef, RequantRef},
 };

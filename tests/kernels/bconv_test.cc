@@ -77,7 +77,7 @@ TEST_P(BconvTest, IsExactForEveryNumberOfPixels) {
       const BconvShape shape{.batch = width % 3 + 1,
                              .in_h = 3,
                              .in_w = width,
-                             .channels = 64,
+                             .channels = 9,
                              .out_channels = out_channels,
                              .kernel_h = 3,
                              .kernel_w = 3,

@@ -31,7 +31,6 @@ TEST(RooflineTest, ReadCeilingIsThatOfTheSmallestLevelThatHolds) {
 
 TEST(KernelSuiteTest, AllKernelsAreRightAndTimed) {
   KernelSuiteOptions options;
-  options.only_best = false;
   options.batches = {2};
   options.filter = "7x7x512";
   options.seconds = 0;
