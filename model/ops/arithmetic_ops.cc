@@ -40,25 +40,16 @@ template <typename Fn>
 absl::Status EvalBinary(absl::Span<const TensorView> in, absl::Span<const MutableTensorView> out) {
   const Shape a = BroadcastStrides(in[0].shape, out[0].shape);
   const Shape b = BroadcastStrides(in[1].shape, out[0].shape);
-  absl::Status status;
   DispatchNumber(in[0].dtype, [&](auto zero) {
     using T = decltype(zero);
     using R = decltype(Fn{}(T{}, T{}));
-    if constexpr (std::is_same_v<Fn, struct Divide> && std::is_integral_v<T>) {
-      const auto divisors =
-          absl::MakeConstSpan(in[1].as<T>(), static_cast<size_t>(in[1].elements()));
-      if (std::find(divisors.begin(), divisors.end(), T{0}) != divisors.end()) {
-        status = absl::InvalidArgumentError("integer division by zero");
-        return;
-      }
-    }
     const T* pa = in[0].as<T>();
     const T* pb = in[1].as<T>();
     R* to = out[0].as<R>();
     ForEachBroadcast(out[0].shape, a, b,
                      [&](int64_t i, int64_t j, int64_t k) { to[k] = Fn{}(pa[i], pb[j]); });
   });
-  return status;
+  return absl::OkStatus();
 }
 
 // Integer arithmetic wraps around, as unsigned arithmetic does.
@@ -173,6 +164,21 @@ absl::Status BinaryFn(const Node&, int64_t, absl::Span<const TensorView> in,
   return EvalBinary<Fn>(in, out);
 }
 
+absl::Status EvalDiv(const Node&, int64_t, absl::Span<const TensorView> in,
+                     absl::Span<const MutableTensorView> out) {
+  bool by_zero = false;
+  DispatchNumber(in[1].dtype, [&](auto zero) {
+    using T = decltype(zero);
+    if constexpr (std::is_integral_v<T>) {
+      const T* divisors = in[1].as<T>();
+      by_zero =
+          std::find(divisors, divisors + in[1].elements(), T{0}) != divisors + in[1].elements();
+    }
+  });
+  if (by_zero) return absl::InvalidArgumentError("integer division by zero");
+  return EvalBinary<Divide>(in, out);
+}
+
 absl::Status EvalPow(const Node&, int64_t, absl::Span<const TensorView> in,
                      absl::Span<const MutableTensorView> out) {
   const Shape a = BroadcastStrides(in[0].shape, out[0].shape);
@@ -218,7 +224,7 @@ constexpr OpDef kOps[] = {
     {"Add", 2, 2, 1, 1, InferBinary, BinaryFn<Plus>},
     {"Sub", 2, 2, 1, 1, InferBinary, BinaryFn<Minus>},
     {"Mul", 2, 2, 1, 1, InferBinary, BinaryFn<Times>},
-    {"Div", 2, 2, 1, 1, InferBinary, BinaryFn<Divide>},
+    {"Div", 2, 2, 1, 1, InferBinary, EvalDiv},
     {"Min", 1, 64, 1, 1, InferVariadic, VariadicFn<Smaller>},
     {"Max", 1, 64, 1, 1, InferVariadic, VariadicFn<Larger>},
     {"Equal", 2, 2, 1, 1, InferCompare, BinaryFn<IsEqual>},

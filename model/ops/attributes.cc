@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <string>
 #include <variant>
 
 #include "absl/strings/str_cat.h"
@@ -80,7 +81,9 @@ constexpr struct {
 }  // namespace
 
 absl::Status CheckAttributeTypes(const Node& node) {
-  for (const auto& [name, attribute] : node.attributes) {
+  for (const auto& entry : node.attributes) {
+    const std::string& name = entry.first;
+    const Attribute& attribute = entry.second;
     const auto found = std::find_if(std::begin(kTypes), std::end(kTypes),
                                     [&](const auto& row) { return row.name == name; });
     size_t wanted = 0;
