@@ -5,6 +5,8 @@ namespace bitmill {
 void SignPackRef(const SignPackArgs& args);
 void QuantPackRef(const QuantPackArgs& args);
 #if defined(BITMILL_X86)
+void SignPackAvx512(const SignPackArgs& args);
+void QuantPackAvx512(const QuantPackArgs& args);
 void SignPackAvx2(const SignPackArgs& args);
 void QuantPackAvx2(const QuantPackArgs& args);
 #endif
@@ -17,6 +19,7 @@ namespace {
 
 constexpr PackKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"pack_avx512", Isa::kAvx512, SignPackAvx512, QuantPackAvx512},
     {"pack_avx2", Isa::kAvx2, SignPackAvx2, QuantPackAvx2},
 #endif
 #if defined(BITMILL_ARM)

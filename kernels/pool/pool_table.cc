@@ -5,6 +5,8 @@ namespace bitmill {
 void PoolBitsRef(const PoolArgs& args);
 void PoolCodesRef(const PoolArgs& args);
 #if defined(BITMILL_X86)
+void PoolBitsAvx512(const PoolArgs& args);
+void PoolCodesAvx512(const PoolArgs& args);
 void PoolBitsAvx2(const PoolArgs& args);
 void PoolCodesAvx2(const PoolArgs& args);
 #endif
@@ -17,6 +19,7 @@ namespace {
 
 constexpr PoolKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"pool_avx512", Isa::kAvx512, PoolBitsAvx512, PoolCodesAvx512},
     {"pool_avx2", Isa::kAvx2, PoolBitsAvx2, PoolCodesAvx2},
 #endif
 #if defined(BITMILL_ARM)

@@ -4,6 +4,8 @@ namespace bitmill {
 
 void QconvRef(const QconvArgs& args);
 #if defined(BITMILL_X86)
+void QconvAvx512Vpopcnt(const QconvArgs& args);
+void QconvAvx512(const QconvArgs& args);
 void QconvAvx2(const QconvArgs& args);
 #endif
 #if defined(BITMILL_ARM)
@@ -14,6 +16,8 @@ namespace {
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt},
+    {"qconv_avx512", Isa::kAvx512, QconvAvx512},
     {"qconv_avx2", Isa::kAvx2, QconvAvx2},
 #endif
 #if defined(BITMILL_ARM)

@@ -4,6 +4,7 @@ namespace bitmill {
 
 void RequantRef(const RequantArgs& args);
 #if defined(BITMILL_X86)
+void RequantAvx512(const RequantArgs& args);
 void RequantAvx2(const RequantArgs& args);
 #endif
 #if defined(BITMILL_ARM)
@@ -14,6 +15,7 @@ namespace {
 
 constexpr RequantKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"requant_avx512", Isa::kAvx512, RequantAvx512},
     {"requant_avx2", Isa::kAvx2, RequantAvx2},
 #endif
 #if defined(BITMILL_ARM)

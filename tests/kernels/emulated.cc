@@ -6,24 +6,66 @@ namespace bitmill {
 // The names that tests/kernels/CMakeLists.txt gives to the second build.
 void BconvAvx512Emulated(const BconvArgs& args);
 void BconvAvx512VpopcntEmulated(const BconvArgs& args);
-#endif
+void SignPackAvx512Emulated(const SignPackArgs& args);
+void QuantPackAvx512Emulated(const QuantPackArgs& args);
+void PoolBitsAvx512Emulated(const PoolArgs& args);
+void PoolCodesAvx512Emulated(const PoolArgs& args);
+void QconvAvx512Emulated(const QconvArgs& args);
+void QconvAvx512VpopcntEmulated(const QconvArgs& args);
+void RequantAvx512Emulated(const RequantArgs& args);
+
+namespace test {
+namespace {
+
+// `kernels` where this machine has AVX2, which the emulation is built for.
+template <typename Kernel>
+std::vector<Kernel> IfRunnable(const std::vector<Kernel>& kernels) {
+  return IsaAllows(BestIsa(), Isa::kAvx2) ? kernels : std::vector<Kernel>{};
+}
+
+}  // namespace
+
+std::vector<BconvKernel> EmulatedBconvKernels() {
+  return IfRunnable<BconvKernel>(
+      {{"bconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, BconvAvx512VpopcntEmulated},
+       {"bconv_avx512_emulated", Isa::kAvx512, BconvAvx512Emulated}});
+}
+
+std::vector<PackKernel> EmulatedPackKernels() {
+  return IfRunnable<PackKernel>(
+      {{"pack_avx512_emulated", Isa::kAvx512, SignPackAvx512Emulated, QuantPackAvx512Emulated}});
+}
+
+std::vector<PoolKernel> EmulatedPoolKernels() {
+  return IfRunnable<PoolKernel>(
+      {{"pool_avx512_emulated", Isa::kAvx512, PoolBitsAvx512Emulated, PoolCodesAvx512Emulated}});
+}
+
+std::vector<QconvKernel> EmulatedQconvKernels() {
+  return IfRunnable<QconvKernel>(
+      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated},
+       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated}});
+}
+
+std::vector<RequantKernel> EmulatedRequantKernels() {
+  return IfRunnable<RequantKernel>(
+      {{"requant_avx512_emulated", Isa::kAvx512, RequantAvx512Emulated}});
+}
+
+}  // namespace test
+
+#else
 
 namespace test {
 
-std::vector<BconvKernel> EmulatedBconvKernels() {
-#if defined(BITMILL_EMULATED_AVX512)
-  if (IsaAllows(BestIsa(), Isa::kAvx2)) {
-    return {{"bconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, BconvAvx512VpopcntEmulated},
-            {"bconv_avx512_emulated", Isa::kAvx512, BconvAvx512Emulated}};
-  }
-#endif
-  return {};
-}
-
+std::vector<BconvKernel> EmulatedBconvKernels() { return {}; }
 std::vector<PackKernel> EmulatedPackKernels() { return {}; }
 std::vector<PoolKernel> EmulatedPoolKernels() { return {}; }
 std::vector<QconvKernel> EmulatedQconvKernels() { return {}; }
 std::vector<RequantKernel> EmulatedRequantKernels() { return {}; }
 
 }  // namespace test
+
+#endif
+
 }  // namespace bitmill

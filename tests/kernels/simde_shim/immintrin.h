@@ -1,8 +1,83 @@
 // Stands in for the compiler's header when AVX-512 files are built for machines without it: the
-// intrinsics up to AVX2 are the compiler's, those of AVX-512 are SIMDe's.
+// intrinsics up to AVX2 are the compiler's, those of AVX-512 are SIMDe's, and the few that SIMDe
+// lacks (or names wrongly) are below, element by element.
 #pragma once
 
 #include_next <immintrin.h>
 
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+namespace bitmill_emulated {
+
+template <typename Element, typename Vector, typename Mask>
+inline Vector MaskzLoad(Mask mask, const void* source) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(Element);
+  Element lanes[kLanes];
+  for (int i = 0; i < kLanes; ++i) {
+    lanes[i] = Element{0};
+    if ((mask >> i & 1) != 0) {
+      memcpy(&lanes[i], static_cast<const char*>(source) + i * sizeof(Element), sizeof(Element));
+    }
+  }
+  Vector vector;
+  memcpy(&vector, lanes, sizeof(vector));
+  return vector;
+}
+
+template <typename Element, typename Vector, typename Mask>
+inline void MaskStore(void* target, Mask mask, Vector vector) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(Element);
+  Element lanes[kLanes];
+  memcpy(lanes, &vector, sizeof(vector));
+  for (int i = 0; i < kLanes; ++i) {
+    if ((mask >> i & 1) != 0) {
+      memcpy(static_cast<char*>(target) + i * sizeof(Element), &lanes[i], sizeof(Element));
+    }
+  }
+}
+
+template <typename To, typename From, typename Result, typename Vector, typename Convert>
+inline Result ConvertLanes(Vector vector, Convert convert) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(From);
+  From from[kLanes];
+  To to[kLanes];
+  memcpy(from, &vector, sizeof(vector));
+  for (int i = 0; i < kLanes; ++i) to[i] = convert(from[i]);
+  Result result;
+  static_assert(sizeof(result) == sizeof(to));
+  memcpy(&result, to, sizeof(result));
+  return result;
+}
+
+inline __m512i ToInts(__m512 floats) {
+  return ConvertLanes<int32_t, float, __m512i>(
+      floats, [](float value) { return static_cast<int32_t>(nearbyintf(value)); });
+}
+
+inline __m512 ToFloats(__m512i ints) {
+  return ConvertLanes<float, int32_t, __m512>(
+      ints, [](int32_t value) { return static_cast<float>(value); });
+}
+
+inline __m128i ToBytes(__m512i ints) {
+  return ConvertLanes<uint8_t, int32_t, __m128i>(
+      ints, [](int32_t value) { return static_cast<uint8_t>(value); });
+}
+
+}  // namespace bitmill_emulated
+
+#define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
+#define _mm512_maskz_loadu_epi32(k, p) bitmill_emulated::MaskzLoad<int32_t, __m512i>(k, p)
+#define _mm512_maskz_loadu_epi8(k, p) bitmill_emulated::MaskzLoad<uint8_t, __m512i>(k, p)
+#define _mm512_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
+#define _mm_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
+#define _mm512_cvtps_epi32(v) bitmill_emulated::ToInts(v)
+#define _mm512_cvtepi32_ps(v) bitmill_emulated::ToFloats(v)
+#define _mm512_cvtepi32_epi8(v) bitmill_emulated::ToBytes(v)
+#undef _mm512_madd_epi16
+#define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
