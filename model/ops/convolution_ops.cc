@@ -63,46 +63,54 @@ absl::StatusOr<Geometry> GeometryOf(const Node& node, absl::Span<const int64_t> 
   return g;
 }
 
-// Taps k for which 0 <= first + k * dilation < size.
-struct TapRange {
+// Indices k in [0, count) for which 0 <= first + k * step < size.
+struct IndexRange {
   int64_t begin = 0, end = 0;
 };
-TapRange TapsInside(int64_t first, int64_t dilation, int64_t size, int64_t taps) {
-  const auto ceil_div = [dilation](int64_t x) { return x <= 0 ? 0 : (x - 1) / dilation + 1; };
-  return {std::min(taps, ceil_div(-first)), std::min(taps, ceil_div(size - first))};
+IndexRange IndicesInside(int64_t first, int64_t step, int64_t size, int64_t count) {
+  const auto ceil_div = [step](int64_t x) { return x <= 0 ? 0 : (x - 1) / step + 1; };
+  return {std::min(count, ceil_div(-first)), std::min(count, ceil_div(size - first))};
 }
 
 // out[n][o][y][x] = finish(o, output index, sum of value(input index) * weight(o, weight index)),
-// padding is 0.
+// padding is 0. Sums of a stretch of neighbouring outputs grow side by side, each in the order
+// channel, row, column of its window.
 template <typename Acc, typename Value, typename Weight, typename Finish>
 void Convolve(const Geometry& g, Value value, Weight weight, Finish finish) {
+  constexpr int64_t kStretch = 64;
   const SlidingWindow& w = g.window;
   const int64_t per_group = g.channels / g.groups;
   const int64_t filters_per_group = g.filters / g.groups;
   const int64_t taps = w.kernel[0] * w.kernel[1];
-  const int64_t step_x = (g.channels_last ? g.channels : 1) * w.dilation[1];
+  const int64_t step = (g.channels_last ? g.channels : 1) * w.stride[1];
+  const auto stretch = [&](int64_t n, int64_t o, int64_t y, int64_t x, Acc* sums) {
+    const int64_t count = std::min(kStretch, w.output[1] - x);
+    const int64_t first = o / filters_per_group * per_group;
+    const int64_t y0 = y * w.stride[0] - w.pad_begin[0];
+    const IndexRange rows = IndicesInside(y0, w.dilation[0], w.input[0], w.kernel[0]);
+    std::fill_n(sums, count, Acc{});
+    for (int64_t c = 0; c < per_group; ++c) {
+      for (int64_t ky = rows.begin; ky < rows.end; ++ky) {
+        const int64_t row = (o * per_group + c) * taps + ky * w.kernel[1];
+        for (int64_t kx = 0; kx < w.kernel[1]; ++kx) {
+          const int64_t x0 = x * w.stride[1] - w.pad_begin[1] + kx * w.dilation[1];
+          const IndexRange inside = IndicesInside(x0, w.stride[1], w.input[1], count);
+          if (inside.begin >= inside.end) continue;
+          const int64_t at = g.In(n, first + c, y0 + ky * w.dilation[0], x0);
+          const auto factor = weight(o, row + kx);
+          for (int64_t i = inside.begin; i < inside.end; ++i) {
+            sums[i] += value(at + i * step) * factor;
+          }
+        }
+      }
+    }
+    for (int64_t i = 0; i < count; ++i) finish(o, g.Out(n, o, y, x + i), sums[i]);
+  };
+  Acc sums[kStretch];
   for (int64_t n = 0; n < g.batch; ++n) {
     for (int64_t o = 0; o < g.filters; ++o) {
-      const int64_t first = o / filters_per_group * per_group;
       for (int64_t y = 0; y < w.output[0]; ++y) {
-        const int64_t y0 = y * w.stride[0] - w.pad_begin[0];
-        const TapRange rows = TapsInside(y0, w.dilation[0], w.input[0], w.kernel[0]);
-        for (int64_t x = 0; x < w.output[1]; ++x) {
-          const int64_t x0 = x * w.stride[1] - w.pad_begin[1];
-          const TapRange columns = TapsInside(x0, w.dilation[1], w.input[1], w.kernel[1]);
-          Acc sum{};
-          for (int64_t c = 0; c < per_group; ++c) {
-            for (int64_t ky = rows.begin; ky < rows.end; ++ky) {
-              int64_t at =
-                  g.In(n, first + c, y0 + ky * w.dilation[0], x0 + columns.begin * w.dilation[1]);
-              const int64_t row = (o * per_group + c) * taps + ky * w.kernel[1];
-              for (int64_t kx = columns.begin; kx < columns.end; ++kx, at += step_x) {
-                sum += value(at) * weight(o, row + kx);
-              }
-            }
-          }
-          finish(o, g.Out(n, o, y, x), sum);
-        }
+        for (int64_t x = 0; x < w.output[1]; x += kStretch) stretch(n, o, y, x, sums);
       }
     }
   }

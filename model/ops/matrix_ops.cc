@@ -52,13 +52,19 @@ absl::Status EvalGemm(const Node& node, int64_t, absl::Span<const TensorView> in
   const float* b = in[1].as<float>();
   float* to = out[0].as<float>();
   for (int64_t i = 0; i < m; ++i) {
-    for (int64_t j = 0; j < n; ++j) {
-      float sum = 0.0F;
-      for (int64_t l = 0; l < k; ++l) {
-        sum += a[ta ? l * m + i : i * k + l] * b[tb ? j * k + l : l * n + j];
+    float* row = to + i * n;
+    std::fill_n(row, n, 0.0F);
+    if (tb) {
+      for (int64_t j = 0; j < n; ++j) {
+        for (int64_t l = 0; l < k; ++l) row[j] += a[ta ? l * m + i : i * k + l] * b[j * k + l];
       }
-      to[i * n + j] = alpha * sum;
+    } else {
+      for (int64_t l = 0; l < k; ++l) {
+        const float factor = a[ta ? l * m + i : i * k + l];
+        for (int64_t j = 0; j < n; ++j) row[j] += factor * b[l * n + j];
+      }
     }
+    for (int64_t j = 0; j < n; ++j) row[j] *= alpha;
   }
   if (in.size() > 2 && in[2].data != nullptr) {
     const Shape strides = BroadcastStrides(in[2].shape, out[0].shape);
@@ -101,19 +107,26 @@ absl::StatusOr<Product> ProductOf(absl::Span<const int64_t> a, absl::Span<const 
   return p;
 }
 
-// value_a(index, row), value_b(index, column), store(index, column, sum)
+// Sums of neighbouring columns grow side by side, each in the order of k.
+constexpr int64_t kStretch = 64;
+
+// value_a(index), value_b(index, column), store(index, column, sum)
 template <typename Acc, typename A, typename B, typename Store>
 void Multiply(const Product& p, A value_a, B value_b, Store store) {
   const Shape sa = BroadcastStrides(p.a_batch, p.batch);
   const Shape sb = BroadcastStrides(p.b_batch, p.batch);
+  Acc sums[kStretch];
   ForEachBroadcast(p.batch, sa, sb, [&](int64_t ia, int64_t ib, int64_t io) {
     for (int64_t i = 0; i < p.m; ++i) {
-      for (int64_t j = 0; j < p.n; ++j) {
-        Acc sum{};
+      for (int64_t j0 = 0; j0 < p.n; j0 += kStretch) {
+        const int64_t count = std::min(kStretch, p.n - j0);
+        std::fill_n(sums, count, Acc{});
         for (int64_t l = 0; l < p.k; ++l) {
-          sum += value_a((ia * p.m + i) * p.k + l) * value_b((ib * p.k + l) * p.n + j, j);
+          const auto factor = value_a((ia * p.m + i) * p.k + l);
+          const int64_t row = (ib * p.k + l) * p.n + j0;
+          for (int64_t j = 0; j < count; ++j) sums[j] += factor * value_b(row + j, j0 + j);
         }
-        store((io * p.m + i) * p.n + j, j, sum);
+        for (int64_t j = 0; j < count; ++j) store((io * p.m + i) * p.n + j0 + j, j0 + j, sums[j]);
       }
     }
   });
