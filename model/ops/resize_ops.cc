@@ -196,6 +196,10 @@ InferResult InferResize(const Node& node, int64_t opset, absl::Span<const InputI
   const auto& shape = inputs[0].shape;
   const ResizeInputs at = ResizeInputsOf(node, opset);
   Shape result;
+  if (Given(inputs, at.scales)) {
+    BITMILL_RETURN_IF_ERROR(WantFloat(inputs[at.scales], "scales"));
+    if (Given(inputs, at.sizes)) return absl::InvalidArgumentError("both scales and sizes");
+  }
   if (Given(inputs, at.sizes)) {
     BITMILL_ASSIGN_OR_RETURN(const auto sizes, ConstantInts(inputs[at.sizes].constant, "sizes"));
     result = ToShape(sizes);
@@ -203,8 +207,8 @@ InferResult InferResize(const Node& node, int64_t opset, absl::Span<const InputI
     std::vector<float> scales;
     if (Given(inputs, at.scales)) {
       const Tensor* constant = inputs[at.scales].constant;
-      if (constant == nullptr || constant->dtype() != DType::kFloat32) {
-        return absl::InvalidArgumentError("scales must be constant FP32 values");
+      if (constant == nullptr) {
+        return absl::InvalidArgumentError("scales must be known when the model is loaded");
       }
       scales.assign(constant->span<float>().begin(), constant->span<float>().end());
     } else if (const auto* given = AttrFloats(node, "scales")) {
@@ -265,8 +269,9 @@ absl::Status EvalResize(const Node& node, int64_t opset, absl::Span<const Tensor
   const ResizeInputs at = ResizeInputsOf(node, opset);
   const bool by_scale = in.size() > at.scales && in[at.scales].data != nullptr &&
                         in[at.scales].elements() == static_cast<int64_t>(in[0].shape.size());
-  const auto* attribute = AttrFloats(node, "scales");
   const size_t rank = in[0].shape.size();
+  const auto* attribute = AttrFloats(node, "scales");
+  if (attribute != nullptr && attribute->size() != rank) attribute = nullptr;
   const Shape own = RowMajorStrides(in[0].shape);
   absl::InlinedVector<int64_t, 6> index(rank, 0);
   const int64_t count = out[0].elements();
