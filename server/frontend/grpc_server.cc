@@ -5,12 +5,15 @@
 #include "server/frontend/grpc_server.h"
 
 #include <algorithm>
+#include <limits>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "google/protobuf/stubs/logging.h"
 #include "grpc/grpc.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -110,6 +113,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     set(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, options_.keepalive_timeout_ms);
     set(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     set(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 5'000);
+    set(GRPC_ARG_ENABLE_CHANNELZ, 0);  // no service shows what it would collect from each call
     if (options_.max_connection_age_ms > 0) {
       set(GRPC_ARG_MAX_CONNECTION_AGE_MS, options_.max_connection_age_ms);
     }
@@ -154,6 +158,8 @@ absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(const Frontend
                                                                   Engine& engine,
                                                                   ServerMetrics& metrics,
                                                                   const Clock& clock) {
+  // Protobuf writes a line to standard error for each string that is not UTF-8; the client is told.
+  google::protobuf::SetLogHandler(nullptr);
   auto frontend = std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock);
   const absl::Status status = frontend->Listen();
   if (!status.ok()) return status;
