@@ -56,8 +56,13 @@ std::vector<int64_t> IntsAttribute(const Node& node, absl::string_view name) {
 }
 
 bool IsOp(const Node& node, absl::string_view op) {
-  return std::holds_alternative<std::monostate>(node.lowered) &&
-         absl::string_view(node.op.data(), node.op.size()) == op;
+  if (!std::holds_alternative<std::monostate>(node.lowered) ||
+      absl::string_view(node.op.data(), node.op.size()) != op) {
+    return false;
+  }
+  // There a convolution or a pooling means another layout.
+  return node.domain != "qonnx.custom_op.channels_last" || op == "MultiThreshold" ||
+         op == "Quant" || op == "IntQuant" || op == "BipolarQuant";
 }
 
 ValueId InputOf(const Node& node, size_t index) {

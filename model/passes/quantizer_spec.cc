@@ -108,11 +108,12 @@ std::optional<QuantizerSpec> QuantizeLinearSpec(const Graph& graph, const Node& 
 
 std::optional<QuantizerSpec> MultiThresholdSpec(const Graph& graph, const Node& node) {
   const Tensor* tensor = ConstantInput(graph, node, 1);
-  if (tensor == nullptr || tensor->shape().size() != 2 ||
-      StringAttribute(node, "data_layout", "NCHW").substr(0, 2) != "NC") {
+  const Shape& data = graph.value(node.inputs[0]).shape;
+  const bool channels_last = node.domain == "qonnx.custom_op.channels_last" ||
+                             StringAttribute(node, "data_layout", "NCHW").substr(0, 2) != "NC";
+  if (tensor == nullptr || tensor->shape().size() != 2 || (channels_last && data.size() != 2)) {
     return std::nullopt;
   }
-  const Shape& data = graph.value(node.inputs[0]).shape;
   const int64_t steps = tensor->shape()[1];
   const float out_scale = FloatAttribute(node, "out_scale", 1.0F);
   const float out_bias = FloatAttribute(node, "out_bias", 0.0F);
@@ -174,7 +175,7 @@ std::optional<QuantizerSpec> QuantizerSpecOf(const Graph& graph, const Node& nod
   if (input == kNoValue || node.outputs.empty() || graph.value(input).dtype != DType::kFloat32) {
     return std::nullopt;
   }
-  if (IsOp(node, "Quant")) return QuantSpec(graph, node);
+  if (IsOp(node, "Quant") || IsOp(node, "IntQuant")) return QuantSpec(graph, node);
   if (IsOp(node, "QuantizeLinear")) return QuantizeLinearSpec(graph, node);
   if (IsOp(node, "MultiThreshold")) return MultiThresholdSpec(graph, node);
   if (IsOp(node, "BipolarQuant")) {
