@@ -40,7 +40,9 @@ class ChainMonotonicityTest : public ::testing::TestWithParam<DirectionCase> {};
 TEST_P(ChainMonotonicityTest, SaysWhichWayTheChainGoes) {
   const Monotonicity got = ChainMonotonicity(GetParam().chain, 0);
   EXPECT_EQ(got.monotone, GetParam().monotone);
-  if (GetParam().monotone) EXPECT_EQ(got.direction, GetParam().direction);
+  if (GetParam().monotone) {
+    EXPECT_EQ(got.direction, GetParam().direction);
+  }
 }
 
 const ChainStep kRelu{ChainOp::kRelu, {}, {}};
@@ -71,7 +73,7 @@ INSTANTIATE_TEST_SUITE_P(
                       false,
                       0},
         DirectionCase{"DivisionByZero", {{ChainOp::kDiv, {0.0F}, {}}}, false, 0}),
-    [](const auto& info) { return info.param.name; });
+    [](const auto& test) { return test.param.name; });
 
 TEST(EvaluateQuantizerTest, ClampsAndGivesNotANumberCodeZero) {
   Quantizer quantizer;
