@@ -259,7 +259,7 @@ def main(argv: list[str]) -> int:
             print(f"error: {path} is missing; run bench/serving.sh, which builds it",
                   file=sys.stderr)
             return 1
-    priority = raise_priority()
+    priority, load_before = raise_priority(), os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         work = Path(folder)
         make_repository(work / "repository")
@@ -282,7 +282,7 @@ def main(argv: list[str]) -> int:
         except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-    text = section(results, arguments, priority)
+    text = section(results, arguments, f"{priority}, load average before {load_before:.1f}")
     print(text, end="")
     if arguments.json:
         rows = [{"target": target, "in_flight": level, **vars(series)}
