@@ -2,7 +2,6 @@
 #include <gtest/gtest.h>
 #include <sys/resource.h>
 
-#include <chrono>
 #include <random>
 #include <string>
 
@@ -143,17 +142,17 @@ TEST(HostileFileTest, BoundsTheMemoryOfManyConstants) {
 }
 
 TEST(HostileFileTest, BoundsTheWorkOfFolding) {
-  // A constant matrix product of 2^36 steps.
+  // A constant matrix product of 2^33 steps from a file of 100 bytes.
   onnx::ModelProto model = EmptyModel();
-  AddInput(model, "x", {1, 4096});
-  AddInts(model, "shape", {2}, {4096, 4096});
+  AddInput(model, "x", {1, 2048});
+  AddInts(model, "shape", {2}, {2048, 2048});
   AddNode(model, "ConstantOfShape", {"shape"}, {"a"});
   AddNode(model, "MatMul", {"a", "a"}, {"b"});
   AddNode(model, "MatMul", {"x", "b"}, {"y"});
   AddOutput(model, "y");
-  const auto start = std::chrono::steady_clock::now();
-  EXPECT_TRUE(Read(model).ok());
-  EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
+  const auto graph = Read(model);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  EXPECT_EQ(graph->nodes.size(), 2U);  // the first product was left to run time
 }
 
 }  // namespace
