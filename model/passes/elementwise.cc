@@ -20,7 +20,7 @@ constexpr PlainStep kPlainSteps[] = {
     {"Relu", ChainOp::kRelu},   {"Floor", ChainOp::kFloor},     {"Ceil", ChainOp::kCeil},
     {"Round", ChainOp::kRound}, {"Sigmoid", ChainOp::kSigmoid}, {"Tanh", ChainOp::kTanh},
     {"Sqrt", ChainOp::kSqrt},   {"Exp", ChainOp::kExp},         {"Log", ChainOp::kLog},
-    {"Abs", ChainOp::kAbs},     {"Neg", ChainOp::kNeg},         {"HardTanh", ChainOp::kHardTanh},
+    {"Abs", ChainOp::kAbs},     {"Neg", ChainOp::kNeg},
 };
 
 // Two-operand operators: the step when the constant comes second, and when it comes first.
@@ -33,6 +33,8 @@ constexpr BinaryStep kBinarySteps[] = {
     {"Mul", ChainOp::kMul, ChainOp::kMul}, {"Div", ChainOp::kDiv, ChainOp::kReverseDiv},
     {"Pow", ChainOp::kPow, std::nullopt},
 };
+
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
 
 // The constant as one value or one a channel, for a data tensor of this shape; nothing when it
 // varies otherwise or would broadcast the data.
@@ -76,15 +78,39 @@ std::optional<Chain> BatchNormChain(const Graph& graph, const Node& node, const 
                {ChainOp::kAdd, *std::move(beta), {}}};
 }
 
+// Bounds are attributes before opset 11, inputs since.
 std::optional<Chain> ClipChain(const Graph& graph, const Node& node) {
-  float bounds[2] = {FloatAttribute(node, "min", std::numeric_limits<float>::lowest()),
-                     FloatAttribute(node, "max", std::numeric_limits<float>::max())};
-  for (size_t i = 0; i < 2; ++i) {
+  float bounds[2] = {-kInfinity, kInfinity};
+  if (graph.opset < 11) {
+    bounds[0] = FloatAttribute(node, "min", -kInfinity);
+    bounds[1] = FloatAttribute(node, "max", kInfinity);
+  }
+  for (size_t i = 0; i < 2 && graph.opset >= 11; ++i) {
     if (InputOf(node, i + 1) == kNoValue) continue;
     const Tensor* bound = ConstantInput(graph, node, i + 1);
     if (bound == nullptr || !UniformValue(*bound, &bounds[i])) return std::nullopt;
   }
   return Chain{{ChainOp::kClip, {bounds[0]}, {bounds[1]}}};
+}
+
+// Steps of operators whose parameters are attributes, or that have none worth a table.
+std::optional<Chain> AttributeChain(const Graph& graph, const Node& node) {
+  const auto attribute = [&](const char* name, float fallback) {
+    return std::vector<float>{FloatAttribute(node, name, fallback)};
+  };
+  if (IsOp(node, "Identity")) return Chain{};
+  if (IsOp(node, "Clip")) return ClipChain(graph, node);
+  if (IsOp(node, "Reciprocal")) return Chain{{ChainOp::kReverseDiv, {1.0F}, {}}};
+  if (IsOp(node, "LeakyRelu")) return Chain{{ChainOp::kLeakyRelu, attribute("alpha", 0.01F), {}}};
+  if (IsOp(node, "HardTanh")) {
+    return Chain{{ChainOp::kClip, attribute("min_val", -1.0F), attribute("max_val", 1.0F)}};
+  }
+  if (IsOp(node, "HardSigmoid")) {
+    return Chain{{ChainOp::kMul, attribute("alpha", 0.2F), {}},
+                 {ChainOp::kAdd, attribute("beta", 0.5F), {}},
+                 {ChainOp::kClip, {0.0F}, {1.0F}}};
+  }
+  return std::nullopt;
 }
 
 // What the node does to each element of `*input`.
@@ -111,8 +137,17 @@ std::optional<ElementMap> MapOf(const Graph& graph, const Node& node) {
     }
     return std::nullopt;
   }
-  if (IsOp(node, "LeakyRelu")) {
-    return ElementMap{first, {{ChainOp::kLeakyRelu, {FloatAttribute(node, "alpha", 0.01F)}, {}}}};
+  // A bound on one side.
+  if ((IsOp(node, "Max") || IsOp(node, "Min")) && node.inputs.size() == 2) {
+    const bool lower = IsOp(node, "Max");
+    for (const size_t data : {size_t{0}, size_t{1}}) {
+      const Tensor* constant = ConstantInput(graph, node, 1 - data);
+      float bound = 0.0F;
+      if (constant == nullptr || !UniformValue(*constant, &bound)) continue;
+      if (lower) return ElementMap{node.inputs[data], {{ChainOp::kClip, {bound}, {kInfinity}}}};
+      return ElementMap{node.inputs[data], {{ChainOp::kClip, {-kInfinity}, {bound}}}};
+    }
+    return std::nullopt;
   }
   if (IsOp(node, "PRelu")) {
     const Tensor* slope = ConstantInput(graph, node, 1);
@@ -121,10 +156,8 @@ std::optional<ElementMap> MapOf(const Graph& graph, const Node& node) {
     if (!operand) return std::nullopt;
     return ElementMap{first, {{ChainOp::kLeakyRelu, *std::move(operand), {}}}};
   }
-  std::optional<Chain> chain;
-  if (IsOp(node, "BatchNormalization")) chain = BatchNormChain(graph, node, shape);
-  if (IsOp(node, "Clip")) chain = ClipChain(graph, node);
-  if (IsOp(node, "Identity")) chain = Chain();
+  std::optional<Chain> chain = IsOp(node, "BatchNormalization") ? BatchNormChain(graph, node, shape)
+                                                                : AttributeChain(graph, node);
   if (!chain) return std::nullopt;
   return ElementMap{first, *std::move(chain)};
 }

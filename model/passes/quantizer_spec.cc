@@ -22,45 +22,75 @@ bool UniformInput(const Graph& graph, const Node& node, size_t index, float* val
   return tensor != nullptr && UniformValue(*tensor, value);
 }
 
-float Round(Rounding rounding, float x) {
-  switch (rounding) {
-    case Rounding::kHalfEven:
-      return std::nearbyint(x);
-    case Rounding::kFloor:
-      return std::floor(x);
-    case Rounding::kCeil:
-      return std::ceil(x);
-    case Rounding::kTowardZero:
-      return std::trunc(x);
+// A way to round, as the operators define it; `plain` when it is one that Quantizer has.
+struct RoundingMode {
+  const char* name;
+  float (*round)(float);
+  std::optional<Rounding> plain;
+};
+
+float HalfAway(float x) { return std::copysign(std::floor(std::fabs(x) + 0.5F), x); }
+float HalfToZero(float x) { return std::copysign(std::ceil(std::fabs(x) - 0.5F), x); }
+float AwayFromZero(float x) { return std::copysign(std::ceil(std::fabs(x)), x); }
+
+constexpr RoundingMode kRoundingModes[] = {
+    {"ROUND", [](float x) { return std::nearbyint(x); }, Rounding::kHalfEven},
+    {"HALF_EVEN", [](float x) { return std::nearbyint(x); }, Rounding::kHalfEven},
+    {"FLOOR", [](float x) { return std::floor(x); }, Rounding::kFloor},
+    {"CEIL", [](float x) { return std::ceil(x); }, Rounding::kCeil},
+    {"ROUND_TO_ZERO", [](float x) { return std::trunc(x); }, Rounding::kTowardZero},
+    {"DOWN", [](float x) { return std::trunc(x); }, Rounding::kTowardZero},
+    {"UP", AwayFromZero, std::nullopt},
+    {"HALF_UP", HalfAway, std::nullopt},
+    {"HALF_DOWN", HalfToZero, std::nullopt},
+};
+
+const RoundingMode* RoundingModeOf(const Node& node, const char* fallback) {
+  std::string name = StringAttribute(node, "rounding_mode", fallback);
+  std::transform(name.begin(), name.end(), name.begin(),
+                 [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
+  for (const RoundingMode& mode : kRoundingModes) {
+    if (name == mode.name) return &mode;
   }
-  return x;
+  return nullptr;
 }
 
-std::optional<Rounding> RoundingOf(std::string mode) {
-  std::transform(mode.begin(), mode.end(), mode.begin(),
-                 [](char c) { return c >= 'a' && c <= 'z' ? static_cast<char>(c - 32) : c; });
-  if (mode == "ROUND" || mode == "HALF_EVEN") return Rounding::kHalfEven;
-  if (mode == "FLOOR") return Rounding::kFloor;
-  if (mode == "CEIL") return Rounding::kCeil;
-  if (mode == "ROUND_TO_ZERO" || mode == "DOWN") return Rounding::kTowardZero;
-  return std::nullopt;
+const RoundingMode& PlainMode(Rounding rounding) {
+  for (const RoundingMode& mode : kRoundingModes) {
+    if (mode.plain == rounding) return mode;
+  }
+  return kRoundingModes[0];
 }
+
+// The integers of a width, as Quant and Trunc clamp to.
+struct IntegerRange {
+  int32_t low = 0, high = 0;
+};
+IntegerRange RangeOfWidth(const Node& node, int32_t width) {
+  const auto narrow = static_cast<int32_t>(IntAttribute(node, "narrow", 0) != 0);
+  if (IntAttribute(node, "signed", 1) != 0) {
+    return {-(1 << (width - 1)) + narrow, (1 << (width - 1)) - 1};
+  }
+  return {0, (1 << width) - 1 - narrow};
+}
+
+bool IsWidth(float bits) { return IsInteger(bits) && bits >= 1.0F && bits <= 8.0F; }
 
 // real = scale * (integer - zero_point), integer = round(x / scale + zero_point) in [low, high].
 QuantizerSpec UniformSpec(float scale, int32_t zero_point, int32_t low, int32_t high,
-                          Rounding rounding, bool clamp_first) {
+                          const RoundingMode& mode, bool clamp_first) {
   QuantizerSpec spec;
   spec.quantizer.code = {CodeKind::kUInt8, scale, zero_point - low, high - low + 1};
   spec.quantizer.offset = static_cast<float>(zero_point - low);
-  spec.quantizer.rounding = rounding;
+  spec.quantizer.rounding = mode.plain.value_or(Rounding::kHalfEven);
   spec.quantizer.clamp_first = clamp_first;
-  spec.uniform = true;
+  spec.uniform = mode.plain.has_value();
   const auto bottom = static_cast<float>(low);
   const auto top = static_cast<float>(high);
   const auto zero = static_cast<float>(zero_point);
   spec.thresholds = CodeThresholds(spec.levels(), [&](float x) {
-    float integer = clamp_first ? Round(rounding, std::clamp(x / scale + zero, bottom, top))
-                                : Round(rounding, x / scale) + zero;
+    const float integer = clamp_first ? mode.round(std::clamp(x / scale + zero, bottom, top))
+                                      : mode.round(x / scale) + zero;
     return static_cast<int32_t>(std::clamp(integer, bottom, top) - bottom);
   });
   return spec;
@@ -70,24 +100,49 @@ std::optional<QuantizerSpec> QuantSpec(const Graph& graph, const Node& node) {
   float scale = 0.0F;
   float zero_point = 0.0F;
   float bits = 0.0F;
-  if (!UniformInput(graph, node, 1, &scale) || !UniformInput(graph, node, 2, &zero_point) ||
-      !UniformInput(graph, node, 3, &bits) || !UsableScale(scale) || !IsInteger(zero_point) ||
-      !IsInteger(bits) || bits < 1.0F || bits > 8.0F) {
+  const RoundingMode* const mode = RoundingModeOf(node, "ROUND");
+  if (mode == nullptr || !UniformInput(graph, node, 1, &scale) ||
+      !UniformInput(graph, node, 2, &zero_point) || !UniformInput(graph, node, 3, &bits) ||
+      !UsableScale(scale) || !IsInteger(zero_point) || !IsWidth(bits)) {
     return std::nullopt;
   }
-  const auto rounding = RoundingOf(StringAttribute(node, "rounding_mode", "ROUND"));
-  if (!rounding) return std::nullopt;
-  const bool is_signed = IntAttribute(node, "signed", 1) != 0;
-  const auto narrow = static_cast<int32_t>(IntAttribute(node, "narrow", 0) != 0);
-  const int32_t width = static_cast<int32_t>(bits);
-  if (is_signed && width == 1) {
+  const auto width = static_cast<int32_t>(bits);
+  if (width == 1 && IntAttribute(node, "signed", 1) != 0) {
     // One signed bit is {-1, +1}, as in BipolarQuant.
     return zero_point == 0.0F ? std::optional(BipolarSpec(scale)) : std::nullopt;
   }
-  const int32_t low = is_signed ? -(1 << (width - 1)) + narrow : 0;
-  const int32_t high = is_signed ? (1 << (width - 1)) - 1 : (1 << width) - 1 - narrow;
-  if (high <= low) return std::nullopt;
-  return UniformSpec(scale, static_cast<int32_t>(zero_point), low, high, *rounding, true);
+  const IntegerRange range = RangeOfWidth(node, width);
+  if (range.high <= range.low) return std::nullopt;
+  return UniformSpec(scale, static_cast<int32_t>(zero_point), range.low, range.high, *mode, true);
+}
+
+// The second version, which clamps: x, scale, zero_point, in_bits, out_scale, out_bits. (The first
+// leaves any integer, so its codes are not bounded.)
+std::optional<QuantizerSpec> TruncSpec(const Graph& graph, const Node& node) {
+  float scale = 0.0F;
+  float zero_point = 0.0F;
+  float out_scale = 0.0F;
+  float bits = 0.0F;
+  const RoundingMode* const mode = RoundingModeOf(node, "FLOOR");
+  if (node.inputs.size() != 6 || mode == nullptr || !UniformInput(graph, node, 1, &scale) ||
+      !UniformInput(graph, node, 2, &zero_point) || !UniformInput(graph, node, 4, &out_scale) ||
+      !UniformInput(graph, node, 5, &bits) || !UsableScale(scale) || !UsableScale(out_scale) ||
+      zero_point != 0.0F || !IsWidth(bits)) {
+    return std::nullopt;
+  }
+  const IntegerRange range = RangeOfWidth(node, static_cast<int32_t>(bits));
+  if (range.high <= range.low) return std::nullopt;
+  const float divisor = std::exp2(std::nearbyint(std::log2(out_scale / scale)));
+  if (!UsableScale(divisor)) return std::nullopt;
+  const auto bottom = static_cast<float>(range.low);
+  const auto top = static_cast<float>(range.high);
+  QuantizerSpec spec;
+  spec.quantizer.code = {CodeKind::kUInt8, out_scale, -range.low, range.high - range.low + 1};
+  spec.thresholds = CodeThresholds(spec.levels(), [&](float x) {
+    const float integer = std::nearbyint(x / scale) / divisor;
+    return static_cast<int32_t>(mode->round(std::clamp(integer, bottom, top)) - bottom);
+  });
+  return spec;
 }
 
 std::optional<QuantizerSpec> QuantizeLinearSpec(const Graph& graph, const Node& node) {
@@ -102,8 +157,8 @@ std::optional<QuantizerSpec> QuantizeLinearSpec(const Graph& graph, const Node& 
     return std::nullopt;
   }
   const int32_t low = dtype == DType::kInt8 ? -128 : 0;
-  return UniformSpec(scale, static_cast<int32_t>(zero_point), low, low + 255, Rounding::kHalfEven,
-                     false);
+  return UniformSpec(scale, static_cast<int32_t>(zero_point), low, low + 255,
+                     PlainMode(Rounding::kHalfEven), false);
 }
 
 std::optional<QuantizerSpec> MultiThresholdSpec(const Graph& graph, const Node& node) {
@@ -152,7 +207,7 @@ QuantizerSpec BipolarSpec(float scale) {
 }
 
 QuantizerSpec IntegerSpec(int32_t low, int32_t high, Rounding rounding) {
-  return UniformSpec(1.0F, 0, low, high, rounding, false);
+  return UniformSpec(1.0F, 0, low, high, PlainMode(rounding), false);
 }
 
 QuantizerSpec RecoverySpec(const CodeInfo& info) {
@@ -176,6 +231,7 @@ std::optional<QuantizerSpec> QuantizerSpecOf(const Graph& graph, const Node& nod
     return std::nullopt;
   }
   if (IsOp(node, "Quant") || IsOp(node, "IntQuant")) return QuantSpec(graph, node);
+  if (IsOp(node, "Trunc")) return TruncSpec(graph, node);
   if (IsOp(node, "QuantizeLinear")) return QuantizeLinearSpec(graph, node);
   if (IsOp(node, "MultiThreshold")) return MultiThresholdSpec(graph, node);
   if (IsOp(node, "BipolarQuant")) {

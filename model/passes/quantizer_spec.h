@@ -23,9 +23,10 @@ struct QuantizerSpec {
   }
 };
 
-// Quant, BipolarQuant, MultiThreshold, Sign (as three codes) and QuantizeLinear (the code of the
-// real value, scale and zero point included) with constant parameters, one for all channels where
-// the code must have one meaning, and at most 256 levels. Nothing otherwise.
+// Quant, BipolarQuant, MultiThreshold, Trunc (that clamps), Sign (as three codes) and
+// QuantizeLinear (the code of the real value, scale and zero point included) with constant
+// parameters, one for all channels where the code must have one meaning, and at most 256 levels.
+// Nothing otherwise.
 std::optional<QuantizerSpec> QuantizerSpecOf(const Graph& graph, const Node& node);
 
 // {-scale, +scale}, +scale from 0 on.
