@@ -109,13 +109,19 @@ std::vector<std::string> LoweredOps(const Graph& graph) {
 }
 
 std::vector<float> RunOriginal(const Graph& graph, const std::vector<float>& input) {
-  const Tensor tensor = InputTensor(graph, input);
-  return FirstOutput(RunReference(graph, {tensor.view()}));
+  return RunOriginalOn(graph, InputTensor(graph, input));
 }
 
 std::vector<float> RunLowered(const Graph& lowered, const std::vector<float>& input) {
-  const Tensor tensor = InputTensor(lowered, input);
-  return FirstOutput(RunLoweredReference(lowered, {tensor.view()}));
+  return RunLoweredOn(lowered, InputTensor(lowered, input));
+}
+
+std::vector<float> RunOriginalOn(const Graph& graph, const Tensor& input) {
+  return FirstOutput(RunReference(graph, {input.view()}));
+}
+
+std::vector<float> RunLoweredOn(const Graph& lowered, const Tensor& input) {
+  return FirstOutput(RunLoweredReference(lowered, {input.view()}));
 }
 
 }  // namespace bitmill

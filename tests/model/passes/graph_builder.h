@@ -60,6 +60,9 @@ const Op* OnlyOp(const Graph& graph) {
 // Runs both interpreters; each returns the first output as floats.
 std::vector<float> RunOriginal(const Graph& graph, const std::vector<float>& input);
 std::vector<float> RunLowered(const Graph& lowered, const std::vector<float>& input);
+// The same for an input of any type.
+std::vector<float> RunOriginalOn(const Graph& graph, const Tensor& input);
+std::vector<float> RunLoweredOn(const Graph& lowered, const Tensor& input);
 
 template <typename T>
 ValueId GraphBuilder::ConstantOf(DType dtype, const Shape& shape, const std::vector<T>& values) {
