@@ -91,7 +91,9 @@ absl::StatusOr<RowSet> RowsFrom(const Source& source, const TensorSpec& input) {
         rows = absl::InvalidArgumentError(absl::StrCat(
             fitting.empty() ? "no array fits" : "more than one array fits", " input '", input.name,
             "' with rows of ", DTypeName(input.dtype), " ", ShapeToString(input.row_shape),
-            "; it holds ", ListArrays(file), "; choose one with --input ", file.path, ":ARRAY"));
+            "; it holds ", ListArrays(file),
+            fitting.empty() ? ""
+                            : absl::StrCat("; choose one with --input ", file.path, ":ARRAY")));
       }
     }
   }
