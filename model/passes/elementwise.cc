@@ -170,10 +170,13 @@ void ChainElementwise(Graph& graph) {
     if (!map) continue;
     const Value& input = graph.value(map->input);
     const Value& output = graph.value(node.outputs[0]);
-    // A shape that differs means that the constant broadcast the data; a batch that is not the
-    // first dimension alone cannot be told from channels.
-    if (input.constant != nullptr || input.dtype != DType::kFloat32 ||
-        output.dtype != DType::kFloat32 || input.shape != output.shape) {
+    // A shape that differs means that the constant broadcast the data. Channels are axis 1 of a
+    // value whose axis 0 is the batch of 1.
+    const bool by_channel = std::any_of(map->chain.begin(), map->chain.end(),
+                                        [](const ChainStep& s) { return s.operand.size() > 1; });
+    if ((by_channel && input.shape[0] != 1) || input.constant != nullptr ||
+        input.dtype != DType::kFloat32 || output.dtype != DType::kFloat32 ||
+        input.shape != output.shape) {
       continue;
     }
     node.inputs = {map->input};

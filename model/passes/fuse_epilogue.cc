@@ -17,6 +17,10 @@ namespace {
 // (and the difference is at most one code where the exact result lies on a tie).
 constexpr int32_t kThresholdLevels = 16;
 
+// Most thresholds of one operation, 16 MiB: a small file can ask for a row of 255 for each of
+// millions of channels.
+constexpr int64_t kMaxThresholds = int64_t{1} << 22;
+
 // The thresholds of a QuantizeOp that still has its own, chain-free ones.
 const float* RowOf(const QuantizeOp& op, int64_t channel) {
   if (op.quantizer.code.kind == CodeKind::kBits) {
@@ -34,6 +38,7 @@ bool FuseThresholds(const Chain& chain, const AccumulatorRange& range, const Qua
                     LowBitConvOp& conv) {
   const auto channels = static_cast<int64_t>(range.bound.size());
   const int32_t steps = quantize.quantizer.code.levels - 1;
+  if (channels * steps > kMaxThresholds) return false;
   std::vector<int32_t> thresholds;
   std::vector<uint8_t> flip;
   for (int64_t o = 0; o < channels; ++o) {
@@ -136,6 +141,7 @@ bool AbsorbChain(const Chain& chain, int64_t channels, QuantizeOp& quantize,
   const bool same = !VariesByChannel(chain) &&
                     (bits ? quantize.bit_thresholds.size() == 1 : quantize.level_channels == 1);
   const int64_t rows = same ? 1 : channels;
+  if (rows * (quantize.quantizer.code.levels - 1) > kMaxThresholds) return false;
   const std::vector<int> directions = DirectionsOf(chain, rows);
   if (directions.empty()) return false;
   const int32_t steps = quantize.quantizer.code.levels - 1;
