@@ -17,7 +17,7 @@ class Generator {
     value_ = builder_.Input("x", shape_);
     if (Chance(30)) Chain();
     if (Chance(90)) Quantizer();
-    const int64_t layers = Int(1, 3);
+    const int64_t layers = Int(1, options_.max_layers);
     for (int64_t i = 0; i < layers; ++i) {
       const bool last = i + 1 == layers;
       if (shape_.size() == 4 && Chance(70)) {
@@ -28,7 +28,7 @@ class Generator {
       if (Chance(25)) Pool();
       Chain();
       if (Chance(25)) Pool();
-      if (!last || Chance(50)) Quantizer();
+      if (!last || options_.quantized_output || Chance(50)) Quantizer();
       if (Chance(20)) Pool();
     }
     return builder_.Build({value_});
@@ -207,7 +207,8 @@ class Generator {
         value_ = builder_.BipolarQuant(value_, Scale());
         break;
       case 1: {
-        const int bits = static_cast<int>(Int(1, options_.max_bits));
+        const int bits = static_cast<int>(options_.quantized_output ? options_.max_bits
+                                                                    : Int(1, options_.max_bits));
         value_ = builder_.Quant(value_, Scale(), bits, Chance(60), bits > 1 && Chance(50));
         break;
       }

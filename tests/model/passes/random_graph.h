@@ -13,8 +13,9 @@ struct RandomGraphOptions {
   // Scales are powers of two, so that the reference's float sums are exact and codes can be
   // compared bit for bit.
   bool exact_scales = true;
-  // Most levels of an activation quantizer.
-  int max_bits = 4;
+  int max_bits = 4;  // of activation quantizers
+  int max_layers = 3;
+  bool quantized_output = false;
 };
 
 // A few layers (convolutions with groups, strides, dilations, asymmetric pads, dense layers), each
