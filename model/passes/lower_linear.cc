@@ -129,16 +129,11 @@ std::optional<QuantizedWalk::CodedInput> QuantizedWalk::CodedInputOf(
   }
   if (!view(source)) return std::nullopt;
   const bool bits_will_do = weights.bits == 1 || weights.ternary;
-  const bool was_bits = view(source)->info.kind == CodeKind::kBits;
   if (pad && !AddPad(*pad, view(source)->info, input.window, input.padding)) return std::nullopt;
-  input.codes = CodesFor(source, layer.dense, bits_will_do);
+  input.codes = CodesFor(source, layer.dense);
   if (input.codes == kNoValue) return std::nullopt;
   input.info = view(source)->info;
-  if (was_bits && !bits_will_do) {
-    const float scale = input.info.scale;
-    input.info = graph_.value(input.codes).code;
-    input.info.scale = scale;
-  }
+  if (input.info.kind == CodeKind::kBits && !bits_will_do) input.info = WideBits(input.info.scale);
   return input;
 }
 
@@ -192,13 +187,14 @@ std::optional<QuantizedWalk::CodedInput> QuantizedWalk::CodedInputOfInteger(
   dequantize.outputs = {real};
   Keep(std::move(dequantize));
   view(real) = QuantizedView{info, kNoValue};
-  input.codes = CodesFor(real, layer.dense, false);
+  input.codes = CodesFor(real, layer.dense);
   return input.codes == kNoValue ? std::nullopt : std::optional(input);
 }
 
 void QuantizedWalk::EmitConv(const Node& node, const LinearLayer& layer,
                              const IntegerWeights& weights, const CodedInput& input,
                              ValueId output) {
+  if (input.info.kind != graph_.value(input.codes).code.kind) wide_readers_.push_back(input.codes);
   LowBitConvOp op;
   Window window = input.window;
   int64_t channels = layer.in_channels;

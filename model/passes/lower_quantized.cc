@@ -39,7 +39,42 @@ void QuantizedWalk::Run() {
   for (Node& node : nodes) {
     if (!IsErased(node)) Visit(std::move(node));
   }
+  WidenBits();
   graph_.nodes = std::move(done_);
+}
+
+void QuantizedWalk::WidenBits() {
+  // Up to the quantizers, through poolings; then down again to whatever else is pooled from them.
+  std::vector<bool> wide(graph_.values.size(), false);
+  for (ValueId bits : wide_readers_) {
+    for (const Node* node = ProducerOf(bits); node != nullptr; node = ProducerOf(bits)) {
+      wide[static_cast<size_t>(bits)] = true;
+      bits = node->inputs[0];
+      if (!std::holds_alternative<LowBitMaxPoolOp>(node->lowered)) break;
+    }
+  }
+  for (Node& node : done_) {
+    auto* const quantize = std::get_if<QuantizeOp>(&node.lowered);
+    const bool pool = std::holds_alternative<LowBitMaxPoolOp>(node.lowered);
+    if (pool && wide[static_cast<size_t>(node.inputs[0])]) {
+      wide[static_cast<size_t>(node.outputs[0])] = true;
+    }
+    if ((quantize == nullptr && !pool) || !wide[static_cast<size_t>(node.outputs[0])]) continue;
+    CodeInfo& code = graph_.value(node.outputs[0]).code;
+    code = WideBits(code.scale);
+    if (quantize == nullptr) continue;
+    // Both steps are taken at once, so code 1 never occurs.
+    for (const float threshold : quantize->bit_thresholds) {
+      const float t = std::isnan(threshold) ? std::numeric_limits<float>::infinity() : threshold;
+      quantize->level_thresholds.insert(quantize->level_thresholds.end(), {t, t});
+    }
+    quantize->level_channels = static_cast<int64_t>(quantize->bit_thresholds.size());
+    quantize->bit_thresholds.clear();
+    quantize->bit_invert.clear();
+    quantize->quantizer = Quantizer{};
+    quantize->quantizer.code = code;
+    quantize->uniform = false;
+  }
 }
 
 void QuantizedWalk::Visit(Node node) {
@@ -176,7 +211,7 @@ bool QuantizedWalk::VisitMaxPool(const Node& node) {
   if (!window || !view(node.inputs[0])) return false;
   const ValueId output = node.outputs[0];
   if (graph_.value(output).dtype != DType::kFloat32) return false;
-  const ValueId codes = CodesFor(node.inputs[0], false, true);
+  const ValueId codes = CodesFor(node.inputs[0], false);
   if (codes == kNoValue) return false;
   const CodeInfo info = view(node.inputs[0])->info;
   const ValueId pooled = NewCodes(graph_.value(output).name, graph_.value(output).shape, info);
@@ -256,11 +291,10 @@ bool QuantizedWalk::VisitCast(const Node& node) {
   return true;
 }
 
-ValueId QuantizedWalk::CodesFor(ValueId value, bool any_shape, bool allow_bits) {
+ValueId QuantizedWalk::CodesFor(ValueId value, bool any_shape) {
   if (!view(value)) return kNoValue;
   const QuantizedView known = *view(value);
-  const bool bits = known.info.kind == CodeKind::kBits;
-  if (known.codes != kNoValue && (!bits || allow_bits)) {
+  if (known.codes != kNoValue) {
     const Value& codes = graph_.value(known.codes);
     if (codes.code.zero_point == known.info.zero_point &&
         (any_shape || SameStorage(codes.shape, graph_.value(value).shape))) {
@@ -269,13 +303,12 @@ ValueId QuantizedWalk::CodesFor(ValueId value, bool any_shape, bool allow_bits) 
   }
   const Shape shape = graph_.value(value).shape;
   if (graph_.value(value).dtype != DType::kFloat32 || !CanHoldCodes(shape)) return kNoValue;
-  CodeInfo info = known.info;
-  if (bits && !allow_bits) info = {CodeKind::kUInt8, info.scale, 1, 3};
-  const ValueId codes = NewCodes(absl::StrCat(graph_.value(value).name, "/recovered"), shape, info);
+  const ValueId codes =
+      NewCodes(absl::StrCat(graph_.value(value).name, "/recovered"), shape, known.info);
   Node origin;
   origin.op = "Quantize";
-  EmitQuantize(origin, value, RecoverySpec(info), codes);
-  if (info.kind == known.info.kind) view(value) = QuantizedView{info, codes};
+  EmitQuantize(origin, value, RecoverySpec(known.info), codes);
+  view(value) = QuantizedView{known.info, codes};
   return codes;
 }
 

@@ -50,7 +50,7 @@ class QuantizedWalk {
 
   // Codes of a float value that has a view, stored as the value's shape says (a dense layer takes
   // any shape); recovers them from the float value when need be. kNoValue when impossible.
-  ValueId CodesFor(ValueId value, bool any_shape, bool allow_bits);
+  ValueId CodesFor(ValueId value, bool any_shape);
 
   // A step of a chain that, with what precedes it, leaves only few integers.
   struct IntegerStep {
@@ -59,6 +59,10 @@ class QuantizedWalk {
   };
   std::optional<IntegerStep> FindIntegerStep(const Chain& chain, const Shape& shape) const;
   bool IsBipolarSign(ValueId input) const;
+
+  // Turns the bits in wide_readers_, and those that they are pooled from, into codes 0 and 2
+  // around a zero point of 1.
+  void WidenBits();
 
   void Keep(Node node);
   ValueId NewValue(const std::string& name, DType dtype, const Shape& shape);
@@ -73,8 +77,12 @@ class QuantizedWalk {
   std::vector<Node> done_;
   std::vector<std::optional<QuantizedView>> views_;  // by value
   std::map<ValueId, size_t> producers_;              // index in done_
+  std::vector<ValueId> wide_readers_;                // bits that a layer needs as codes
   std::map<ValueId, ValueId> float_behind_;  // int32 results of integer products, as exact floats
 };
+
+// {-scale, +scale} as codes of bytes, for layers whose weights no kernel multiplies with bits.
+inline CodeInfo WideBits(float scale) { return {CodeKind::kUInt8, scale, 1, 3}; }
 
 // The real input of a linear operator on integers: scale and zero point inputs, kNoValue if absent.
 struct IntegerInput {

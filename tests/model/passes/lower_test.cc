@@ -263,16 +263,26 @@ TEST(LowerTest, FoldsBatchNormalizationIntoFloatLayers) {
 
 TEST(LowerTest, GivesWideWeightsCodesInsteadOfBits) {
   GraphBuilder b;
-  ValueId x = b.BipolarQuant(b.Input("x", {1, 4}));
-  x = b.Op("MatMul", {x, b.Constant({4, 1}, {5, -3, 1, 2})});
+  ValueId x = b.BipolarQuant(b.Input("x", {1, 2, 4, 4}));
+  x = b.Op("Conv", {x, b.Constant({2, 2, 1, 1}, Signs(2, 2))});
+  x = b.Op("Add", {x, b.Constant({1, 2, 1, 1}, {0.5F, -1.5F})});
+  x = b.BipolarQuant(x, 0.25F);
+  x = b.Op("MaxPool", {x},
+           {{"kernel_shape", std::vector<int64_t>{2, 2}}, {"strides", std::vector<int64_t>{2, 2}}});
+  x = b.Op("Flatten", {x}, {{"axis", int64_t{1}}});
+  x = b.Op("MatMul", {x, b.Constant({8, 1}, {5, -3, 1, 2, 0, 7, -8, 4})});
   const Graph graph = b.Build({x});
   const Graph lowered = MustLower(graph);
-  const auto* conv = OnlyOp<LowBitConvOp>(lowered);
-  ASSERT_NE(conv, nullptr);
-  EXPECT_EQ(conv->weight_bits, 4);
-  const Node& node = lowered.nodes.back();
-  EXPECT_EQ(lowered.value(node.inputs[0]).code.kind, CodeKind::kUInt8);
-  EXPECT_EQ(RunLowered(lowered, {1, -1, -1, 1}), RunOriginal(graph, {1, -1, -1, 1}));
+  EXPECT_THAT(LoweredOps(lowered), ElementsAre("quantize", "conv", "max_pool", "conv"));
+  EXPECT_EQ(std::get<LowBitConvOp>(lowered.nodes[3].lowered).weight_bits, 4);
+  for (const size_t node : {size_t{1}, size_t{2}}) {
+    const CodeInfo& code = lowered.value(lowered.nodes[node].outputs[0]).code;
+    EXPECT_EQ(code.kind, CodeKind::kUInt8);
+    EXPECT_EQ(code.zero_point, 1);
+  }
+  std::vector<float> input(32);
+  for (size_t i = 0; i < 32; ++i) input[i] = static_cast<float>(i * 5 % 7) - 3.0F;
+  EXPECT_EQ(RunLowered(lowered, input), RunOriginal(graph, input));
 }
 
 }  // namespace
