@@ -22,7 +22,7 @@ std::string Repository(const std::string& model) {
 }
 
 std::string EmptyFolder(const std::string& name) {
-  const std::string folder = absl::StrCat(testing::TempDir(), "/", name);
+  const std::string folder = absl::StrCat(testing::TempDir(), "/tools_local_model_test_", name);
   std::filesystem::remove_all(folder);
   std::filesystem::create_directories(folder);
   return folder;
@@ -44,7 +44,7 @@ TEST(FindModelFileTest, SaysWhatIsMissing) {
 }
 
 TEST(ReadModelFileTest, AFileThatIsNoModelIsAClearError) {
-  const std::string path = absl::StrCat(testing::TempDir(), "/noise.onnx");
+  const std::string path = absl::StrCat(testing::TempDir(), "/tools_local_model_test_noise.onnx");
   ASSERT_TRUE(WriteFileAtomically(path, "this is not a model").ok());
   const auto graph = ReadModelFile(path);
   EXPECT_FALSE(graph.ok());

@@ -23,7 +23,7 @@ Signature ImageModel() {
 }
 
 std::string TempFile(const std::string& name, const std::string& contents) {
-  const std::string path = testing::TempDir() + "/" + name;
+  const std::string path = testing::TempDir() + "/tools_model_inputs_test_" + name;
   EXPECT_TRUE(WriteFileAtomically(path, contents).ok());
   return path;
 }

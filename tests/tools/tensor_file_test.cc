@@ -93,7 +93,7 @@ std::string Png(uint32_t width, uint32_t height, uint32_t format, const std::str
 }
 
 std::string TempFile(const std::string& name, const std::string& contents) {
-  const std::string path = testing::TempDir() + "/" + name;
+  const std::string path = testing::TempDir() + "/tools_tensor_file_test_" + name;
   EXPECT_TRUE(WriteFileAtomically(path, contents).ok());
   return path;
 }
@@ -252,7 +252,7 @@ TEST(TensorFileTest, GzippedIdxIsFoundByItsBytes) {
   const auto file = ReadTensorFile(path);
   ASSERT_TRUE(file.ok()) << file.status();
   ASSERT_EQ(file->arrays.size(), 1u);
-  EXPECT_EQ(file->arrays.front().name, "images-idx3-ubyte");
+  EXPECT_EQ(file->arrays.front().name, "tools_tensor_file_test_images-idx3-ubyte");
   EXPECT_THAT(file->arrays.front().tensor.shape(), ElementsAre(1, 2, 2));
 }
 
