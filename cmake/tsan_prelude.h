@@ -6,3 +6,4 @@
 #include <cstddef>
 
 #undef __SANITIZE_THREAD__
+#define BITMILL_THREAD_SANITIZER 1  // for base/hand_off.h

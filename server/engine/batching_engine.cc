@@ -23,6 +23,8 @@ class BatchingEngine final : public Engine {
                  const Clock& clock)
       : options_(options), scheduler_(scheduler), metrics_(metrics), clock_(clock) {}
 
+  ~BatchingEngine() override { gate_.CloseAndWait(); }
+
   RuntimeFactory runtime_factory() override {
     return [this](const ServedModel& model) -> absl::StatusOr<std::unique_ptr<ModelRuntime>> {
       BITMILL_ASSIGN_OR_RETURN(

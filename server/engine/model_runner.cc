@@ -115,8 +115,7 @@ void ModelRunner::Submit(absl::Span<BatchItem* const> tasks, bool may_run_inline
   batcher_.Submit(tasks, may_run_inline);
 }
 
-absl::Status ModelRunner::Execute(absl::Span<BatchItem* const> items, int64_t rows,
-                                  Instance& instance) {
+void ModelRunner::Assemble(absl::Span<BatchItem* const> items, Instance& instance) const {
   const Signature& signature = executable_.signature();
   size_t row = 0;
   for (const BatchItem* const item : items) {
@@ -136,15 +135,17 @@ absl::Status ModelRunner::Execute(absl::Span<BatchItem* const> items, int64_t ro
     }
     row += task_rows;
   }
-  return executable_.Run({rows, instance.inputs, instance.outputs}, *instance.context);
 }
 
 int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, int index) {
   Instance& instance = instances_[static_cast<size_t>(index)];
   const MonotonicNanos start = clock_.Now();
-  const absl::Status status = Execute(items, rows, instance);
+  Assemble(items, instance);
+  const MonotonicNanos assembled = clock_.Now();
+  const absl::Status status =
+      executable_.Run({rows, instance.inputs, instance.outputs}, *instance.context);
   const MonotonicNanos end = clock_.Now();
-  const MonotonicNanos compute_ns = end - start;
+  const MonotonicNanos compute_ns = end - assembled;
   if (!status.ok() && items.size() > 1) {
     // One request's values may be at fault: the others must not suffer for having been gathered.
     for (BatchItem* const item : items) {
@@ -156,6 +157,7 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
   metrics_.RecordExecution(rows, compute_ns);
   for (BatchItem* const item : items) {
     auto& task = static_cast<InferTask&>(*item);
+    task.times[Stage::kAssemble] = assembled - start;
     task.times[Stage::kCompute] = compute_ns;
     task.computed_ns = end;
     Finish(task, status);

@@ -53,7 +53,8 @@ class ModelRunner final : public ModelRuntime, public BatchRunner {
   ModelRunner(const ServedModel& model, const BatcherOptions& options, Scheduler& scheduler,
               ModelMetrics& metrics, TaskGate& gate, const Clock& clock);
   absl::Status WarmUp(int64_t requests, int64_t max_rows);
-  absl::Status Execute(absl::Span<BatchItem* const> items, int64_t rows, Instance& instance);
+  // Points the instance's rows at the items' bytes.
+  void Assemble(absl::Span<BatchItem* const> items, Instance& instance) const;
   void Finish(InferTask& task, const absl::Status& status);
 
   const Executable& executable_;

@@ -9,13 +9,13 @@ constexpr size_t kMaxWaiting = 256;
 
 ControlThread::ControlThread() : thread_([this] { Run(); }) {}
 
-ControlThread::~ControlThread() {
+void ControlThread::Stop() {
   {
     MutexLock lock(&mutex_);
     stop_ = true;
     changed_.NotifyAll();
   }
-  thread_.join();
+  if (thread_.joinable()) thread_.join();
 }
 
 bool ControlThread::TryPost(std::function<void()> work) {

@@ -14,7 +14,9 @@ namespace bitmill {
 class ControlThread {
  public:
   ControlThread();
-  ~ControlThread();  // finishes what was accepted
+  ~ControlThread() { Stop(); }
+  // Finishes what was accepted, accepts nothing more.
+  void Stop();
 
   // False when too much waits already: nothing was accepted. Thread-safe.
   bool TryPost(std::function<void()> work);

@@ -18,8 +18,9 @@ GenericCall::GenericCall(FrontendContext& context, grpc::AsyncGenericService& se
                          const HandlerFactory& factory)
     : context_(context), service_(service), loop_(loop), factory_(factory) {
   loop_.CallAdded();
-  server_context_.AsyncNotifyWhenDone(&on_over_);
-  service_.RequestCall(&server_context_, &stream_, loop_.queue(), loop_.queue(), &on_accepted_);
+  server_context_.AsyncNotifyWhenDone(IoLoop::Tag(on_over_));
+  service_.RequestCall(&server_context_, &stream_, loop_.queue(), loop_.queue(),
+                       IoLoop::Tag(on_accepted_));
 }
 
 GenericCall::~GenericCall() {
@@ -45,7 +46,7 @@ void GenericCall::OnAccepted(bool ok) {
 
 void GenericCall::Read() {
   Ref();
-  stream_.Read(&incoming_, &on_read_);
+  stream_.Read(&incoming_, IoLoop::Tag(on_read_));
 }
 
 void GenericCall::OnRead(bool ok) {
@@ -59,7 +60,7 @@ void GenericCall::OnRead(bool ok) {
 
 void GenericCall::Write(const grpc::ByteBuffer& message) {
   Ref();
-  stream_.Write(message, &on_written_);
+  stream_.Write(message, IoLoop::Tag(on_written_));
 }
 
 void GenericCall::OnWritten(bool ok) {
@@ -69,12 +70,13 @@ void GenericCall::OnWritten(bool ok) {
 
 void GenericCall::WriteAndFinish(const grpc::ByteBuffer& message) {
   Ref();
-  stream_.WriteAndFinish(message, grpc::WriteOptions(), grpc::Status::OK, &on_finished_);
+  stream_.WriteAndFinish(message, grpc::WriteOptions(), grpc::Status::OK,
+                         IoLoop::Tag(on_finished_));
 }
 
 void GenericCall::Finish(const absl::Status& status) {
   Ref();
-  stream_.Finish(ToGrpcStatus(status), &on_finished_);
+  stream_.Finish(ToGrpcStatus(status), IoLoop::Tag(on_finished_));
 }
 
 void GenericCall::OnFinished(bool /*ok*/) { Unref(); }

@@ -13,7 +13,6 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
-#include "google/protobuf/stubs/logging.h"
 #include "grpc/grpc.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -33,7 +32,7 @@ namespace bitmill {
 namespace {
 
 // Calls asked for ahead of their arrival, a loop: enough that a burst finds them waiting.
-constexpr int kInferCallsAhead = 64;
+constexpr int kInferCallsAhead = 16;
 constexpr int kGenericCallsAhead = 8;
 constexpr int kCpusPerIoThread = 8;
 
@@ -97,7 +96,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     server_->Shutdown(absl::ToChronoTime(deadline));
     context_.repository.SetChangeListener(nullptr);
     watchers_.Close();
-    control_ = nullptr;
+    control_.Stop();
     for (const auto& loop : loops_) loop->Stop();
     server_ = nullptr;
   }
@@ -121,7 +120,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
 
   std::unique_ptr<CallHandler> Route(const std::string& method, GenericCall& call) {
     const auto unary = unary_rpcs_.find(method);
-    if (unary != unary_rpcs_.end()) return CreateUnaryCall(call, unary->second, *control_);
+    if (unary != unary_rpcs_.end()) return CreateUnaryCall(call, unary->second, control_);
     if (method == "/inference.GRPCInferenceService/ModelStreamInfer") {
       return std::make_unique<InferStream>(call);
     }
@@ -138,7 +137,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
   std::map<std::string, UnaryRpc, std::less<>> unary_rpcs_;
   HandlerFactory factory_;
   HealthWatchers watchers_;
-  std::unique_ptr<ControlThread> control_ = std::make_unique<ControlThread>();
+  ControlThread control_;
   RawInferService infer_service_;
   grpc::AsyncGenericService generic_service_;
   std::vector<std::unique_ptr<IoLoop>> loops_;
@@ -158,8 +157,6 @@ absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(const Frontend
                                                                   Engine& engine,
                                                                   ServerMetrics& metrics,
                                                                   const Clock& clock) {
-  // Protobuf writes a line to standard error for each string that is not UTF-8; the client is told.
-  google::protobuf::SetLogHandler(nullptr);
   auto frontend = std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock);
   const absl::Status status = frontend->Listen();
   if (!status.ok()) return status;

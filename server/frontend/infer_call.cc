@@ -17,8 +17,8 @@ RawInferService::RawInferService() {
 
 void RawInferService::Request(grpc::ServerContext* context, grpc::ByteBuffer* message,
                               grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,
-                              grpc::ServerCompletionQueue* queue, LoopEvent* event) {
-  RequestAsyncUnary(0, context, message, writer, queue, queue, event);
+                              grpc::ServerCompletionQueue* queue, void* tag) {
+  RequestAsyncUnary(0, context, message, writer, queue, queue, tag);
 }
 
 void InferCall::Listen(FrontendContext& context, RawInferService& service, IoLoop& loop) {
@@ -28,8 +28,8 @@ void InferCall::Listen(FrontendContext& context, RawInferService& service, IoLoo
 InferCall::InferCall(FrontendContext& context, RawInferService& service, IoLoop& loop)
     : context_(context), service_(service), loop_(loop), job_(context) {
   loop_.CallAdded();
-  server_context_.AsyncNotifyWhenDone(&on_over_);
-  service_.Request(&server_context_, &message_, &writer_, loop_.queue(), &on_received_);
+  server_context_.AsyncNotifyWhenDone(IoLoop::Tag(on_over_));
+  service_.Request(&server_context_, &message_, &writer_, loop_.queue(), IoLoop::Tag(on_received_));
 }
 
 void InferCall::OnReceived(bool ok) {
@@ -61,13 +61,13 @@ void InferCall::OnTaskDone(InferTask& task, absl::Status status) {
 void InferCall::Answer(const absl::Status& status) {
   job_.Finish(status);
   if (status.ok()) {
-    writer_.Finish(job_.TakeResponse(), grpc::Status::OK, &on_finished_);
+    writer_.Finish(job_.TakeResponse(), grpc::Status::OK, IoLoop::Tag(on_finished_));
     return;
   }
   if (const std::optional<int64_t> millis = RetryAfterMillis(status)) {
     server_context_.AddTrailingMetadata("grpc-retry-pushback-ms", absl::StrCat(*millis));
   }
-  writer_.FinishWithError(ToGrpcStatus(status), &on_finished_);
+  writer_.FinishWithError(ToGrpcStatus(status), IoLoop::Tag(on_finished_));
 }
 
 void InferCall::OnFinished(bool /*ok*/) { Release(); }

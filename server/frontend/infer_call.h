@@ -21,7 +21,7 @@ class RawInferService final : public grpc::Service {
   RawInferService();
   void Request(grpc::ServerContext* context, grpc::ByteBuffer* message,
                grpc::ServerAsyncResponseWriter<grpc::ByteBuffer>* writer,
-               grpc::ServerCompletionQueue* queue, LoopEvent* event);
+               grpc::ServerCompletionQueue* queue, void* tag);
 };
 
 // Asks for one call, serves it, asks for the next when it has come. Deletes itself.

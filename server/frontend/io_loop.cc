@@ -21,7 +21,7 @@ class IoLoop::Posted final : public LoopEvent {
  public:
   explicit Posted(std::function<void()> work) : work_(std::move(work)) {}
   void SetOn(grpc::CompletionQueue* queue) {
-    alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), this);
+    alarm_.Set(queue, gpr_now(GPR_CLOCK_MONOTONIC), Tag(*this));
   }
   void Handle(bool) override {
     work_();
@@ -81,20 +81,26 @@ void IoLoop::CallRemoved() {
   if (--calls_ == 0 && stopping_) queue_->Shutdown();
 }
 
+void IoLoop::Handle(void* tag, bool ok) {
+  TakeOver(tag);
+  static_cast<LoopEvent*>(tag)->Handle(ok);
+}
+
 void IoLoop::Run() {
+  thread_id_.store(std::this_thread::get_id());
   void* tag = nullptr;
   bool ok = false;
   const gpr_timespec no_wait = gpr_inf_past(GPR_CLOCK_MONOTONIC);
   int since_look = 0;
   bool found = false;
   while (queue_->Next(&tag, &ok)) {
-    static_cast<LoopEvent*>(tag)->Handle(ok);
+    Handle(tag, ok);
     if (gathered_.empty()) continue;
     if (found || ++since_look >= kLookEvery) {
       since_look = 0;
       while (gathered_.size() < kGatherLimit &&
              queue_->AsyncNext(&tag, &ok, no_wait) == grpc::CompletionQueue::GOT_EVENT) {
-        static_cast<LoopEvent*>(tag)->Handle(ok);
+        Handle(tag, ok);
       }
       found = gathered_.size() > 1;
     }

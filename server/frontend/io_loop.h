@@ -6,6 +6,7 @@
 // model of microseconds is batched without any delay and without another thread.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -13,6 +14,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/hand_off.h"
 #include "grpcpp/completion_queue.h"
 #include "server/engine/engine.h"
 
@@ -57,12 +59,17 @@ class IoLoop {
   // no call arrives any more.
   void Stop();
 
+  // What to give gRPC, so that the event is handled when gRPC is done. Thread-safe.
+  static void* Tag(LoopEvent& event) {
+    HandOff(&event);
+    return &event;
+  }
   // Runs `work` on the loop's thread, soon. Not after Stop(). Thread-safe.
   void Post(std::function<void()> work);
   // Tells every long call, and each that comes later, that the server stops. Thread-safe.
   void ShutdownLongCalls();
 
-  bool OnThread() const { return std::this_thread::get_id() == thread_.get_id(); }
+  bool OnThread() const { return std::this_thread::get_id() == thread_id_.load(); }
 
   // The rest is for the loop's own thread, and for the thread that calls Start() before it does.
   grpc::ServerCompletionQueue* queue() { return queue_.get(); }
@@ -77,11 +84,13 @@ class IoLoop {
   class Posted;
 
   void Run();
+  static void Handle(void* tag, bool ok);
   void SubmitGathered();
 
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   Engine& engine_;
   std::thread thread_;
+  std::atomic<std::thread::id> thread_id_{};
   std::vector<InferTask*> gathered_;
   std::unordered_set<LongCall*> long_calls_;
   int64_t calls_ = 0;

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/hand_off.h"
 #include "server/schedule/task_gate.h"
 #include "server/schedule/timer_queue.h"
 #include "tbb/global_control.h"
@@ -15,6 +16,9 @@
 
 namespace bitmill {
 namespace {
+
+// Enqueued work reaches its worker inside oneTBB.
+constexpr char kHandOff = 0;
 
 class TbbScheduler final : public Scheduler {
  public:
@@ -33,6 +37,7 @@ class TbbScheduler final : public Scheduler {
 
   void Enqueue(std::function<void()> work) override {
     if (!gate_.Enter(1)) return;
+    HandOff(&kHandOff);
     arena_.enqueue(Job{this, std::move(work)});
   }
 
@@ -46,6 +51,7 @@ class TbbScheduler final : public Scheduler {
   // oneTBB calls a constant copy of what it was given.
   struct Job {
     void operator()() const {
+      TakeOver(&kHandOff);
       work();
       work = nullptr;  // what it holds goes before the scheduler may
       scheduler->gate_.Leave(1);

@@ -16,8 +16,8 @@ class TbbSchedulerTest : public ::testing::Test {
 };
 
 TEST_F(TbbSchedulerTest, RunsWorkOnAnotherThread) {
-  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
   std::promise<std::thread::id> worker;
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
   scheduler->Enqueue([&worker] { worker.set_value(std::this_thread::get_id()); });
   EXPECT_NE(worker.get_future().get(), std::this_thread::get_id());
 }
@@ -25,10 +25,10 @@ TEST_F(TbbSchedulerTest, RunsWorkOnAnotherThread) {
 // Each piece of work waits for the other: with fewer workers than asked for this would not end.
 TEST_F(TbbSchedulerTest, HasAllItsWorkersWhateverTheNumberOfCpus) {
   constexpr int kWorkers = 6;
-  const auto scheduler = CreateTbbScheduler({.workers = kWorkers, .io_threads = 1}, clock);
-  EXPECT_EQ(scheduler->concurrency(), kWorkers);
   std::atomic<int> here{0};
   std::promise<void> all;
+  const auto scheduler = CreateTbbScheduler({.workers = kWorkers, .io_threads = 1}, clock);
+  EXPECT_EQ(scheduler->concurrency(), kWorkers);
   for (int i = 0; i < kWorkers; ++i) {
     scheduler->Enqueue([&] {
       if (here.fetch_add(1) + 1 == kWorkers) all.set_value();
@@ -39,9 +39,9 @@ TEST_F(TbbSchedulerTest, HasAllItsWorkersWhateverTheNumberOfCpus) {
 }
 
 TEST_F(TbbSchedulerTest, RunsInlineOnTheCallerEvenWhenAllWorkersAreBusy) {
-  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
-  std::promise<void> begun;
+  std::promise<void> begun;  // these outlive the work
   std::promise<void> release;
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
   scheduler->Enqueue([&] {
     begun.set_value();
     release.get_future().wait();
@@ -59,9 +59,9 @@ TEST_F(TbbSchedulerTest, RunsInlineOnTheCallerEvenWhenAllWorkersAreBusy) {
 }
 
 TEST_F(TbbSchedulerTest, RunsLaterWorkNotBeforeItsTime) {
+  std::promise<MonotonicNanos> ran;
   const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
   const MonotonicNanos when = clock.Now() + 5'000'000;
-  std::promise<MonotonicNanos> ran;
   scheduler->EnqueueAt(when, [&] { ran.set_value(clock.Now()); });
   EXPECT_GE(ran.get_future().get(), when);
 }
