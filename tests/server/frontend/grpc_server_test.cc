@@ -109,11 +109,10 @@ TEST_F(GrpcServerTest, NeverMixesUpAnswers) {
 }
 
 TEST_F(GrpcServerTest, RefusesWhenTheQueueIsFullAndSaysWhenToComeBack) {
-  Gate gate;
-  AddGated("m", gate, [](ServedModel& model) { model.settings.batch.max_queue_requests = 1; });
+  AddGated("m", [](ServedModel& model) { model.settings.batch.max_queue_requests = 1; });
   Start();
   std::future<grpc::Status> running = InferLater("m", {1, 1});
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   std::future<grpc::Status> waiting = InferLater("m", {2, 2});
   ModelMetrics& counts = engine->MetricsOf(**repository.Find("m", 0));
   WaitUntil([&counts] { return counts.queue_depth == 1; });
@@ -129,11 +128,10 @@ TEST_F(GrpcServerTest, RefusesWhenTheQueueIsFullAndSaysWhenToComeBack) {
 }
 
 TEST_F(GrpcServerTest, NeverComputesWhatTheClientGaveUpOn) {
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   std::future<grpc::Status> running = InferLater("m", {1, 1});
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   grpc::ClientContext late;
   late.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(30));
   inference::ModelInferResponse response;
@@ -168,11 +166,10 @@ TEST_F(GrpcServerTest, RefusesMessagesBeyondItsLimit) {
 
 TEST_F(GrpcServerTest, BoundsTheBytesOfAllRequestsInFlight) {
   options.max_in_flight_bytes = 150;
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   std::future<grpc::Status> running = InferLater("m", {1, 1});
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   const grpc::Status refused = Infer(MakeRequest("m", std::vector<int32_t>(16)));
   EXPECT_EQ(refused.error_code(), grpc::StatusCode::RESOURCE_EXHAUSTED);
   EXPECT_THAT(refused.error_message(), HasSubstr("the limit is 150"));
@@ -278,11 +275,10 @@ TEST_F(GrpcServerTest, RefusesAnAddressInUse) {
 }
 
 TEST_F(GrpcServerTest, FinishesWhatIsInFlightWhenItShutsDown) {
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   std::future<grpc::Status> running = InferLater("m", {1, 1});
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   std::future<void> shutdown = std::async(
       std::launch::async, [this] { frontend->Shutdown(absl::Now() + absl::Seconds(60)); });
   gate.Open();
@@ -291,11 +287,10 @@ TEST_F(GrpcServerTest, FinishesWhatIsInFlightWhenItShutsDown) {
 }
 
 TEST_F(GrpcServerTest, CancelsWhatIsNotFinishedByTheDeadline) {
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   std::future<grpc::Status> running = InferLater("m", {1, 1});
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   std::future<void> shutdown = std::async(
       std::launch::async, [this] { frontend->Shutdown(absl::Now() + absl::Milliseconds(50)); });
   EXPECT_FALSE(running.get().ok());

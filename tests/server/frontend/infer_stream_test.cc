@@ -78,8 +78,7 @@ TEST_F(InferStreamTest, SurvivesBadRequestsAndNamesThem) {
 
 TEST_F(InferStreamTest, StopsReadingWhenAnswersPileUp) {
   options.stream_window = 3;
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   const std::unique_ptr<Stream> stream = Open();
   constexpr int kRequests = 10;
@@ -112,8 +111,7 @@ TEST_F(InferStreamTest, EndsCleanlyWithoutARequest) {
 }
 
 TEST_F(InferStreamTest, ACancelledStreamComputesNothingMore) {
-  Gate gate;
-  AddGated("m", gate, [](ServedModel& model) { model.settings.batch.dynamic = false; });
+  AddGated("m", [](ServedModel& model) { model.settings.batch.dynamic = false; });
   Start();
   const std::unique_ptr<Stream> stream = Open();
   for (int i = 0; i < 5; ++i) ASSERT_TRUE(stream->Write(MakeRequest("m", {i, i})));
@@ -144,12 +142,11 @@ TEST_F(InferStreamTest, DoesNotHoldUpAShutdownWhenIdle) {
 }
 
 TEST_F(InferStreamTest, AnswersWhatItHasReadBeforeItShutsDown) {
-  Gate gate;
-  AddGated("m", gate);
+  AddGated("m");
   Start();
   const std::unique_ptr<Stream> stream = Open();
   ASSERT_TRUE(stream->Write(MakeRequest("m", {1, 2}, "last")));
-  WaitUntil([&gate] { return gate.entered == 1; });
+  WaitUntil([this] { return gate.entered == 1; });
   std::future<void> shutdown = std::async(
       std::launch::async, [this] { frontend->Shutdown(absl::Now() + absl::Seconds(60)); });
   gate.Open();

@@ -66,10 +66,9 @@ class Serving : public ::testing::Test {
     ASSERT_TRUE(status.ok()) << status;
   }
   // A model whose executions wait, one at a time.
-  void AddGated(const std::string& name, Gate& gate,
-                std::function<void(ServedModel&)> change = {}) {
-    Add(name, [&gate, change](ServedModel& model, FakeExecutable& executable) {
-      executable.before_run = [&gate](const BatchRows&) { return gate.Pass(); };
+  void AddGated(const std::string& name, std::function<void(ServedModel&)> change = {}) {
+    Add(name, [this, change](ServedModel& model, FakeExecutable& executable) {
+      executable.before_run = [this](const BatchRows&) { return gate.Pass(); };
       model.settings.instances = 1;
       if (change) change(model);
     });
@@ -132,6 +131,7 @@ class Serving : public ::testing::Test {
     }
   }
 
+  Gate gate;  // outlives the work that passes it
   const SystemClock clock;
   FrontendOptions options;
   std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});
