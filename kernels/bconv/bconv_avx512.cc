@@ -72,21 +72,40 @@ inline void Flush(Counter* counter) {
   counter->eights = _mm512_setzero_si512();
 }
 
-template <int kPlanes>
-inline void CountGroup(const uint64_t* window, const int32_t* places, const uint64_t* weights,
-                       Counter* counter) {
-  __m512i x[kGroupWords];
-  for (int64_t i = 0; i < kGroupWords; ++i) {
-    x[i] = Differences<kPlanes>(window[places[i]], weights + i * kPlanes * kLanes);
+// Adds words i and i + 1 of each pixel to the ones; returns their carries in `twos`.
+template <int kPlanes, int kPixels>
+inline void AddPair(const BconvPixel* pixels, const int32_t* places, const uint64_t* weights,
+                    Counter* counters, __m512i* twos) {
+  const int64_t first = places[0];
+  const int64_t second = places[1];
+  for (int p = 0; p < kPixels; ++p) {
+    const __m512i a = Differences<kPlanes>(pixels[p].window[first], weights);
+    const __m512i b = Differences<kPlanes>(pixels[p].window[second], weights + kPlanes * kLanes);
+    twos[p] = AddBits(&counters[p].ones, a, b);
   }
-  const __m512i twos_a = AddBits(&counter->ones, x[0], x[1]);
-  const __m512i twos_b = AddBits(&counter->ones, x[2], x[3]);
-  const __m512i fours_a = AddBits(&counter->twos, twos_a, twos_b);
-  const __m512i twos_c = AddBits(&counter->ones, x[4], x[5]);
-  const __m512i twos_d = AddBits(&counter->ones, x[6], x[7]);
-  const __m512i fours_b = AddBits(&counter->twos, twos_c, twos_d);
-  const __m512i eights = AddBits(&counter->fours, fours_a, fours_b);
-  counter->eights = _mm512_add_epi8(counter->eights, ByteCounts(eights));
+}
+
+// Eight words of each pixel. Pixels take turns, so that a place serves all of them at once.
+template <int kPlanes, int kPixels>
+inline void CountGroup(const BconvPixel* pixels, const int32_t* places, const uint64_t* weights,
+                       Counter* counters) {
+  constexpr int64_t kPairWords = 2 * kPlanes * kLanes;
+  __m512i fours[2][kPixels];
+  for (int half = 0; half < 2; ++half) {
+    __m512i twos[2][kPixels];
+    for (int pair = 0; pair < 2; ++pair) {
+      const int first = half * 2 + pair;
+      AddPair<kPlanes, kPixels>(pixels, places + first * 2, weights + first * kPairWords, counters,
+                                twos[pair]);
+    }
+    for (int p = 0; p < kPixels; ++p) {
+      fours[half][p] = AddBits(&counters[p].twos, twos[0][p], twos[1][p]);
+    }
+  }
+  for (int p = 0; p < kPixels; ++p) {
+    const __m512i eights = AddBits(&counters[p].fours, fours[0][p], fours[1][p]);
+    counters[p].eights = _mm512_add_epi8(counters[p].eights, ByteCounts(eights));
+  }
 }
 
 // Adds the differences of `words` words at `places` to counts[pixel][8].
@@ -99,9 +118,7 @@ void CountWords(const BconvPixel* pixels, const int32_t* places, int64_t words,
   int64_t w = 0;
   int64_t until_flush = kGroupsPerFlush;
   for (; w + kGroupWords <= words; w += kGroupWords) {
-    for (int p = 0; p < kPixels; ++p) {
-      CountGroup<kPlanes>(pixels[p].window, places + w, weights, &counters[p]);
-    }
+    CountGroup<kPlanes, kPixels>(pixels, places + w, weights, counters);
     weights += kGroupWords * kPlanes * kLanes;
     if (--until_flush == 0) {
       for (int p = 0; p < kPixels; ++p) Flush(&counters[p]);
