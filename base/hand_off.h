@@ -13,6 +13,10 @@
 #ifdef BITMILL_THREAD_SANITIZER
 extern "C" void __tsan_acquire(void* address);
 extern "C" void __tsan_release(void* address);
+// For a function that reads what a library carried over, before it can call TakeOver.
+#define BITMILL_NO_THREAD_SANITIZER __attribute__((no_sanitize("thread")))
+#else
+#define BITMILL_NO_THREAD_SANITIZER
 #endif
 
 namespace bitmill {

@@ -17,9 +17,6 @@
 namespace bitmill {
 namespace {
 
-// Enqueued work reaches its worker inside oneTBB.
-constexpr char kHandOff = 0;
-
 class TbbScheduler final : public Scheduler {
  public:
   TbbScheduler(const SchedulerOptions& options, const Clock& clock)
@@ -37,8 +34,9 @@ class TbbScheduler final : public Scheduler {
 
   void Enqueue(std::function<void()> work) override {
     if (!gate_.Enter(1)) return;
-    HandOff(&kHandOff);
-    arena_.enqueue(Job{this, std::move(work)});
+    auto job = std::make_unique<Job>(Job{this, std::move(work)});
+    HandOff(job.get());
+    arena_.enqueue(Runner{job.release()});
   }
 
   void EnqueueAt(MonotonicNanos when, std::function<void()> work) override {
@@ -48,17 +46,25 @@ class TbbScheduler final : public Scheduler {
   void RunInline(absl::FunctionRef<void()> work) override { arena_.execute(work); }
 
  private:
-  // oneTBB calls a constant copy of what it was given.
   struct Job {
-    void operator()() const {
-      TakeOver(&kHandOff);
-      work();
-      work = nullptr;  // what it holds goes before the scheduler may
-      scheduler->gate_.Leave(1);
-    }
     TbbScheduler* scheduler;
-    mutable std::function<void()> work;
+    std::function<void()> work;
   };
+
+  // What oneTBB carries to a worker; it owns the job.
+  struct Runner {
+    BITMILL_NO_THREAD_SANITIZER void operator()() const { RunJob(job); }
+    Job* job;
+  };
+
+  static void RunJob(Job* taken) {
+    TakeOver(taken);
+    std::unique_ptr<Job> job(taken);
+    job->work();
+    TaskGate& gate = job->scheduler->gate_;
+    job = nullptr;  // what it holds goes before the scheduler may
+    gate.Leave(1);
+  }
 
   const int workers_;
   tbb::global_control limit_;
