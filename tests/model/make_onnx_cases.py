@@ -6,6 +6,7 @@ onnxruntime lacks the operator or saturates its 16-bit sums (8-bit products with
 
 Needs: numpy onnx onnxruntime qonnx (pip). Deterministic: run it again and nothing changes.
 """
+
 import argparse
 import importlib.util
 import pathlib
@@ -63,11 +64,17 @@ class Suite:
 
 def make_model(nodes, inputs, params, opset, outputs):
     """A model with fixed shapes; the outputs' types are left out, as the reader infers them."""
+
     def info(name, array):
         return helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-    graph = helper.make_graph(nodes, "case", [info(k, v) for k, v in inputs.items()],
-                              [helper.make_empty_tensor_value_info(o) for o in outputs],
-                              [numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in params.items()])
+
+    graph = helper.make_graph(
+        nodes,
+        "case",
+        [info(k, v) for k, v in inputs.items()],
+        [helper.make_empty_tensor_value_info(o) for o in outputs],
+        [numpy_helper.from_array(np.asarray(v, order="C"), k) for k, v in params.items()],
+    )
     imports = [helper.make_opsetid("", opset)]
     imports += [helper.make_opsetid(d, 1) for d in sorted({n.domain for n in nodes if n.domain})]
     model = helper.make_model(graph, opset_imports=imports)
@@ -112,11 +119,14 @@ def elementwise(s: Suite) -> None:
     s.add("PRelu_one", [node("PRelu", ["x", "s"])], {"x": x}, {"s": floats("s", 1)})
     s.add("Clip_attributes", [node("Clip", ["x"], min=-0.5, max=1.0)], {"x": x}, opset=7)
     s.add("Clip_attribute_max", [node("Clip", ["x"], max=0.5)], {"x": x}, opset=10)
-    s.add("Clip_inputs", [node("Clip", ["x", "lo", "hi"])], {"x": x},
-          {"lo": np.float32(-0.5), "hi": np.float32(1)}, opset=11)
+    s.add("Clip_inputs", [node("Clip", ["x", "lo", "hi"])], {"x": x}, {"lo": np.float32(-0.5), "hi": np.float32(1)}, opset=11)
     s.add("Clip_max_only", [node("Clip", ["x", "", "hi"])], {"x": x}, {"hi": np.float32(1)})
-    s.add("Clip_int8", [node("Clip", ["x", "lo", "hi"])], {"x": ints("ci", np.int8, -128, 127, 3, 7)},
-          {"lo": np.int8(-7), "hi": np.int8(100)})
+    s.add(
+        "Clip_int8",
+        [node("Clip", ["x", "lo", "hi"])],
+        {"x": ints("ci", np.int8, -128, 127, 3, 7)},
+        {"lo": np.int8(-7), "hi": np.int8(100)},
+    )
     s.add("HardTanh_as_Clip", [node("Clip", ["x", "lo", "hi"])], {"x": x}, {"lo": np.float32(-1), "hi": np.float32(1)})
     for op in ("Add", "Sub", "Mul", "Div", "Min", "Max"):
         b = floats("b" + op, 3, 1, low=0.25)
@@ -130,17 +140,27 @@ def elementwise(s: Suite) -> None:
     s.add("Min_one", [node("Min", ["x"])], {"x": x})
     s.add("Pow_square", [node("Pow", ["x", "p"])], {"x": x}, {"p": np.float32([2])})
     s.add("Pow_int_exponent", [node("Pow", ["x", "p"])], {"x": x}, {"p": np.array([3], np.int64)})
-    s.add("Pow_broadcast", [node("Pow", ["x", "p"])], {"x": np.abs(x) + np.float32(.1)}, {"p": floats("p", 3, 1, low=0)})
+    s.add("Pow_broadcast", [node("Pow", ["x", "p"])], {"x": np.abs(x) + np.float32(0.1)}, {"p": floats("p", 3, 1, low=0)})
     for op in ("Equal", "Greater", "Less"):
         s.add(op, [node(op, ["x", "b"])], {"x": ints("q", np.int64, 0, 3, 2, 5)}, {"b": np.array([2], np.int64)})
-    s.add("Where", [node("Where", ["c", "x", "b"])], {"x": floats("w", 2, 1, 4)},
-          {"c": np.array([[True], [False], [True]]), "b": np.float32([7])})
+    s.add(
+        "Where",
+        [node("Where", ["c", "x", "b"])],
+        {"x": floats("w", 2, 1, 4)},
+        {"c": np.array([[True], [False], [True]]), "b": np.float32([7])},
+    )
     for to in ("FLOAT", "DOUBLE", "INT8", "UINT8", "INT32", "INT64", "BOOL"):
         source = floats("cast", 2, 6, low=0, high=90)
         s.add(f"Cast_to_{to}", [node("Cast", ["x"], to=getattr(TensorProto, to))], {"x": source})
     s.add("Cast_int8_to_float", [node("Cast", ["x"], to=TensorProto.FLOAT)], {"x": ints("c8", np.int8, -128, 127, 2, 9)})
-    s.add("Float16_graph", [node("Add", ["x", "b"])], {"x": floats("h", 2, 3).astype(np.float16)},
-          {"b": floats("hb", 3).astype(np.float16)}, oracle=lambda x: x.astype(np.float32) + floats("hb", 3), opset=14)
+    s.add(
+        "Float16_graph",
+        [node("Add", ["x", "b"])],
+        {"x": floats("h", 2, 3).astype(np.float16)},
+        {"b": floats("hb", 3).astype(np.float16)},
+        oracle=lambda x: x.astype(np.float32) + floats("hb", 3),
+        opset=14,
+    )
 
 
 def convolutions(s: Suite) -> None:
@@ -171,7 +191,15 @@ def convolutions(s: Suite) -> None:
 
         def oracle(x):
             return session.run(None, {"x": x.transpose(0, 3, 1, 2)})[0].transpose(0, 2, 3, 1)
-        s.add(name, [node("Conv", ["x", "w"], domain=LAST, **attributes)], {"x": data}, {"w": weights}, oracle=oracle, tol=(1e-5, 1e-5))
+
+        s.add(
+            name,
+            [node("Conv", ["x", "w"], domain=LAST, **attributes)],
+            {"x": data},
+            {"w": weights},
+            oracle=oracle,
+            tol=(1e-5, 1e-5),
+        )
 
     nhwc("Conv_channels_last", (1, 6, 5, 4), (3, 4, 3, 3), kernel_shape=[3, 3], pads=[1, 0, 1, 2], strides=[1, 2])
     nhwc("Conv_channels_last_groups", (2, 5, 5, 4), (6, 2, 2, 3), kernel_shape=[2, 3], group=2)
@@ -182,34 +210,92 @@ def convolutions(s: Suite) -> None:
         x = ints(name, x_type, lo, hi, 1, 3, 5, 6)
         w = ints(name + "w", w_type, np.iinfo(w_type).min, np.iinfo(w_type).max, 4, 3, 3, 3)
         xz, wz = x_type(lo // 2 + 40), w_type(3)
-        s.add(f"ConvInteger_{name}", [node("ConvInteger", ["x", "w", "xz", "wz"], pads=[1, 1, 0, 0])], {"x": x},
-              {"w": w, "xz": xz, "wz": wz}, oracle="onnx", tol=(0, 0))
+        s.add(
+            f"ConvInteger_{name}",
+            [node("ConvInteger", ["x", "w", "xz", "wz"], pads=[1, 1, 0, 0])],
+            {"x": x},
+            {"w": w, "xz": xz, "wz": wz},
+            oracle="onnx",
+            tol=(0, 0),
+        )
         scale = floats(name + "s", 4, low=0.5, high=1.5) / 64
         zeros = np.zeros(4, w_type) if w_type == np.int8 else np.full(4, 128, w_type)
-        s.add(f"QLinearConv_{name}",
-              [node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], strides=[2, 1])], {"x": x},
-              {"xs": np.float32(0.03125), "xz": xz, "w": w, "ws": scale.astype(np.float32), "wz": zeros,
-               "ys": np.float32(0.75), "yz": x_type(hi // 2), "b": ints(name + "b", np.int32, -900, 900, 4)}, oracle="onnx", tol=(1, 0))
+        s.add(
+            f"QLinearConv_{name}",
+            [node("QLinearConv", ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz", "b"], strides=[2, 1])],
+            {"x": x},
+            {
+                "xs": np.float32(0.03125),
+                "xz": xz,
+                "w": w,
+                "ws": scale.astype(np.float32),
+                "wz": zeros,
+                "ys": np.float32(0.75),
+                "yz": x_type(hi // 2),
+                "b": ints(name + "b", np.int32, -900, 900, 4),
+            },
+            oracle="onnx",
+            tol=(1, 0),
+        )
 
 
 def products(s: Suite) -> None:
     s.add("Gemm_plain", [node("Gemm", ["a", "b"])], {"a": floats("ga", 3, 4)}, {"b": floats("gb", 4, 5)})
-    s.add("Gemm_all", [node("Gemm", ["a", "b", "c"], alpha=0.5, beta=2.0, transA=1, transB=1)], {"a": floats("ga", 4, 3)},
-          {"b": floats("gb", 5, 4), "c": floats("gc", 5)})
-    s.add("Gemm_c_column", [node("Gemm", ["a", "b", "c"], transB=1)], {"a": floats("ga", 3, 4)},
-          {"b": floats("gb", 5, 4), "c": floats("gc", 3, 1)}, opset=7)
-    s.add("Gemm_c_scalar", [node("Gemm", ["a", "b", "c"])], {"a": floats("ga", 3, 4)},
-          {"b": floats("gb", 4, 5), "c": np.float32([0.25])}, opset=11)
-    for name, a, b in (("2d", (3, 4), (4, 5)), ("3d_2d", (2, 3, 4), (4, 5)), ("batch", (2, 3, 4), (2, 4, 5)),
-                       ("broadcast", (2, 1, 3, 4), (3, 4, 2)), ("vector_right", (3, 4), (4,)), ("vector_left", (4,), (2, 4, 3))):
+    s.add(
+        "Gemm_all",
+        [node("Gemm", ["a", "b", "c"], alpha=0.5, beta=2.0, transA=1, transB=1)],
+        {"a": floats("ga", 4, 3)},
+        {"b": floats("gb", 5, 4), "c": floats("gc", 5)},
+    )
+    s.add(
+        "Gemm_c_column",
+        [node("Gemm", ["a", "b", "c"], transB=1)],
+        {"a": floats("ga", 3, 4)},
+        {"b": floats("gb", 5, 4), "c": floats("gc", 3, 1)},
+        opset=7,
+    )
+    s.add(
+        "Gemm_c_scalar",
+        [node("Gemm", ["a", "b", "c"])],
+        {"a": floats("ga", 3, 4)},
+        {"b": floats("gb", 4, 5), "c": np.float32([0.25])},
+        opset=11,
+    )
+    for name, a, b in (
+        ("2d", (3, 4), (4, 5)),
+        ("3d_2d", (2, 3, 4), (4, 5)),
+        ("batch", (2, 3, 4), (2, 4, 5)),
+        ("broadcast", (2, 1, 3, 4), (3, 4, 2)),
+        ("vector_right", (3, 4), (4,)),
+        ("vector_left", (4,), (2, 4, 3)),
+    ):
         s.add(f"MatMul_{name}", [node("MatMul", ["a", "b"])], {"a": floats("ma" + name, *a)}, {"b": floats("mb" + name, *b)})
     a, b = ints("ia", np.uint8, 0, 255, 3, 6), ints("ib", np.int8, -128, 127, 6, 4)
-    s.add("MatMulInteger", [node("MatMulInteger", ["a", "b", "az", "bz"])], {"a": a},
-          {"b": b, "az": np.uint8(100), "bz": np.int8([1, -2, 0, 5])}, oracle="onnx", tol=(0, 0))
+    s.add(
+        "MatMulInteger",
+        [node("MatMulInteger", ["a", "b", "az", "bz"])],
+        {"a": a},
+        {"b": b, "az": np.uint8(100), "bz": np.int8([1, -2, 0, 5])},
+        oracle="onnx",
+        tol=(0, 0),
+    )
     s.add("MatMulInteger_no_zero_points", [node("MatMulInteger", ["a", "b"])], {"a": a}, {"b": b}, oracle="onnx", tol=(0, 0))
-    s.add("QLinearMatMul", [node("QLinearMatMul", ["a", "as", "az", "b", "bs", "bz", "ys", "yz"])], {"a": a},
-          {"as": np.float32(0.02), "az": np.uint8(120), "b": b, "bs": np.float32(0.05), "bz": np.int8(-3), "ys": np.float32(0.5),
-           "yz": np.uint8(128)}, oracle="onnx", tol=(1, 0))
+    s.add(
+        "QLinearMatMul",
+        [node("QLinearMatMul", ["a", "as", "az", "b", "bs", "bz", "ys", "yz"])],
+        {"a": a},
+        {
+            "as": np.float32(0.02),
+            "az": np.uint8(120),
+            "b": b,
+            "bs": np.float32(0.05),
+            "bz": np.int8(-3),
+            "ys": np.float32(0.5),
+            "yz": np.uint8(128),
+        },
+        oracle="onnx",
+        tol=(1, 0),
+    )
 
 
 def pools(s: Suite) -> None:
@@ -218,27 +304,48 @@ def pools(s: Suite) -> None:
     s.add("MaxPool_default_stride", [node("MaxPool", ["x"], kernel_shape=[3, 2])], {"x": x})
     s.add("MaxPool_pads_dilation", [node("MaxPool", ["x"], kernel_shape=[2, 3], pads=[1, 2, 0, 1], dilations=[2, 2])], {"x": x})
     s.add("MaxPool_ceil", [node("MaxPool", ["x"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], {"x": x})
-    s.add("MaxPool_ceil_pads", [node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1, pads=[1, 1, 1, 1])], {"x": x})
+    s.add(
+        "MaxPool_ceil_pads",
+        [node("MaxPool", ["x"], kernel_shape=[2, 2], strides=[3, 3], ceil_mode=1, pads=[1, 1, 1, 1])],
+        {"x": x},
+    )
     s.add("MaxPool_same_upper", [node("MaxPool", ["x"], kernel_shape=[3, 4], strides=[2, 2], auto_pad="SAME_UPPER")], {"x": x})
     s.add("MaxPool_1d", [node("MaxPool", ["x"], kernel_shape=[3], strides=[2], pads=[1, 1])], {"x": floats("p1", 2, 3, 9)})
     s.add("MaxPool_uint8", [node("MaxPool", ["x"], kernel_shape=[2, 2])], {"x": ints("p8", np.uint8, 0, 255, 1, 2, 4, 4)})
     s.add("AveragePool", [node("AveragePool", ["x"], kernel_shape=[2, 3], strides=[2, 1])], {"x": x}, opset=7)
     s.add("AveragePool_pads", [node("AveragePool", ["x"], kernel_shape=[3, 3], pads=[1, 1, 1, 1])], {"x": x})
-    s.add("AveragePool_count_pads", [node("AveragePool", ["x"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)], {"x": x})
+    s.add(
+        "AveragePool_count_pads",
+        [node("AveragePool", ["x"], kernel_shape=[3, 3], pads=[1, 1, 1, 1], count_include_pad=1)],
+        {"x": x},
+    )
     s.add("AveragePool_ceil", [node("AveragePool", ["x"], kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)], {"x": x}, opset=19)
-    s.add("AveragePool_same_lower", [node("AveragePool", ["x"], kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_LOWER")], {"x": x})
+    s.add(
+        "AveragePool_same_lower",
+        [node("AveragePool", ["x"], kernel_shape=[3, 2], strides=[2, 2], auto_pad="SAME_LOWER")],
+        {"x": x},
+    )
     s.add("AveragePool_1d", [node("AveragePool", ["x"], kernel_shape=[2])], {"x": floats("p1", 2, 3, 9)})
     s.add("GlobalAveragePool", [node("GlobalAveragePool", ["x"])], {"x": x})
     s.add("GlobalMaxPool", [node("GlobalMaxPool", ["x"])], {"x": x})
     last = floats("pl", 1, 6, 4, 3)
-    s.add("MaxPool_channels_last", [node("MaxPool", ["x"], domain=LAST, kernel_shape=[2, 2], strides=[2, 2])], {"x": last},
-          oracle=lambda x: x.reshape(1, 3, 2, 2, 2, 3).max((2, 4)))
+    s.add(
+        "MaxPool_channels_last",
+        [node("MaxPool", ["x"], domain=LAST, kernel_shape=[2, 2], strides=[2, 2])],
+        {"x": last},
+        oracle=lambda x: x.reshape(1, 3, 2, 2, 2, 3).max((2, 4)),
+    )
     bn = {"g": floats("g", 3, low=0.25), "b": floats("b", 3), "m": floats("m", 3), "v": floats("v", 3, low=0.25)}
     for opset in (7, 9, 15):
         s.add(f"BatchNormalization_{opset}", [node("BatchNormalization", ["x", *bn], epsilon=0.01)], {"x": x}, bn, opset)
     s.add("BatchNormalization_2d", [node("BatchNormalization", ["x", *bn])], {"x": floats("n2", 4, 3)}, bn)
-    s.add("BatchNormalization_channels_last", [node("BatchNormalization", ["x", *bn], domain=LAST)], {"x": last}, bn,
-          oracle=lambda x: (x - bn["m"]) / np.sqrt(bn["v"] + np.float32(1e-5)) * bn["g"] + bn["b"])
+    s.add(
+        "BatchNormalization_channels_last",
+        [node("BatchNormalization", ["x", *bn], domain=LAST)],
+        {"x": last},
+        bn,
+        oracle=lambda x: (x - bn["m"]) / np.sqrt(bn["v"] + np.float32(1e-5)) * bn["g"] + bn["b"],
+    )
 
 
 def reductions(s: Suite) -> None:
@@ -262,18 +369,37 @@ def reductions(s: Suite) -> None:
         s.add(f"{op}_ties", [node(op, ["x"], axis=1)], {"x": coarse})
         s.add(f"{op}_last", [node(op, ["x"], axis=-1, keepdims=0, select_last_index=1)], {"x": coarse})
     s.add("ArgMax_int8", [node("ArgMax", ["x"], axis=1)], {"x": ints("a8", np.int8, -9, 9, 2, 6)})
-    s.add("TopK", [node("TopK", ["x", "k"], ["y", "i"])], {"x": floats("t", 2, 6)}, {"k": np.array([3], np.int64)}, outputs=("y", "i"))
-    s.add("TopK_smallest_ties", [node("TopK", ["x", "k"], ["y", "i"], axis=1, largest=0)], {"x": coarse}, {"k": np.array([4], np.int64)},
-          outputs=("y", "i"))
+    s.add(
+        "TopK",
+        [node("TopK", ["x", "k"], ["y", "i"])],
+        {"x": floats("t", 2, 6)},
+        {"k": np.array([3], np.int64)},
+        outputs=("y", "i"),
+    )
+    s.add(
+        "TopK_smallest_ties",
+        [node("TopK", ["x", "k"], ["y", "i"], axis=1, largest=0)],
+        {"x": coarse},
+        {"k": np.array([4], np.int64)},
+        outputs=("y", "i"),
+    )
     s.add("TopK_attribute", [node("TopK", ["x"], ["y", "i"], k=2, axis=0)], {"x": floats("t", 3, 4)}, opset=9, outputs=("y", "i"))
-    s.add("TopK_indices_only", [node("TopK", ["x", "k"], ["", "i"])], {"x": floats("t", 2, 6)}, {"k": np.array([2], np.int64)}, outputs=("i",),
-          oracle=lambda x: np.argsort(-x, axis=1, kind="stable")[:, :2])
+    s.add(
+        "TopK_indices_only",
+        [node("TopK", ["x", "k"], ["", "i"])],
+        {"x": floats("t", 2, 6)},
+        {"k": np.array([2], np.int64)},
+        outputs=("i",),
+        oracle=lambda x: np.argsort(-x, axis=1, kind="stable")[:, :2],
+    )
 
 
 def shapes(s: Suite) -> None:
     x = floats("shape", 2, 3, 4)
+
     def i64(*values):
         return np.array(values, np.int64)
+
     for name, target, extra in (("infer", (2, -1), {}), ("copy", (0, 0, 2, 2), {}), ("flat", (-1,), {}), ("same", (4, 6), {})):
         s.add(f"Reshape_{name}", [node("Reshape", ["x", "s"], **extra)], {"x": x}, {"s": i64(*target)}, opset=7)
     s.add("Reshape_allowzero", [node("Reshape", ["x", "s"], allowzero=1)], {"x": x}, {"s": i64(6, 4)}, opset=14)
@@ -295,32 +421,67 @@ def shapes(s: Suite) -> None:
     s.add("Gather_axis2", [node("Gather", ["x", "i"], axis=-1)], {"x": x}, {"i": np.array([[3, 0], [1, -2]], np.int32)})
     s.add("Gather_scalar", [node("Gather", ["x", "i"], axis=1)], {"x": x}, {"i": np.array(2, np.int64)})
     s.add("Slice_attributes", [node("Slice", ["x"], starts=[0, 1], ends=[2, 1000], axes=[0, 2])], {"x": x}, opset=9)
-    s.add("Slice_inputs", [node("Slice", ["x", "b", "e", "a", "s"])], {"x": x}, {"b": i64(-1, 0), "e": i64(-100, 3), "a": i64(1, 2), "s": i64(-1, 2)})
+    s.add(
+        "Slice_inputs",
+        [node("Slice", ["x", "b", "e", "a", "s"])],
+        {"x": x},
+        {"b": i64(-1, 0), "e": i64(-100, 3), "a": i64(1, 2), "s": i64(-1, 2)},
+    )
     s.add("Slice_no_axes", [node("Slice", ["x", "b", "e"])], {"x": x}, {"b": i64(1, 1), "e": i64(2, -1)})
-    s.add("Slice_reverse", [node("Slice", ["x", "b", "e", "a", "s"])], {"x": x},
-          {"b": i64(2**40), "e": i64(-2**40), "a": i64(-1), "s": i64(-3)})
+    s.add(
+        "Slice_reverse",
+        [node("Slice", ["x", "b", "e", "a", "s"])],
+        {"x": x},
+        {"b": i64(2**40), "e": i64(-(2**40)), "a": i64(-1), "s": i64(-3)},
+    )
     s.add("Concat", [node("Concat", ["x", "b", "x"], axis=1)], {"x": x}, {"b": floats("cb", 2, 1, 4)})
     s.add("Concat_negative", [node("Concat", ["x", "b"], axis=-1)], {"x": x}, {"b": floats("cb", 2, 3, 2)})
     s.add("Expand", [node("Expand", ["x", "s"])], {"x": floats("e", 3, 1)}, {"s": i64(2, 1, 4)})
-    s.add("ConstantOfShape", [node("ConstantOfShape", ["s"], ["c"], value=numpy_helper.from_array(np.array([3], np.float32))),
-                              node("Add", ["x", "c"])], {"x": x}, {"s": i64(3, 4)})
+    s.add(
+        "ConstantOfShape",
+        [
+            node("ConstantOfShape", ["s"], ["c"], value=numpy_helper.from_array(np.array([3], np.float32))),
+            node("Add", ["x", "c"]),
+        ],
+        {"x": x},
+        {"s": i64(3, 4)},
+    )
     s.add("ConstantOfShape_zero", [node("ConstantOfShape", ["s"], ["c"]), node("Add", ["x", "c"])], {"x": x}, {"s": i64(4)})
-    for kind, value in (("value", numpy_helper.from_array(np.float32([[1], [2], [3]]))), ("value_float", 0.5), ("value_floats", [1., 2., 3., 4.])):
+    for kind, value in (
+        ("value", numpy_helper.from_array(np.float32([[1], [2], [3]]))),
+        ("value_float", 0.5),
+        ("value_floats", [1.0, 2.0, 3.0, 4.0]),
+    ):
         s.add(f"Constant_{kind}", [node("Constant", [], ["c"], **{kind: value}), node("Add", ["x", "c"])], {"x": x})
     s.add("Constant_ints", [node("Constant", [], ["c"], value_ints=[4, 6]), node("Reshape", ["x", "c"])], {"x": x})
     s.add("Dropout_7", [node("Dropout", ["x"], ratio=0.3)], {"x": x}, opset=7)
     s.add("Dropout_mask", [node("Dropout", ["x"], ["y", "mask"])], {"x": x}, outputs=("y", "mask"), opset=12)
     s.add("Dropout_13", [node("Dropout", ["x", "r", "t"])], {"x": x}, {"r": np.float32(0.5), "t": np.array(False)})
-    chain = [node("Shape", ["x"], ["sh"]), node("Gather", ["sh", "zero"], ["n"]), node("Unsqueeze", ["n"], ["n1"], axes=[0]),
-             node("Concat", ["n1", "rest"], ["target"], axis=0), node("Reshape", ["x", "target"])]
+    chain = [
+        node("Shape", ["x"], ["sh"]),
+        node("Gather", ["sh", "zero"], ["n"]),
+        node("Unsqueeze", ["n"], ["n1"], axes=[0]),
+        node("Concat", ["n1", "rest"], ["target"], axis=0),
+        node("Reshape", ["x", "target"]),
+    ]
     s.add("Shape_arithmetic", chain, {"x": x}, {"zero": np.array(0, np.int64), "rest": i64(-1)}, opset=11)
     x4 = floats("r4", 1, 2, 3, 4)
     for mode in ("constant", "reflect", "edge"):
         s.add(f"Pad_{mode}_old", [node("Pad", ["x"], pads=[0, 0, 1, 2, 0, 0, 2, 1], mode=mode, value=0.5)], {"x": x4}, opset=9)
-        s.add(f"Pad_{mode}", [node("Pad", ["x", "p"], mode=mode)], {"x": x4}, {"p": i64(0, 1, 2, 1, 0, 0, 1, 3) if mode != "reflect" else i64(0, 1, 2, 1, 0, 0, 1, 3)})
+        s.add(
+            f"Pad_{mode}",
+            [node("Pad", ["x", "p"], mode=mode)],
+            {"x": x4},
+            {"p": i64(0, 1, 2, 1, 0, 0, 1, 3) if mode != "reflect" else i64(0, 1, 2, 1, 0, 0, 1, 3)},
+        )
     s.add("Pad_value", [node("Pad", ["x", "p", "v"])], {"x": x4}, {"p": i64(1, 0, 0, 2, 0, 1, 0, 0), "v": np.float32(-7)})
     s.add("Pad_axes", [node("Pad", ["x", "p", "", "a"])], {"x": x4}, {"p": i64(1, 0, 2, 3), "a": i64(-1, 1)}, opset=18)
-    s.add("Pad_int8", [node("Pad", ["x", "p", "v"])], {"x": ints("pi", np.int8, -9, 9, 2, 3)}, {"p": i64(0, 1, 1, 0), "v": np.int8(5)})
+    s.add(
+        "Pad_int8",
+        [node("Pad", ["x", "p", "v"])],
+        {"x": ints("pi", np.int8, -9, 9, 2, 3)},
+        {"p": i64(0, 1, 1, 0), "v": np.int8(5)},
+    )
     d = floats("d2s", 1, 8, 2, 3)
     for mode in ("DCR", "CRD"):
         s.add(f"DepthToSpace_{mode}", [node("DepthToSpace", ["x"], blocksize=2, mode=mode)], {"x": d})
@@ -329,32 +490,54 @@ def shapes(s: Suite) -> None:
 
 def resizes(s: Suite) -> None:
     x = floats("resize", 1, 2, 3, 4)
-    s.add("Upsample_7", [node("Upsample", ["x"], scales=[1., 1., 2., 3.])], {"x": x}, opset=7)
+    s.add("Upsample_7", [node("Upsample", ["x"], scales=[1.0, 1.0, 2.0, 3.0])], {"x": x}, opset=7)
     s.add("Upsample_9", [node("Upsample", ["x", "s"])], {"x": x}, {"s": np.float32([1, 1, 2, 2])}, opset=9)
     s.add("Resize_10", [node("Resize", ["x", "s"])], {"x": x}, {"s": np.float32([1, 1, 2, 1.5])}, opset=10)
     for transform in ("half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"):
         for nearest in ("round_prefer_floor", "round_prefer_ceil", "floor", "ceil"):
-            s.add(f"Resize_{transform}_{nearest}",
-                  [node("Resize", ["x", "roi", "s"], coordinate_transformation_mode=transform, nearest_mode=nearest)],
-                  {"x": x}, {"roi": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 1.75])}, opset=11)
-    s.add("Resize_sizes", [node("Resize", ["x", "", "", "z"], coordinate_transformation_mode="asymmetric", nearest_mode="floor")], {"x": x},
-          {"z": np.array([1, 2, 5, 3], np.int64)})
-    s.add("Resize_down", [node("Resize", ["x", "", "s"])], {"x": floats("rd", 1, 1, 8, 8)}, {"s": np.float32([1, 1, 0.5, 0.25])}, opset=18)
+            s.add(
+                f"Resize_{transform}_{nearest}",
+                [node("Resize", ["x", "roi", "s"], coordinate_transformation_mode=transform, nearest_mode=nearest)],
+                {"x": x},
+                {"roi": np.zeros(0, np.float32), "s": np.float32([1, 1, 2, 1.75])},
+                opset=11,
+            )
+    s.add(
+        "Resize_sizes",
+        [node("Resize", ["x", "", "", "z"], coordinate_transformation_mode="asymmetric", nearest_mode="floor")],
+        {"x": x},
+        {"z": np.array([1, 2, 5, 3], np.int64)},
+    )
+    s.add(
+        "Resize_down",
+        [node("Resize", ["x", "", "s"])],
+        {"x": floats("rd", 1, 1, 8, 8)},
+        {"s": np.float32([1, 1, 0.5, 0.25])},
+        opset=18,
+    )
 
 
 def quantizers(s: Suite) -> None:
     from qonnx.custom_op.general.intquant import int_quant
     from qonnx.custom_op.general.multithreshold import multithreshold
     from qonnx.custom_op.general.trunc import trunc_v1, trunc_v2
+
     x = floats("quant", 2, 3, 4, low=-3, high=3)
 
     def quant(name, bits, scale, zero=0.0, domain=QONNX, op="Quant", data=x, **attributes):
         scale, zero = np.asarray(scale, np.float32), np.asarray(zero, np.float32)
         oracle_mode = "DOWN" if attributes.get("rounding_mode") == "ROUND_TO_ZERO" else attributes.get("rounding_mode", "ROUND")
         full = {"signed": 1, "narrow": 0, **attributes}
-        s.add(name, [node(op, ["x", "s", "z", "b"], domain=domain, **attributes)], {"x": data}, {"s": scale, "z": zero, "b": np.float32(bits)},
-              oracle=lambda x: int_quant(x, scale, zero, np.float32(bits), full["signed"], full["narrow"], oracle_mode).astype(np.float32),
-              tol=(0, 0))
+        s.add(
+            name,
+            [node(op, ["x", "s", "z", "b"], domain=domain, **attributes)],
+            {"x": data},
+            {"s": scale, "z": zero, "b": np.float32(bits)},
+            oracle=lambda x: int_quant(x, scale, zero, np.float32(bits), full["signed"], full["narrow"], oracle_mode).astype(
+                np.float32
+            ),
+            tol=(0, 0),
+        )
 
     for bits in (1, 2, 3, 4, 8):
         quant(f"Quant_{bits}_signed", bits, 0.125, signed=1, narrow=0, rounding_mode="ROUND")
@@ -374,47 +557,135 @@ def quantizers(s: Suite) -> None:
 
     edge = np.array([[-1.5, -0.0, 0.0, 1e-30, -1e-30, 2]], np.float32)
     for domain in ("onnx.brevitas", QONNX):
-        s.add(f"BipolarQuant_{domain}", [node("BipolarQuant", ["x", "s"], domain=domain)], {"x": edge}, {"s": np.float32(0.5)},
-              oracle=lambda x: np.where(x >= 0, np.float32(0.5), np.float32(-0.5)), tol=(0, 0))
-    s.add("BipolarQuant_channel", [node("BipolarQuant", ["x", "s"], domain=QONNX)], {"x": x}, {"s": np.float32([[0.5], [1], [2]])},
-          oracle=lambda x: np.where(x >= 0, np.float32([[0.5], [1], [2]]), -np.float32([[0.5], [1], [2]])), tol=(0, 0))
+        s.add(
+            f"BipolarQuant_{domain}",
+            [node("BipolarQuant", ["x", "s"], domain=domain)],
+            {"x": edge},
+            {"s": np.float32(0.5)},
+            oracle=lambda x: np.where(x >= 0, np.float32(0.5), np.float32(-0.5)),
+            tol=(0, 0),
+        )
+    s.add(
+        "BipolarQuant_channel",
+        [node("BipolarQuant", ["x", "s"], domain=QONNX)],
+        {"x": x},
+        {"s": np.float32([[0.5], [1], [2]])},
+        oracle=lambda x: np.where(x >= 0, np.float32([[0.5], [1], [2]]), -np.float32([[0.5], [1], [2]])),
+        tol=(0, 0),
+    )
 
     for mode in ("FLOOR", "ROUND", "CEIL", "ROUND_TO_ZERO"):
-        s.add(f"Trunc_{mode}", [node("Trunc", ["x", "s", "z", "i", "o"], domain=QONNX, rounding_mode=mode)], {"x": x},
-              {"s": np.float32(0.015625), "z": np.float32(0), "i": np.float32(8), "o": np.float32(4)},
-              oracle=lambda x, m=mode.replace("ROUND_TO_ZERO", "DOWN"): trunc_v1(x, np.float32(0.015625), np.float32(0), np.float32(8), np.float32(4), m).astype(np.float32), tol=(0, 0))
-    s.add("Trunc_zero_point", [node("Trunc", ["x", "s", "z", "i", "o"], domain="onnx.brevitas")], {"x": x},
-          {"s": np.float32(0.0625), "z": np.float32(3), "i": np.float32(8), "o": np.float32(6)},
-          oracle=lambda x: trunc_v1(x, np.float32(0.0625), np.float32(3), np.float32(8), np.float32(6), "FLOOR").astype(np.float32), tol=(0, 0))
+        s.add(
+            f"Trunc_{mode}",
+            [node("Trunc", ["x", "s", "z", "i", "o"], domain=QONNX, rounding_mode=mode)],
+            {"x": x},
+            {"s": np.float32(0.015625), "z": np.float32(0), "i": np.float32(8), "o": np.float32(4)},
+            oracle=lambda x, m=mode.replace("ROUND_TO_ZERO", "DOWN"): trunc_v1(
+                x, np.float32(0.015625), np.float32(0), np.float32(8), np.float32(4), m
+            ).astype(np.float32),
+            tol=(0, 0),
+        )
+    s.add(
+        "Trunc_zero_point",
+        [node("Trunc", ["x", "s", "z", "i", "o"], domain="onnx.brevitas")],
+        {"x": x},
+        {"s": np.float32(0.0625), "z": np.float32(3), "i": np.float32(8), "o": np.float32(6)},
+        oracle=lambda x: trunc_v1(x, np.float32(0.0625), np.float32(3), np.float32(8), np.float32(6), "FLOOR").astype(np.float32),
+        tol=(0, 0),
+    )
     two = [np.float32(v) for v in (0.0625, 8, 8, 0.25, 4)]
-    s.add("Trunc_v2", [node("Trunc", ["x", "s", "z", "i", "t", "o"], domain=QONNX, signed=0, narrow=1)], {"x": x},
-          dict(zip("szito", two)), oracle=lambda x: trunc_v2(x, *two[:3], 1, 0, *two[3:], "FLOOR").astype(np.float32), tol=(0, 0))
+    s.add(
+        "Trunc_v2",
+        [node("Trunc", ["x", "s", "z", "i", "t", "o"], domain=QONNX, signed=0, narrow=1)],
+        {"x": x},
+        dict(zip("szito", two)),
+        oracle=lambda x: trunc_v2(x, *two[:3], 1, 0, *two[3:], "FLOOR").astype(np.float32),
+        tol=(0, 0),
+    )
 
     steps = np.sort(floats("mt", 3, 5), 1)
     for domain in ("onnx.brevitas", "finn.custom_op.general", QONNX):
-        s.add(f"MultiThreshold_{domain}", [node("MultiThreshold", ["x", "t"], domain=domain, out_dtype="INT4", out_scale=2.0, out_bias=-5.0)],
-              {"x": floats("mx", 1, 3, 2, 4)}, {"t": steps},
-              oracle=lambda x: multithreshold(x, steps, 2.0, -5.0).astype(np.float32), tol=(0, 0))
-    s.add("MultiThreshold_2d", [node("MultiThreshold", ["x", "t"], domain=QONNX, out_dtype="UINT4")], {"x": floats("m2", 4, 3)}, {"t": steps},
-          oracle=lambda x: multithreshold(x, steps).astype(np.float32), tol=(0, 0))
-    s.add("MultiThreshold_one_row", [node("MultiThreshold", ["x", "t"], domain=QONNX)], {"x": floats("m1", 1, 3, 2, 2)}, {"t": steps[:1]},
-          oracle=lambda x: (x[..., None] >= steps[0]).sum(-1).astype(np.float32), tol=(0, 0))
+        s.add(
+            f"MultiThreshold_{domain}",
+            [node("MultiThreshold", ["x", "t"], domain=domain, out_dtype="INT4", out_scale=2.0, out_bias=-5.0)],
+            {"x": floats("mx", 1, 3, 2, 4)},
+            {"t": steps},
+            oracle=lambda x: multithreshold(x, steps, 2.0, -5.0).astype(np.float32),
+            tol=(0, 0),
+        )
+    s.add(
+        "MultiThreshold_2d",
+        [node("MultiThreshold", ["x", "t"], domain=QONNX, out_dtype="UINT4")],
+        {"x": floats("m2", 4, 3)},
+        {"t": steps},
+        oracle=lambda x: multithreshold(x, steps).astype(np.float32),
+        tol=(0, 0),
+    )
+    s.add(
+        "MultiThreshold_one_row",
+        [node("MultiThreshold", ["x", "t"], domain=QONNX)],
+        {"x": floats("m1", 1, 3, 2, 2)},
+        {"t": steps[:1]},
+        oracle=lambda x: (x[..., None] >= steps[0]).sum(-1).astype(np.float32),
+        tol=(0, 0),
+    )
     for name, attributes in (("NHWC", {"data_layout": "NHWC", "domain": QONNX}), ("domain", {"domain": LAST})):
-        s.add(f"MultiThreshold_{name}", [node("MultiThreshold", ["x", "t"], **attributes)], {"x": floats("mn", 1, 2, 4, 3)}, {"t": steps},
-              oracle=lambda x: multithreshold(x.transpose(0, 3, 1, 2), steps).transpose(0, 2, 3, 1).astype(np.float32), tol=(0, 0))
+        s.add(
+            f"MultiThreshold_{name}",
+            [node("MultiThreshold", ["x", "t"], **attributes)],
+            {"x": floats("mn", 1, 2, 4, 3)},
+            {"t": steps},
+            oracle=lambda x: multithreshold(x.transpose(0, 3, 1, 2), steps).transpose(0, 2, 3, 1).astype(np.float32),
+            tol=(0, 0),
+        )
 
     for dtype in (np.uint8, np.int8):
         zero = dtype(100 if dtype == np.uint8 else -3)
-        s.add(f"QuantizeLinear_{np.dtype(dtype)}", [node("QuantizeLinear", ["x", "s", "z"])], {"x": x}, {"s": np.float32(0.03), "z": zero}, tol=(0, 0))
+        s.add(
+            f"QuantizeLinear_{np.dtype(dtype)}",
+            [node("QuantizeLinear", ["x", "s", "z"])],
+            {"x": x},
+            {"s": np.float32(0.03), "z": zero},
+            tol=(0, 0),
+        )
         axis = {"s": np.float32([0.01, 0.03, 0.5]), "z": np.array([1, 0, 9], dtype)}
-        s.add(f"QuantizeLinear_axis_{np.dtype(dtype)}", [node("QuantizeLinear", ["x", "s", "z"], axis=1)], {"x": x}, axis, tol=(0, 0))
+        s.add(
+            f"QuantizeLinear_axis_{np.dtype(dtype)}",
+            [node("QuantizeLinear", ["x", "s", "z"], axis=1)],
+            {"x": x},
+            axis,
+            tol=(0, 0),
+        )
         q = ints("dq", dtype, np.iinfo(dtype).min, np.iinfo(dtype).max, 2, 3, 4)
-        s.add(f"DequantizeLinear_{np.dtype(dtype)}", [node("DequantizeLinear", ["x", "s", "z"])], {"x": q}, {"s": np.float32(0.03), "z": zero}, tol=(0, 0))
-        s.add(f"DequantizeLinear_axis_{np.dtype(dtype)}", [node("DequantizeLinear", ["x", "s", "z"], axis=-2)], {"x": q}, axis, tol=(0, 0))
+        s.add(
+            f"DequantizeLinear_{np.dtype(dtype)}",
+            [node("DequantizeLinear", ["x", "s", "z"])],
+            {"x": q},
+            {"s": np.float32(0.03), "z": zero},
+            tol=(0, 0),
+        )
+        s.add(
+            f"DequantizeLinear_axis_{np.dtype(dtype)}",
+            [node("DequantizeLinear", ["x", "s", "z"], axis=-2)],
+            {"x": q},
+            axis,
+            tol=(0, 0),
+        )
     s.add("QuantizeLinear_no_zero", [node("QuantizeLinear", ["x", "s"])], {"x": x}, {"s": np.float32(0.02)}, opset=10, tol=(0, 0))
-    s.add("QuantizeLinear_ties", [node("QuantizeLinear", ["x", "s", "z"])], {"x": np.float32([[0.5, 1.5, 2.5, -0.5, -1.5, 300, -300]])},
-          {"s": np.float32(1), "z": np.int8(1)}, tol=(0, 0))
-    s.add("DequantizeLinear_int32", [node("DequantizeLinear", ["x", "s"])], {"x": ints("d32", np.int32, -9999, 9999, 2, 3)}, {"s": np.float32(0.001)}, tol=(0, 0))
+    s.add(
+        "QuantizeLinear_ties",
+        [node("QuantizeLinear", ["x", "s", "z"])],
+        {"x": np.float32([[0.5, 1.5, 2.5, -0.5, -1.5, 300, -300]])},
+        {"s": np.float32(1), "z": np.int8(1)},
+        tol=(0, 0),
+    )
+    s.add(
+        "DequantizeLinear_int32",
+        [node("DequantizeLinear", ["x", "s"])],
+        {"x": ints("d32", np.int32, -9999, 9999, 2, 3)},
+        {"s": np.float32(0.001)},
+        tol=(0, 0),
+    )
 
 
 def main(argv: list[str]) -> int:
