@@ -328,7 +328,7 @@ absl::Status WriteNpz(const std::string& path, const NamedTensors& tensors) {
     Append(directory, zip.size(), 4);
     directory += name;
     Append(zip, kLocalSignature, 4);
-    zip += common + name + packed;
+    absl::StrAppend(&zip, common, name, packed);
     if (zip.size() + directory.size() >= kMaxFileBytes) {
       return absl::InvalidArgumentError("the archive would have 4 GiB or more");
     }
