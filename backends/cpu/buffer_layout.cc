@@ -77,7 +77,8 @@ int64_t BufferLayout::used_pixel_bytes() const {
 }
 
 absl::StatusOr<BufferLayout> MakeLayout(Storage storage, DType dtype,
-                                        absl::Span<const int64_t> shape, const Border& border) {
+                                        absl::Span<const int64_t> shape, const Border& border,
+                                        bool tight) {
   const auto too_large = [&] {
     return absl::ResourceExhaustedError(
         absl::StrCat("a value of shape ", ShapeToString(shape), " takes 2 GiB or more a row"));
@@ -110,7 +111,8 @@ absl::StatusOr<BufferLayout> MakeLayout(Storage storage, DType dtype,
     return layout;
   }
 
-  layout.pixel_bytes = PixelBytes(storage, layout.channels);
+  layout.tight = tight && storage == Storage::kCodes;
+  layout.pixel_bytes = layout.tight ? layout.channels : PixelBytes(storage, layout.channels);
   const std::optional<int64_t> width =
       CheckedAdd(layout.width, CheckedAdd(border.left, border.right).value_or(-1));
   const std::optional<int64_t> height =
@@ -120,7 +122,7 @@ absl::StatusOr<BufferLayout> MakeLayout(Storage storage, DType dtype,
       CheckedMul(height.value_or(-1), row_bytes.value_or(-1));
   if (!image_bytes.has_value() || *image_bytes > kMaxRowBytes) return too_large();
   layout.row_bytes = *row_bytes;
-  layout.image_bytes = RoundUp(*image_bytes, 8);
+  layout.image_bytes = RoundUp(*image_bytes + (layout.tight ? 4 : 0), 8);
   layout.interior_bytes = border.top * layout.row_bytes + border.left * layout.pixel_bytes;
   return layout;
 }

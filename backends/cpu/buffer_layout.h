@@ -5,7 +5,8 @@
 //   kPlain       row-major elements as the logical shape says (NCHW); no border
 //   kPixelFloat  float32, channels innermost (NHWC), no border
 //   kBits        one bit a channel, channels innermost; a pixel is whole 64-bit words
-//   kCodes       one byte a channel, channels innermost; a pixel is a multiple of 4 bytes
+//   kCodes       one byte a channel, channels innermost; a pixel is a multiple of 4 bytes, or, when
+//                `tight`, as many bytes as channels
 //
 // Bits and codes may carry a spatial border that a convolution with padding reads instead of
 // testing coordinates. Bits and bytes of a pixel past the last channel are zero.
@@ -39,6 +40,7 @@ struct BufferLayout {
   // Axis 1 and what follows it; a value of rank 1 has one channel.
   int64_t channels = 1, height = 1, width = 1;
   Border border;
+  bool tight = false;  // kCodes: no padding of pixels; the 4 bytes behind an image may be read
   // Strides. For kPlain only image_bytes and row_bytes/pixel_bytes of one element are meaningful.
   int64_t pixel_bytes = 0, row_bytes = 0, image_bytes = 0;
   int64_t interior_bytes = 0;  // from the start of a row to its first pixel behind the border
@@ -52,7 +54,8 @@ struct BufferLayout {
 // rank is above 0. ResourceExhausted when a row would take 2^31 bytes or more: kernels count
 // offsets in 32 bits.
 absl::StatusOr<BufferLayout> MakeLayout(Storage storage, DType dtype,
-                                        absl::Span<const int64_t> shape, const Border& border = {});
+                                        absl::Span<const int64_t> shape, const Border& border = {},
+                                        bool tight = false);
 
 // Readies `rows` rows of a bits or codes buffer for a producer that writes used_pixel_bytes() of
 // each pixel: fills the border and zeroes the ends of pixels. Costs nothing without either.

@@ -137,8 +137,8 @@ class PlanBuilder {
     BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph_, node, op));
     if (!BorderServes(input.layout.border, want)) {
       Operand bordered;
-      BITMILL_ASSIGN_OR_RETURN(bordered.layout,
-                               MakeLayout(input.layout.storage, in.dtype, in.shape, want));
+      BITMILL_ASSIGN_OR_RETURN(bordered.layout, MakeLayout(input.layout.storage, in.dtype, in.shape,
+                                                           want, input.layout.tight));
       bordered.buffer = builder_.AddBuffer(bordered.layout.image_bytes, 0);
       Push(MakeBorderStep(input, bordered), "border", node.inputs[0], node.inputs[0]);
       builder_.Use(bordered.buffer);

@@ -94,6 +94,18 @@ absl::StatusOr<Border> SharedBorder(const Graph& graph, const ValueUse& use) {
   return shared;
 }
 
+// Codes are kept tight when all their readers gain.
+bool IsTight(const Graph& graph, const ValueUse& use) {
+  if (use.producer < 0 || use.consumers.empty()) return false;
+  const Node& producer = graph.nodes[static_cast<size_t>(use.producer)];
+  if (std::holds_alternative<LowBitMaxPoolOp>(producer.lowered)) return false;
+  return std::all_of(use.consumers.begin(), use.consumers.end(), [&](int32_t n) {
+    const Node& node = graph.nodes[static_cast<size_t>(n)];
+    const auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
+    return conv != nullptr && GainsFromTightCodes(graph, node, *conv);
+  });
+}
+
 }  // namespace
 
 bool IsAliasNode(const Graph& graph, const Node& node) {
@@ -136,6 +148,16 @@ absl::StatusOr<Border> WantedBorder(const Graph& graph, const Node& node, const 
   return border;
 }
 
+bool GainsFromTightCodes(const Graph& graph, const Node& node, const LowBitConvOp& op) {
+  const Value& input = graph.value(node.inputs[0]);
+  if (input.code.kind != CodeKind::kUInt8 || op.groups != 1 || op.dilation_w != 1 ||
+      op.weights == nullptr || op.weights->shape().size() != 4) {
+    return false;
+  }
+  const int64_t channels = op.weights->shape()[1], kernel_w = op.weights->shape()[3];
+  return channels < 4 && (channels * kernel_w + 3) / 4 < kernel_w;
+}
+
 bool BorderServes(const Border& have, const Border& want) {
   return want.empty() ||
          (have.fill == want.fill && have.top >= want.top && have.left >= want.left &&
@@ -176,7 +198,9 @@ absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph) {
     if (storage == Storage::kBits || storage == Storage::kCodes) {
       BITMILL_ASSIGN_OR_RETURN(border, SharedBorder(graph, uses[v]));
     }
-    absl::StatusOr<BufferLayout> layout = MakeLayout(storage, value.dtype, value.shape, border);
+    const bool tight = storage == Storage::kCodes && IsTight(graph, uses[v]);
+    absl::StatusOr<BufferLayout> layout =
+        MakeLayout(storage, value.dtype, value.shape, border, tight);
     if (!layout.ok()) {
       return absl::Status(layout.status().code(),
                           absl::StrCat("value '", value.name, "': ", layout.status().message()));

@@ -34,6 +34,10 @@ bool UsesBitKernel(const LowBitConvOp& op, const Value& input);
 // it makes its own or needs none.
 absl::StatusOr<Border> WantedBorder(const Graph& graph, const Node& node, const LowBitConvOp& op);
 
+// Whether the convolution gains when pixels of its code input lie side by side, so that a line of
+// its kernel is one run of bytes (images of 1 to 3 channels).
+bool GainsFromTightCodes(const Graph& graph, const Node& node, const LowBitConvOp& op);
+
 // Whether a buffer with border `have` serves a reader that wants `want`.
 bool BorderServes(const Border& have, const Border& want);
 

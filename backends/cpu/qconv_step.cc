@@ -3,28 +3,26 @@
 // around a zero point of 1.
 //
 // The zero point goes into `base` and the border is filled with the padding's code, so that no tap
-// is special. A dense layer presents the rows of the chunk as the pixels of one line.
+// is special. Images of 1 to 3 channels lie tight: a line of the kernel is one run of bytes, filled
+// up with zero weights, instead of mostly empty steps for each tap. A dense layer presents the rows
+// of the chunk as the pixels of one line.
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/qconv_filter.h"
 #include "backends/cpu/steps.h"
-#include "base/aligned_buffer.h"
 
 namespace bitmill {
 namespace {
 
 using Epilogue = LowBitConvOp::Epilogue;
 
-constexpr int64_t kMaxTableBytes = int64_t{1} << 30;
 constexpr CodeInfo kUnpackedBits{CodeKind::kUInt8, 1.0F, 1, 3};
-
-int64_t PadEight(int64_t count) { return (count + 7) / 8 * 8; }
 
 // Byte i of entry b is the code of bit i of b: 0 (-1) where it is set, 2 (+1) where it is not.
 std::array<uint64_t, 256> MakeUnpackTable() {
@@ -134,11 +132,11 @@ class QconvStep final : public Step {
   }
 
   void SelectGroup(int64_t g, QconvArgs& call) const {
-    const int64_t padded = PadEight(split.outputs);
-    call.weights = weights.as<uint8_t>() + g * call_weight_bytes;
-    call.base = base.data() + g * padded;
-    call.scale = scale.empty() ? nullptr : scale.data() + g * padded;
-    call.bias = bias.empty() ? nullptr : bias.data() + g * padded;
+    const int64_t padded = (split.outputs + 7) / 8 * 8;
+    call.weights = filter.weights.as<uint8_t>() + g * filter.call_bytes;
+    call.base = filter.base.data() + g * padded;
+    call.scale = filter.scale.empty() ? nullptr : filter.scale.data() + g * padded;
+    call.bias = filter.bias.empty() ? nullptr : filter.bias.data() + g * padded;
   }
 
   Operand input, output;
@@ -149,12 +147,8 @@ class QconvStep final : public Step {
   GroupSplit split;
   QconvArgs args{};
   int64_t window_start = 0;
-  int64_t call_weight_bytes = 0;
 
-  AlignedBuffer weights;
-  std::vector<int32_t> step_bytes;
-  std::vector<int32_t> base;       // [calls][outputs of a call, rounded up to 8]
-  std::vector<float> scale, bias;  // likewise
+  QconvFilter filter;
 
   bool epilogue_in_scratch = false;
   ConvBlocks blocks;
@@ -162,30 +156,6 @@ class QconvStep final : public Step {
   CompiledChain chain;
   int32_t scratch = -1;
 };
-
-struct WeightRange {
-  int low, high;
-};
-
-WeightRange RangeOf(QconvWeights kind) {
-  switch (kind) {
-    case QconvWeights::k1Bit:
-      return {-1, 1};
-    case QconvWeights::k2Bit:
-      return {-2, 1};
-    case QconvWeights::k4Bit:
-      return {-8, 7};
-    case QconvWeights::k8Bit:
-      return {-128, 127};
-  }
-  return {0, 0};
-}
-
-QconvWeights KindOf(int weight_bits, bool needs_zero) {
-  if (weight_bits <= 1 && !needs_zero) return QconvWeights::k1Bit;
-  if (weight_bits <= 2) return QconvWeights::k2Bit;
-  return weight_bits <= 4 ? QconvWeights::k4Bit : QconvWeights::k8Bit;
-}
 
 const char* KindName(QconvWeights kind) {
   switch (kind) {
@@ -199,82 +169,6 @@ const char* KindName(QconvWeights kind) {
       return " w8";
   }
   return "";
-}
-
-// Turns channels with a flipped comparison around by negating their weights; a channel with a
-// weight whose negation does not fit keeps its sign and is left to the epilogue (`late` set).
-void NegateWeights(const LowBitConvOp& op, const WeightRange& range, const GroupSplit& split,
-                   int64_t first, int64_t per_output, std::vector<int8_t>& weights,
-                   std::vector<uint8_t>& late) {
-  if (op.flip.empty()) return;
-  for (int64_t o = 0; o < split.outputs; ++o) {
-    const auto channel = static_cast<size_t>(first + o);
-    if (op.flip[channel] == 0) continue;
-    const auto row = absl::MakeSpan(weights).subspan(static_cast<size_t>(o * per_output),
-                                                     static_cast<size_t>(per_output));
-    const bool fits = std::all_of(row.begin(), row.end(),
-                                  [&](int8_t w) { return -w >= range.low && -w <= range.high; });
-    if (!fits) {
-      late[channel] = 1;
-      continue;
-    }
-    for (int8_t& w : row) w = static_cast<int8_t>(-w);
-  }
-}
-
-absl::Status PackCalls(const LowBitConvOp& op, const CodeInfo& code, const ConvWindow& window,
-                       std::vector<uint8_t>& late, QconvStep& step) {
-  const GroupSplit& split = step.split;
-  const WeightRange range = RangeOf(step.args.kind);
-  const int64_t padded = PadEight(split.outputs);
-  const int64_t per_output = split.channels * window.taps();
-  step.call_weight_bytes =
-      PackedQconvBytes(step.args.kind, static_cast<int32_t>(split.outputs),
-                       static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()));
-  if (split.calls * step.call_weight_bytes > kMaxTableBytes) {
-    return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
-  }
-  step.weights = AlignedBuffer(split.calls * step.call_weight_bytes);
-  step.base.assign(static_cast<size_t>(split.calls * padded), 0);
-  if (op.epilogue != Epilogue::kThresholds) {
-    step.scale.assign(step.base.size(), 0.0F);
-    step.bias = step.scale;
-  }
-  for (int64_t g = 0; g < split.calls; ++g) {
-    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
-    if (!weights.ok()) return weights.status();
-    const int64_t first = g * split.outputs;
-    NegateWeights(op, range, split, first, per_output, *weights, late);
-    for (int64_t o = 0; o < split.outputs; ++o) {
-      int64_t sum = 0, magnitude = 0;
-      for (int64_t i = o * per_output; i < (o + 1) * per_output; ++i) {
-        const int8_t w = (*weights)[static_cast<size_t>(i)];
-        const bool zero_as_bit = step.args.kind == QconvWeights::k1Bit && w == 0;
-        if (w < range.low || w > range.high || zero_as_bit) {
-          return absl::InternalError(absl::StrCat("weight ", int{w}, " of output channel ",
-                                                  first + o, " does not fit ", op.weight_bits,
-                                                  " bits"));
-        }
-        sum += w;
-        magnitude += w < 0 ? -w : w;
-      }
-      const int64_t offset = -int64_t{code.zero_point} * sum;
-      if (magnitude * step.args.levels + std::abs(offset) > std::numeric_limits<int32_t>::max()) {
-        return absl::UnimplementedError(
-            absl::StrCat("the sums of output channel ", first + o, " may exceed 32 bits"));
-      }
-      const auto at = static_cast<size_t>(g * padded + o);
-      step.base[at] = static_cast<int32_t>(offset);
-      if (!step.scale.empty()) {
-        step.scale[at] = op.scale[static_cast<size_t>(first + o)];
-        step.bias[at] = op.bias[static_cast<size_t>(first + o)];
-      }
-    }
-    PackQconvWeights(weights->data(), step.args.kind, static_cast<int32_t>(split.outputs),
-                     static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()),
-                     step.weights.as<uint8_t>() + g * step.call_weight_bytes);
-  }
-  return absl::OkStatus();
 }
 
 }  // namespace
@@ -327,30 +221,23 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   args.out_channels = static_cast<int32_t>(step->split.outputs);
   args.stride_h = static_cast<int32_t>(window.stride_h);
   args.stride_w = static_cast<int32_t>(window.stride_w);
-  args.kind = KindOf(op.weight_bits, step->split.merged > 1);
   args.levels = std::max(code.levels, needed.empty() ? 0 : *fill + 1);
   if (step->blocks.single_pixel) {
     args.pixel_bytes = static_cast<int32_t>(args.image_bytes);
     args.stride_w = 1;
   }
-  for (int64_t y = 0; y < window.kernel_h; ++y) {
-    for (int64_t x = 0; x < window.kernel_w; ++x) {
-      const int64_t tap =
-          y * window.dilation_h * in.row_bytes + x * window.dilation_w * in.pixel_bytes;
-      for (int64_t c = 0; c < step->split.channels; c += 4) {
-        step->step_bytes.push_back(static_cast<int32_t>(tap + c));
-      }
-    }
-  }
-  args.steps = static_cast<int32_t>(step->step_bytes.size());
-  args.step_bytes = step->step_bytes.data();
+  absl::StatusOr<QconvFilter> filter =
+      PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels);
+  if (!filter.ok()) return filter.status();
+  step->filter = *std::move(filter);
+  args.kind = step->filter.kind;
+  args.steps = static_cast<int32_t>(step->filter.step_bytes.size());
+  args.step_bytes = step->filter.step_bytes.data();
   step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;
 
-  std::vector<uint8_t> late(static_cast<size_t>(out.channels));
-  if (absl::Status status = PackCalls(op, code, window, late, *step); !status.ok()) return status;
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
-        ConvEpilogue::Make(op, output_code, out, builder.kernels(), late);
+        ConvEpilogue::Make(op, output_code, out, builder.kernels(), step->filter.late_flip);
     if (!epilogue.ok()) return epilogue.status();
     step->epilogue = *std::move(epilogue);
     step->scratch = builder.AddScratch(step->blocks.scratch_bytes);
@@ -363,11 +250,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   StepInfo& info = step->mutable_info();
   info.kernel = absl::StrCat(step->kernel->name, KindName(args.kind));
   info.macs = window.macs();
-  info.weight_bytes = step->weights.size() +
-                      static_cast<int64_t>((step->base.size() + step->scale.size() +
-                                            step->bias.size() + step->step_bytes.size()) *
-                                           4) +
-                      step->epilogue.table_bytes() + step->chain.table_bytes();
+  info.weight_bytes =
+      step->filter.bytes() + step->epilogue.table_bytes() + step->chain.table_bytes();
   return step;
 }
 

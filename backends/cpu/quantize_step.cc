@@ -2,8 +2,7 @@
 //
 // Bits are one comparison a channel. Codes are defined by their level thresholds; where the chain
 // and the quantizer give the same codes (which is checked once, at each threshold: both are steps
-// that only rise), the pack kernel computes them. Otherwise a few levels are counted and many are
-// found from a linear guess, corrected against the neighbouring thresholds.
+// that only rise), the pack kernel computes them, otherwise backends/cpu/level_quantizer.h.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -11,24 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/compiled_chain.h"
+#include "backends/cpu/level_quantizer.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
 namespace {
-
-// Up to this many thresholds, counting them all beats a search.
-constexpr int64_t kCountedLevels = 8;
-
-// About the code of x; wrong by one or two where thresholds are evenly spaced, so never far.
-struct LinearGuess {
-  float slope = 0.0F, start = 0.0F, code = 0.0F;
-
-  int64_t At(float x, int64_t level_count) const {
-    const float at = (x - start) * slope + code;
-    if (!(at > 0.0F)) return 0;
-    return at < static_cast<float>(level_count) ? static_cast<int64_t>(at) : level_count;
-  }
-};
 
 // Where a float row's elements are, in elements.
 struct FloatStrides {
@@ -117,7 +103,7 @@ class QuantizeStep final : public Step {
         return;
       }
       case Way::kLevels:
-        for (int64_t c = 0; c < channels; ++c) PackLevels(source, pixels, c, dst);
+        PackLevels(source, pixels, dst);
         return;
       case Way::kRound:
         for (int64_t p = 0; p < pixels; ++p) {
@@ -136,22 +122,21 @@ class QuantizeStep final : public Step {
     return x;
   }
 
-  // code = number of thresholds t with x >= t; NaN is at or above none, and nothing reaches NaN.
-  void PackLevels(const std::byte* source, int64_t pixels, int64_t channel, std::byte* dst) const {
-    const size_t row = per_channel ? static_cast<size_t>(channel) : 0;
-    const float* const levels = thresholds.data() + static_cast<int64_t>(row) * level_count;
-    const LinearGuess guess = guesses.empty() ? LinearGuess{} : guesses[row];
-    for (int64_t p = 0; p < pixels; ++p) {
-      const float x = At(source, p, channel);
-      int64_t code = 0;
-      if (guesses.empty()) {
-        for (int64_t i = 0; i < level_count; ++i) code += x >= levels[i] ? 1 : 0;
-      } else {
-        code = guess.At(x, level_count);
-        while (code < level_count && x >= levels[code]) ++code;
-        while (code > 0 && !(x >= levels[code - 1])) --code;
+  // Along the longer of pixels and channels where one set of thresholds serves all.
+  void PackLevels(const std::byte* source, int64_t pixels, std::byte* dst) const {
+    constexpr int64_t kFloat = sizeof(float);
+    const int64_t channels = output.layout.channels;
+    if (levels.size() == 1 && pixels < channels) {
+      for (int64_t p = 0; p < pixels; ++p) {
+        levels[0].Run(source + p * strides.pixel * kFloat, strides.channel * kFloat, channels,
+                      dst + p * output.layout.pixel_bytes, 1);
       }
-      dst[p * output.layout.pixel_bytes + channel] = static_cast<std::byte>(code);
+      return;
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      const LevelQuantizer& row = levels[levels.size() == 1 ? 0 : static_cast<size_t>(c)];
+      row.Run(source + c * strides.channel * kFloat, strides.pixel * kFloat, pixels, dst + c,
+              output.layout.pixel_bytes);
     }
   }
 
@@ -162,11 +147,9 @@ class QuantizeStep final : public Step {
   const PackKernel* kernel = nullptr;
   CompiledChain chain;
   Quantizer quantizer;
-  std::vector<float> thresholds;  // bits: [1 or channels]; levels: [1 or channels][level_count]
+  std::vector<float> thresholds;  // bits: [1 or channels]
   std::vector<uint8_t> invert;
-  bool per_channel = false;
-  int64_t level_count = 0;
-  std::vector<LinearGuess> guesses;  // [1 or channels]; empty: count
+  std::vector<LevelQuantizer> levels;  // [1 or channels]
 };
 
 // Whether chain and quantizer give exactly the codes that the thresholds define, for a channel.
@@ -200,21 +183,6 @@ bool QuantizerMatches(const QuantizeOp& op, int64_t level_count, int64_t channel
     if (!QuantizerMatches(op, levels, c)) return false;
   }
   return true;
-}
-
-// A line through the first and the last finite threshold.
-LinearGuess GuessFor(absl::Span<const float> levels) {
-  size_t first = 0, last = levels.size();
-  while (first < last && !std::isfinite(levels[first])) ++first;
-  while (last > first && !std::isfinite(levels[last - 1])) --last;
-  if (first >= last) return {};
-  LinearGuess guess;
-  const float span = levels[last - 1] - levels[first];
-  guess.slope = span > 0.0F ? static_cast<float>(last - 1 - first) / span : 0.0F;
-  if (!std::isfinite(guess.slope)) guess.slope = 0.0F;
-  guess.start = levels[first];
-  guess.code = static_cast<float>(first + 1);
-  return guess;
 }
 
 }  // namespace
@@ -256,19 +224,17 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
       return absl::InternalError(absl::StrCat(count, " level thresholds in ", op.level_channels,
                                               " rows for ", channels, " channels"));
     }
-    step->level_count = count / op.level_channels;
+    const int64_t row_levels = count / op.level_channels;
     if (op.quantizer.rounding == Rounding::kHalfEven &&
-        QuantizerMatches(op, step->level_count, channels)) {
+        QuantizerMatches(op, row_levels, channels)) {
       step->way = QuantizeStep::Way::kPack;
       needs_chain = !op.chain.empty();
     } else {
       step->way = QuantizeStep::Way::kLevels;
-      step->thresholds = op.level_thresholds;
-      step->per_channel = op.level_channels > 1;
-      for (int64_t row = 0; step->level_count > kCountedLevels && row < op.level_channels; ++row) {
-        step->guesses.push_back(GuessFor(absl::MakeConstSpan(op.level_thresholds)
-                                             .subspan(static_cast<size_t>(row * step->level_count),
-                                                      static_cast<size_t>(step->level_count))));
+      for (int64_t row = 0; row < op.level_channels; ++row) {
+        step->levels.emplace_back(
+            absl::MakeConstSpan(op.level_thresholds)
+                .subspan(static_cast<size_t>(row * row_levels), static_cast<size_t>(row_levels)));
       }
     }
   } else {
@@ -294,8 +260,8 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
   if (step->scratch >= 0) absl::StrAppend(&info.kernel, "+chain");
   info.weight_bytes = step->chain.table_bytes() +
                       static_cast<int64_t>(step->thresholds.size() * sizeof(float)) +
-                      static_cast<int64_t>(step->invert.size()) +
-                      static_cast<int64_t>(step->guesses.size() * sizeof(LinearGuess));
+                      static_cast<int64_t>(step->invert.size());
+  for (const LevelQuantizer& row : step->levels) info.weight_bytes += row.table_bytes();
   return step;
 }
 

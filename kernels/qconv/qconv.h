@@ -5,9 +5,11 @@
 // `base` carries the zero point (-zero_point * sum of w): a border is filled with the zero-point
 // code, so no correction by position is needed.
 //
-// Activations: pixels of pixel_bytes bytes (a multiple of 4), channels innermost, bytes past the
-// last channel zero. Activations with fewer bits are bytes with small values.
-// A step is 4 consecutive channels of one tap; step_bytes[s] is its offset from the window's start.
+// Activations: pixels of pixel_bytes bytes (any number: steps are read unaligned), channels
+// innermost, bytes past the last channel zero or under zero weights. Activations with fewer bits
+// are bytes with small values.
+// A step is 4 consecutive bytes, usually channels of one tap; step_bytes[s] is its offset from the
+// window's start.
 //
 // Weights: blocks of 8 output channels; lane = output channel. For step s and lane l the four
 // weights w[l][4s .. 4s+3]. Packed by kind:

@@ -46,7 +46,7 @@ struct Geometry {
 Geometry DrawGeometry(Draw& draw, bool small_pads) {
   Geometry g;
   g.kernel_h = draw.Between(1, 3);
-  g.kernel_w = draw.Between(1, 3);
+  g.kernel_w = draw.Between(1, 5);
   g.stride_h = draw.OneIn(3) ? 2 : 1;
   g.stride_w = draw.OneIn(3) ? draw.Between(2, 3) : 1;
   g.dilation_h = draw.OneIn(4) ? 2 : 1;

@@ -158,6 +158,18 @@ TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
   }
 }
 
+TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
+  std::mt19937 random(16);
+  for (int round = 0; round < 240; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const auto kinds = AllKinds();
+    LoweredKind kind = kinds[random() % kinds.size()];
+    kind.bits_in = false;
+    kind.channels = 1 + round % 3;
+    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(kind, random), random));
+  }
+}
+
 TEST(PoolStepTest, MatchesTheDefinition) {
   std::mt19937 random(13);
   for (int round = 0; round < 200; ++round) {

@@ -1,0 +1,182 @@
+#include "backends/cpu/qconv_filter.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <limits>
+
+#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
+
+namespace bitmill {
+namespace {
+
+constexpr int64_t kMaxWeightBytes = int64_t{1} << 30;
+
+struct WeightRange {
+  int low, high;
+};
+
+WeightRange RangeOf(QconvWeights kind) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return {-1, 1};
+    case QconvWeights::k2Bit:
+      return {-2, 1};
+    case QconvWeights::k4Bit:
+      return {-8, 7};
+    case QconvWeights::k8Bit:
+      return {-128, 127};
+  }
+  return {0, 0};
+}
+
+QconvWeights KindOf(int weight_bits, bool needs_zero) {
+  if (weight_bits <= 1 && !needs_zero) return QconvWeights::k1Bit;
+  if (weight_bits <= 2) return QconvWeights::k2Bit;
+  return weight_bits <= 4 ? QconvWeights::k4Bit : QconvWeights::k8Bit;
+}
+
+// Turns channels with a flipped comparison around by negating their weights; a channel with a
+// weight whose negation does not fit keeps its sign and is left to the epilogue (`late` set).
+void NegateWeights(const LowBitConvOp& op, const WeightRange& range, const GroupSplit& split,
+                   int64_t first, int64_t per_output, std::vector<int8_t>& weights,
+                   std::vector<uint8_t>& late) {
+  if (op.flip.empty()) return;
+  for (int64_t o = 0; o < split.outputs; ++o) {
+    const auto channel = static_cast<size_t>(first + o);
+    if (op.flip[channel] == 0) continue;
+    const auto row = absl::MakeSpan(weights).subspan(static_cast<size_t>(o * per_output),
+                                                     static_cast<size_t>(per_output));
+    const bool fits = std::all_of(row.begin(), row.end(),
+                                  [&](int8_t w) { return -w >= range.low && -w <= range.high; });
+    if (!fits) {
+      late[channel] = 1;
+      continue;
+    }
+    for (int8_t& w : row) w = static_cast<int8_t>(-w);
+  }
+}
+
+// How the kernel sees a filter: runs of channels, one for each tap; or, on tight codes, one run for
+// each line of the window.
+struct FilterRuns {
+  int64_t channels = 0;  // of a run; a multiple of 4 on tight codes
+  int64_t taps = 0;
+  bool tight = false;
+};
+
+FilterRuns RunsOf(const ConvWindow& window, const GroupSplit& split, bool tight) {
+  if (!tight) return {split.channels, window.taps(), false};
+  return {(split.channels * window.kernel_w + 3) / 4 * 4, window.kernel_h, true};
+}
+
+// w[o][c][kh][kw] -> w[o][kw * channels + c][kh], zero behind.
+std::vector<int8_t> JoinLines(const std::vector<int8_t>& weights, const ConvWindow& window,
+                              const FilterRuns& runs) {
+  const int64_t channels = window.in_channels;
+  std::vector<int8_t> joined(static_cast<size_t>(window.out_channels * runs.channels * runs.taps));
+  size_t from = 0;
+  for (int64_t o = 0; o < window.out_channels; ++o) {
+    for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t y = 0; y < window.kernel_h; ++y) {
+        for (int64_t x = 0; x < window.kernel_w; ++x) {
+          const int64_t byte = x * channels + c;
+          joined[static_cast<size_t>((o * runs.channels + byte) * runs.taps + y)] = weights[from++];
+        }
+      }
+    }
+  }
+  return joined;
+}
+
+// Checks the weights of one call and fills in its part of the tables.
+absl::Status AddTables(const LowBitConvOp& op, const std::vector<int8_t>& weights,
+                       const GroupSplit& split, int64_t call, int32_t zero_point, int32_t levels,
+                       QconvFilter& filter) {
+  const WeightRange range = RangeOf(filter.kind);
+  const auto per_output = static_cast<int64_t>(weights.size()) / split.outputs;
+  const int64_t padded = (split.outputs + 7) / 8 * 8;
+  for (int64_t o = 0; o < split.outputs; ++o) {
+    const int64_t channel = call * split.outputs + o;
+    int64_t sum = 0, magnitude = 0;
+    for (int64_t i = o * per_output; i < (o + 1) * per_output; ++i) {
+      const int8_t w = weights[static_cast<size_t>(i)];
+      const bool zero_as_bit = filter.kind == QconvWeights::k1Bit && w == 0;
+      if (w < range.low || w > range.high || zero_as_bit) {
+        return absl::InternalError(absl::StrCat("weight ", int{w}, " of output channel ", channel,
+                                                " does not fit ", op.weight_bits, " bits"));
+      }
+      sum += w;
+      magnitude += w < 0 ? -w : w;
+    }
+    const int64_t offset = -int64_t{zero_point} * sum;
+    if (magnitude * levels + std::abs(offset) > std::numeric_limits<int32_t>::max()) {
+      return absl::UnimplementedError(
+          absl::StrCat("the sums of output channel ", channel, " may exceed 32 bits"));
+    }
+    const auto at = static_cast<size_t>(call * padded + o);
+    filter.base[at] = static_cast<int32_t>(offset);
+    if (!filter.scale.empty()) {
+      filter.scale[at] = op.scale[static_cast<size_t>(channel)];
+      filter.bias[at] = op.bias[static_cast<size_t>(channel)];
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::vector<int32_t> StepOffsets(const ConvWindow& window, const FilterRuns& runs,
+                                 const BufferLayout& input) {
+  std::vector<int32_t> offsets;
+  for (int64_t y = 0; y < window.kernel_h; ++y) {
+    for (int64_t x = 0; x < runs.taps / window.kernel_h; ++x) {
+      const int64_t tap =
+          y * window.dilation_h * input.row_bytes + x * window.dilation_w * input.pixel_bytes;
+      for (int64_t c = 0; c < runs.channels; c += 4) {
+        offsets.push_back(static_cast<int32_t>(tap + c));
+      }
+    }
+  }
+  return offsets;
+}
+
+}  // namespace
+
+int64_t QconvFilter::bytes() const {
+  return weights.size() +
+         static_cast<int64_t>((base.size() + scale.size() + bias.size() + step_bytes.size()) * 4);
+}
+
+absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
+                                            const GroupSplit& split, const BufferLayout& input,
+                                            int32_t zero_point, int32_t levels) {
+  const FilterRuns runs = RunsOf(window, split, input.tight);
+  const auto outputs = static_cast<int32_t>(split.outputs);
+  const auto channels = static_cast<int32_t>(runs.channels);
+  const auto taps = static_cast<int32_t>(runs.taps);
+  QconvFilter filter;
+  filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
+  filter.step_bytes = StepOffsets(window, runs, input);
+  filter.call_bytes = PackedQconvBytes(filter.kind, outputs, channels, taps);
+  if (split.calls * filter.call_bytes > kMaxWeightBytes) {
+    return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
+  }
+  filter.weights = AlignedBuffer(split.calls * filter.call_bytes);
+  filter.base.assign(static_cast<size_t>(split.calls * ((split.outputs + 7) / 8 * 8)), 0);
+  if (op.epilogue != LowBitConvOp::Epilogue::kThresholds) {
+    filter.scale.assign(filter.base.size(), 0.0F);
+    filter.bias = filter.scale;
+  }
+  filter.late_flip.assign(static_cast<size_t>(window.out_channels), 0);
+  for (int64_t call = 0; call < split.calls; ++call) {
+    BITMILL_ASSIGN_OR_RETURN(std::vector<int8_t> weights, CallWeights(op, window, split, call));
+    if (runs.tight) weights = JoinLines(weights, window, runs);
+    NegateWeights(op, RangeOf(filter.kind), split, call * split.outputs, runs.channels * runs.taps,
+                  weights, filter.late_flip);
+    BITMILL_RETURN_IF_ERROR(AddTables(op, weights, split, call, zero_point, levels, filter));
+    PackQconvWeights(weights.data(), filter.kind, outputs, channels, taps,
+                     filter.weights.as<uint8_t>() + call * filter.call_bytes);
+  }
+  return filter;
+}
+
+}  // namespace bitmill

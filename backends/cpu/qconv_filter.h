@@ -1,0 +1,40 @@
+// The constants of a low-bit convolution over codes, as kernels/qconv/qconv.h wants them.
+//
+// Images of 1 to 3 channels lie tight: a line of the window is one run of bytes there, filled up
+// with zero weights, instead of a mostly empty step for each tap.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/cpu/buffer_layout.h"
+#include "backends/cpu/conv_window.h"
+#include "base/aligned_buffer.h"
+#include "kernels/qconv/qconv_table.h"
+#include "model/lowered.h"
+
+namespace bitmill {
+
+struct QconvFilter {
+  QconvWeights kind = QconvWeights::k1Bit;
+  AlignedBuffer weights;   // of all calls
+  int64_t call_bytes = 0;  // from one call to the next
+  std::vector<int32_t> step_bytes;
+  std::vector<int32_t> base;       // [calls][outputs of a call, rounded up to 8]
+  std::vector<float> scale, bias;  // likewise; empty for integer accumulators
+  // [out_channels]; 1 where the comparison is flipped but a weight (-128, -8 or -2) has no
+  // negative: the accumulators of these channels come with the wrong sign. All others are negated
+  // here.
+  std::vector<uint8_t> late_flip;
+
+  int64_t bytes() const;
+};
+
+// Internal when a weight does not fit its bits; Unimplemented when a sum may not fit 32 bits;
+// ResourceExhausted beyond 1 GiB.
+absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
+                                            const GroupSplit& split, const BufferLayout& input,
+                                            int32_t zero_point, int32_t levels);
+
+}  // namespace bitmill
