@@ -12,11 +12,11 @@ PROGRAM = FOLDER / "bin" / "perf_analyzer"
 
 
 def measure(address: str, model: str, tmp_path, *arguments: str) -> list[dict[str, str]]:
-    """Runs it for one second a point; returns the rows of its CSV file."""
+    """Runs it until three windows of half a second agree roughly; returns the rows of its CSV file."""
     out = tmp_path / "result.csv"
     libraries = next(FOLDER.glob("nvidia/*/lib"))
     done = subprocess.run(
-        [PROGRAM, "-m", model, "-u", address, "-i", "grpc", "-p", "1000", "-r", "2", "-s", "900",
+        [PROGRAM, "-m", model, "-u", address, "-i", "grpc", "-p", "500", "-r", "10", "-s", "900",
          "-f", out, *arguments],
         env={**os.environ, "LD_LIBRARY_PATH": str(libraries)}, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout + done.stderr
