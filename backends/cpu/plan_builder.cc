@@ -102,12 +102,14 @@ class PlanBuilder {
   // Lowered operations work on one image of channels on axis 1.
   absl::Status CheckImage(ValueId id) const {
     const BufferLayout& layout = use(id).layout;
+    if (layout.elements == 0) return absl::UnimplementedError("a tensor without elements");
     if (layout.elements == layout.channels * layout.pixels()) return absl::OkStatus();
     return absl::UnimplementedError(absl::StrCat("shape ", ShapeToString(graph_.value(id).shape),
                                                  " has a first dimension other than 1"));
   }
 
   absl::Status AddNode(const Node& node, int32_t n) {
+    if (const std::optional<BinaryOp> op = BinaryOpOf(graph_, node)) return AddBinary(node, *op);
     if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
     if (node.inputs.empty() || node.outputs.empty() || node.inputs[0] == kNoValue ||
         node.outputs[0] == kNoValue || graph_.value(node.inputs[0]).constant != nullptr) {
@@ -191,6 +193,16 @@ class PlanBuilder {
     return absl::InternalError("a lowered operation that the CPU backend does not know");
   }
 
+  absl::Status AddBinary(const Node& node, BinaryOp op) {
+    const Operand a = Input(node.inputs[0], false);
+    const Operand b = Input(node.inputs[1], false);
+    builder_.Use(a.buffer);  // loading b may have been a step of its own
+    const Operand output = Output(node.outputs[0]);
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output));
+    Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
+    return absl::OkStatus();
+  }
+
   absl::Status AddReference(const Node& node) {
     std::vector<ReferenceInput> inputs;
     ValueId first = kNoValue;
@@ -210,6 +222,10 @@ class PlanBuilder {
         }
       }
       inputs.push_back(std::move(input));
+    }
+    // Loading an input is a step of its own, which the earlier inputs must outlive.
+    for (const ReferenceInput& input : inputs) {
+      if (input.operand.buffer >= 0) builder_.Use(input.operand.buffer);
     }
     std::vector<ReferenceOutput> outputs;
     for (const ValueId id : node.outputs) {

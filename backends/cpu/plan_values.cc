@@ -19,14 +19,15 @@ bool IsFloatMap(const Graph& graph, ValueId id) {
 }
 
 // Operations that read (or write) channels-innermost floats as well as planar ones.
-bool ReadsEitherFloat(const Node& node) {
-  return std::holds_alternative<QuantizeOp>(node.lowered) ||
+bool ReadsEitherFloat(const Graph& graph, const Node& node) {
+  return BinaryOpOf(graph, node).has_value() || std::holds_alternative<QuantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
 }
 
-bool WritesEitherFloat(const Node& node) {
-  return std::holds_alternative<DequantizeOp>(node.lowered) ||
+bool WritesEitherFloat(const Graph& graph, const Node& node) {
+  return BinaryOpOf(graph, node).has_value() ||
+         std::holds_alternative<DequantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<LowBitConvOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
@@ -44,19 +45,27 @@ std::vector<uint8_t> ChoosePixelFloats(const Graph& graph, const std::vector<Val
       continue;
     }
     const auto& nodes = graph.nodes;
-    chosen[v] = WritesEitherFloat(nodes[static_cast<size_t>(use.producer)]) &&
+    chosen[v] = WritesEitherFloat(graph, nodes[static_cast<size_t>(use.producer)]) &&
                 std::all_of(use.consumers.begin(), use.consumers.end(), [&](int32_t n) {
-                  return ReadsEitherFloat(nodes[static_cast<size_t>(n)]);
+                  return ReadsEitherFloat(graph, nodes[static_cast<size_t>(n)]);
                 });
   }
   for (bool changed = true; changed;) {
     changed = false;
     for (const Node& node : graph.nodes) {
-      if (!std::holds_alternative<ElementwiseOp>(node.lowered)) continue;
-      uint8_t& in = chosen[static_cast<size_t>(uses[static_cast<size_t>(node.inputs[0])].same_as)];
-      uint8_t& out = chosen[static_cast<size_t>(node.outputs[0])];
-      if (in == out) continue;
-      in = out = 0;
+      const bool binary = BinaryOpOf(graph, node).has_value();
+      if (!binary && !std::holds_alternative<ElementwiseOp>(node.lowered)) continue;
+      // Inputs and output are stored alike.
+      std::vector<size_t> alike = {static_cast<size_t>(node.outputs[0])};
+      for (const ValueId id : node.inputs) {
+        alike.push_back(static_cast<size_t>(uses[static_cast<size_t>(id)].same_as));
+      }
+      const auto is_chosen = [&](size_t v) { return chosen[v] != 0; };
+      if (std::all_of(alike.begin(), alike.end(), is_chosen) ||
+          std::none_of(alike.begin(), alike.end(), is_chosen)) {
+        continue;
+      }
+      for (const size_t v : alike) chosen[v] = 0;
       changed = true;
     }
   }
@@ -82,7 +91,12 @@ absl::StatusOr<Border> SharedBorder(const Graph& graph, const ValueUse& use) {
     const Node& node = graph.nodes[static_cast<size_t>(n)];
     const auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
     if (conv == nullptr) continue;
-    BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph, node, *conv));
+    const absl::StatusOr<Border> wanted = WantedBorder(graph, node, *conv);
+    if (!wanted.ok()) {
+      return absl::Status(wanted.status().code(),
+                          absl::StrCat(DescribeNode(graph, node), ": ", wanted.status().message()));
+    }
+    const Border& want = *wanted;
     if (want.empty()) continue;
     if (shared.empty()) shared.fill = want.fill;
     if (want.fill != shared.fill) continue;
@@ -120,6 +134,28 @@ bool IsAliasNode(const Graph& graph, const Node& node) {
   const Value& to = graph.value(node.outputs[0]);
   return from.dtype == to.dtype && from.code.kind == CodeKind::kNone &&
          to.code.kind == CodeKind::kNone && ElementCount(from.shape) == ElementCount(to.shape);
+}
+
+std::optional<BinaryOp> BinaryOpOf(const Graph& graph, const Node& node) {
+  if (!std::holds_alternative<std::monostate>(node.lowered) || node.inputs.size() != 2 ||
+      node.outputs.size() != 1 || node.outputs[0] == kNoValue ||
+      !(node.domain.empty() || node.domain == "ai.onnx")) {
+    return std::nullopt;
+  }
+  const Value& output = graph.value(node.outputs[0]);
+  for (const ValueId id : node.inputs) {
+    if (id == kNoValue) return std::nullopt;
+    const Value& input = graph.value(id);
+    if (input.constant != nullptr || input.dtype != DType::kFloat32 ||
+        input.code.kind != CodeKind::kNone || input.shape != output.shape) {
+      return std::nullopt;
+    }
+  }
+  if (node.op == "Add") return BinaryOp::kAdd;
+  if (node.op == "Sub") return BinaryOp::kSub;
+  if (node.op == "Mul") return BinaryOp::kMul;
+  if (node.op == "Div") return BinaryOp::kDiv;
+  return std::nullopt;
 }
 
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input) {

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "backends/cpu/buffer_layout.h"
+#include "backends/cpu/steps.h"
 #include "model/graph.h"
 
 namespace bitmill {
@@ -26,6 +28,10 @@ absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph);
 
 // A node that only renames its input: Reshape and its kin, on a value held as plain elements.
 bool IsAliasNode(const Graph& graph, const Node& node);
+
+// The operation of a node that combines two computed float tensors of one shape; nothing for
+// others.
+std::optional<BinaryOp> BinaryOpOf(const Graph& graph, const Node& node);
 
 // Whether the convolution reads bits directly (1-bit or ternary weights).
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input);

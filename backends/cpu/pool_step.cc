@@ -41,6 +41,26 @@ std::vector<uint8_t> MinimumMask(const LowBitMaxPoolOp& op, const BufferLayout& 
   return mask;
 }
 
+struct PoolAxis {
+  int64_t in, out, kernel, stride, dilation, pad;
+};
+
+// Whether every window of the axis holds a pixel of the image, and no size overflows.
+bool WindowsHoldPixels(const PoolAxis& axis) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  if (axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 || axis.pad < 0 ||
+      axis.kernel >= kMost || axis.stride >= kMost || axis.dilation >= kMost || axis.pad >= kMost) {
+    return false;
+  }
+  for (int64_t o = 0; o < axis.out; ++o) {
+    const int64_t start = o * axis.stride - axis.pad;
+    // The first tap at or behind the image's start.
+    const int64_t tap = start >= 0 ? 0 : (-start + axis.dilation - 1) / axis.dilation;
+    if (tap >= axis.kernel || start + tap * axis.dilation >= axis.in) return false;
+  }
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<StepPtr> MakePoolStep(const LowBitMaxPoolOp& op, const Operand& input,
@@ -50,6 +70,12 @@ absl::StatusOr<StepPtr> MakePoolStep(const LowBitMaxPoolOp& op, const Operand& i
   if (in.storage != out.storage || in.channels != out.channels ||
       (!op.minimum.empty() && static_cast<int64_t>(op.minimum.size()) != in.channels)) {
     return absl::InternalError("pooling between values of different storage or channels");
+  }
+  if (!WindowsHoldPixels(
+          {in.height, out.height, op.kernel_h, op.stride_h, op.dilation_h, op.pad_top}) ||
+      !WindowsHoldPixels(
+          {in.width, out.width, op.kernel_w, op.stride_w, op.dilation_w, op.pad_left})) {
+    return absl::UnimplementedError("a pooling window that lies wholly in the padding");
   }
   auto step = std::make_unique<PoolStep>();
   step->input = input;

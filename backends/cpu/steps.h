@@ -43,6 +43,11 @@ absl::StatusOr<StepPtr> MakePoolStep(const LowBitMaxPoolOp& op, const Operand& i
 absl::StatusOr<StepPtr> MakeElementwiseStep(const ElementwiseOp& op, const Operand& input,
                                             const Operand& output);
 
+// Two float tensors of one shape; all three in the arena and stored alike.
+enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
+absl::StatusOr<StepPtr> MakeBinaryStep(BinaryOp op, const Operand& a, const Operand& b,
+                                       const Operand& output);
+
 // Float layers through oneDNN. The input may lie in the request.
 absl::StatusOr<StepPtr> MakeFloatConvStep(const FloatConvOp& op, const Operand& input,
                                           const Operand& output, StepBuilder& builder);

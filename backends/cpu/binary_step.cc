@@ -1,0 +1,60 @@
+// Sum, difference, product or quotient of two float tensors of one shape (shortcuts above all),
+// element by element in whatever order both are stored.
+#include "backends/cpu/steps.h"
+
+namespace bitmill {
+namespace {
+
+template <typename Fn>
+void Map(const float* a, const float* b, float* out, int64_t count, Fn fn) {
+  for (int64_t i = 0; i < count; ++i) out[i] = fn(a[i], b[i]);
+}
+
+class BinaryStep final : public Step {
+ public:
+  absl::Status Run(const StepRun& run) const override {
+    const int64_t count = output.layout.elements;
+    for (int64_t r = 0; r < run.rows; ++r) {
+      const auto* const x = reinterpret_cast<const float*>(a.Row(run, r));
+      const auto* const y = reinterpret_cast<const float*>(b.Row(run, r));
+      auto* const out = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
+      switch (op) {
+        case BinaryOp::kAdd:
+          Map(x, y, out, count, [](float p, float q) { return p + q; });
+          break;
+        case BinaryOp::kSub:
+          Map(x, y, out, count, [](float p, float q) { return p - q; });
+          break;
+        case BinaryOp::kMul:
+          Map(x, y, out, count, [](float p, float q) { return p * q; });
+          break;
+        case BinaryOp::kDiv:
+          Map(x, y, out, count, [](float p, float q) { return p / q; });
+          break;
+      }
+    }
+    return absl::OkStatus();
+  }
+
+  BinaryOp op = BinaryOp::kAdd;
+  Operand a, b, output;
+};
+
+}  // namespace
+
+absl::StatusOr<StepPtr> MakeBinaryStep(BinaryOp op, const Operand& a, const Operand& b,
+                                       const Operand& output) {
+  if (a.layout.storage != output.layout.storage || b.layout.storage != output.layout.storage ||
+      a.layout.elements != output.layout.elements || b.layout.elements != output.layout.elements) {
+    return absl::InternalError("operands of an element-wise operation are stored differently");
+  }
+  auto step = std::make_unique<BinaryStep>();
+  step->op = op;
+  step->a = a;
+  step->b = b;
+  step->output = output;
+  step->mutable_info().kernel = "elementwise";
+  return step;
+}
+
+}  // namespace bitmill
