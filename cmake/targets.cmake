@@ -13,6 +13,9 @@ function(bitmill_library name)
   endif()
 endfunction()
 
+# Everything that ctest -L threads runs; the ThreadSanitizer check builds just this.
+add_custom_target(bitmill_thread_tests)
+
 # bitmill_test(<name> SOURCES ... LIBS ... [LABELS ...] [ARGS ...]): one GoogleTest binary, one ctest entry.
 function(bitmill_test name)
   cmake_parse_arguments(ARG "" "TIMEOUT" "SOURCES;LIBS;LABELS;ARGS" ${ARGN})
@@ -20,6 +23,9 @@ function(bitmill_test name)
   target_link_libraries(${name} PRIVATE bitmill_options ${ARG_LIBS} bitmill_test_main)
   target_compile_definitions(${name} PRIVATE BITMILL_SOURCE_DIR="${PROJECT_SOURCE_DIR}")
   add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS})
+  if("threads" IN_LIST ARG_LABELS)
+    add_dependencies(bitmill_thread_tests ${name})
+  endif()
   if(NOT ARG_TIMEOUT)
     set(ARG_TIMEOUT 300)
   endif()

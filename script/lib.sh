@@ -5,3 +5,6 @@ started=$(date +%s)
 step() { printf '\n\033[1m[%4ds] %s\033[0m\n' "$(($(date +%s) - started))" "$*" | if [ -t 1 ]; then cat; else sed 's/\x1b\[[0-9;]*m//g'; fi; }
 fail() { printf 'error: %s\n' "$*" >&2; exit 1; }
 jobs() { nproc; }
+
+# A second checkout of the same sources finds the compiler's results of the first.
+export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
