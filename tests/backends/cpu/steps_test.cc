@@ -101,12 +101,12 @@ void CheckMany(const LoweredKind& kind, int rounds) {
 
 class LowBitConvStepTest : public testing::TestWithParam<LoweredKind> {};
 
-TEST_P(LowBitConvStepTest, MatchesTheDefinition) { CheckMany(GetParam(), 20); }
+TEST_P(LowBitConvStepTest, MatchesTheDefinition) { CheckMany(GetParam(), 10); }
 
 TEST_P(LowBitConvStepTest, MatchesTheDefinitionOnVectors) {
   LoweredKind kind = GetParam();
   kind.dense = true;
-  CheckMany(kind, 12);
+  CheckMany(kind, 8);
 }
 
 std::vector<LoweredKind> AllKinds() {
@@ -160,7 +160,7 @@ TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
 
 TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
   std::mt19937 random(16);
-  for (int round = 0; round < 240; ++round) {
+  for (int round = 0; round < 120; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const auto kinds = AllKinds();
     LoweredKind kind = kinds[random() % kinds.size()];
