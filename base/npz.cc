@@ -34,7 +34,7 @@ uint64_t Little(absl::string_view bytes, size_t at, size_t width) {
 }
 
 void Append(std::string& to, uint64_t value, size_t width) {
-  for (size_t i = 0; i < width; ++i) to.push_back(static_cast<char>(value >> (8 * i)));
+  for (size_t i = 0; i < width; ++i, value >>= 8) to.push_back(static_cast<char>(value));
 }
 
 struct Member {
@@ -257,10 +257,10 @@ absl::StatusOr<std::string> ToNpy(const Tensor& tensor) {
 
 absl::StatusOr<NamedTensors> ParseNpz(absl::string_view bytes, const std::string& source,
                                       int64_t max_bytes) {
+  const std::string place = source.empty() ? "" : absl::StrCat(source, ": ");
   auto members = ReadDirectory(bytes);
   if (!members.ok()) {
-    return absl::Status(members.status().code(),
-                        absl::StrCat(source, ": ", members.status().message()));
+    return absl::Status(members.status().code(), absl::StrCat(place, members.status().message()));
   }
   NamedTensors tensors;
   auto left = static_cast<uint64_t>(std::max<int64_t>(max_bytes, 0));
@@ -271,19 +271,18 @@ absl::StatusOr<NamedTensors> ParseNpz(absl::string_view bytes, const std::string
       name.resize(name.size() - kEnding.size());
     }
     if (member.size > left) {
-      return absl::InvalidArgumentError(absl::StrCat(source, ": '", name, "' unpacks to ",
-                                                     member.size, " bytes, at most ", left,
-                                                     " are allowed"));
+      return absl::InvalidArgumentError(absl::StrCat(place, "'", name, "' unpacks to ", member.size,
+                                                     " bytes, at most ", left, " are allowed"));
     }
     left -= member.size;
     auto tensor = ReadArray(member);
     if (absl::IsUnimplemented(tensor.status())) continue;
     if (!tensor.ok()) {
       return absl::Status(tensor.status().code(),
-                          absl::StrCat(source, ": '", name, "' ", tensor.status().message()));
+                          absl::StrCat(place, "'", name, "' ", tensor.status().message()));
     }
     if (!tensors.emplace(name, *std::move(tensor)).second) {
-      return absl::InvalidArgumentError(absl::StrCat(source, ": '", name, "' occurs twice"));
+      return absl::InvalidArgumentError(absl::StrCat(place, "'", name, "' occurs twice"));
     }
   }
   return tensors;

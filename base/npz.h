@@ -19,7 +19,7 @@ using NamedTensors = std::map<std::string, Tensor>;
 // member; errors of ReadFile as they are. `max_bytes` bounds what all arrays together unpack to.
 absl::StatusOr<NamedTensors> ReadNpz(const std::string& path, int64_t max_bytes = int64_t{2} << 30);
 
-// The same from memory; `source` is the path for messages.
+// The same from memory; `source` is the path for messages, empty where the caller adds it.
 absl::StatusOr<NamedTensors> ParseNpz(absl::string_view bytes, const std::string& source,
                                       int64_t max_bytes = int64_t{2} << 30);
 

@@ -17,6 +17,13 @@ void QuantPackAvx2(const QuantPackArgs& args);
 
 namespace {
 
+// The source may have any alignment.
+float LoadFloat(const float* from) {
+  float value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 constexpr int32_t kLanes = 8;
 constexpr int32_t kTilePixels = 32;
 constexpr int32_t kQuadChannels = 4;  // that share a store of codes
@@ -108,7 +115,7 @@ void SignPackScalar(const SignPackArgs& args, int32_t first, int32_t channel, in
     uint32_t bits = 0;
     for (int32_t i = 0; i < count; ++i) {
       const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
-      bits |= static_cast<uint32_t>(!(src[i * args.src_channel] >= threshold)) << i;
+      bits |= static_cast<uint32_t>(!(LoadFloat(src + i * args.src_channel) >= threshold)) << i;
     }
     args.dst[p * args.dst_pixel + channel / 8] = static_cast<uint8_t>(bits ^ invert);
   }
@@ -209,7 +216,8 @@ void QuantPackLanes(const QuantPackArgs& args, const Quantizer& quantizer, int32
 void QuantPackScalar(const QuantPackArgs& args, const Quantizer& quantizer) {
   for (int32_t p = 0; p < args.pixels; ++p) {
     for (int32_t c = 0; c < args.channels; ++c) {
-      const __m256 value = _mm256_set1_ps(args.src[p * args.src_pixel + c * args.src_channel]);
+      const __m256 value =
+          _mm256_set1_ps(LoadFloat(args.src + p * args.src_pixel + c * args.src_channel));
       args.dst[p * args.dst_pixel + c] =
           static_cast<uint8_t>(_mm_cvtsi128_si32(_mm256_castsi256_si128(Codes(value, quantizer))));
     }

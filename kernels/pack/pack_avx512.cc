@@ -16,6 +16,13 @@ void QuantPackAvx512(const QuantPackArgs& args);
 
 namespace {
 
+// The source may have any alignment.
+float LoadFloat(const float* from) {
+  float value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 constexpr int32_t kLanes = 16;
 constexpr int32_t kWordChannels = 32;  // of a lane when pixels are innermost
 constexpr int32_t kQuadChannels = 4;   // whose codes share a lane
@@ -124,7 +131,7 @@ void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
     uint32_t bits = 0;
     for (int32_t i = 0; i < count; ++i) {
       const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
-      bits |= static_cast<uint32_t>(!(src[i * args.src_channel] >= threshold)) << i;
+      bits |= static_cast<uint32_t>(!(LoadFloat(src + i * args.src_channel) >= threshold)) << i;
     }
     args.dst[p * args.dst_pixel + channel / 8] = static_cast<uint8_t>(bits ^ invert);
   }
@@ -210,7 +217,7 @@ void QuantPackAvx512(const QuantPackArgs& args) {
       continue;
     }
     for (int32_t c = 0; c < args.channels; ++c) {
-      const __m512i code = Codes(_mm512_set1_ps(src[c * args.src_channel]), quantizer);
+      const __m512i code = Codes(_mm512_set1_ps(LoadFloat(src + c * args.src_channel)), quantizer);
       dst[c] = static_cast<uint8_t>(_mm_cvtsi128_si32(_mm512_castsi512_si128(code)));
     }
   }

@@ -15,6 +15,13 @@ void QuantPackNeon(const QuantPackArgs& args);
 
 namespace {
 
+// The source may have any alignment.
+float LoadFloat(const float* from) {
+  float value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+
 constexpr int32_t kLanes = 4;
 constexpr int32_t kByteChannels = 8;
 constexpr int32_t kTilePixels = 16;
@@ -63,7 +70,7 @@ void SignPackScalar(const SignPackArgs& args, int32_t first, int32_t channel, in
     uint32_t bits = 0;
     for (int32_t i = 0; i < count; ++i) {
       const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
-      bits |= static_cast<uint32_t>(!(src[i * args.src_channel] >= threshold)) << i;
+      bits |= static_cast<uint32_t>(!(LoadFloat(src + i * args.src_channel) >= threshold)) << i;
     }
     args.dst[p * args.dst_pixel + channel / 8] = static_cast<uint8_t>(bits ^ invert);
   }
@@ -113,7 +120,7 @@ inline uint8_t OneCode(float value, const Quantizer& quantizer) {
 inline void StoreCodes(const float* src, int64_t count, const Quantizer& quantizer, uint8_t* dst,
                        int64_t stride) {
   if (count < kLanes) {
-    for (int64_t i = 0; i < count; ++i) dst[i * stride] = OneCode(src[i], quantizer);
+    for (int64_t i = 0; i < count; ++i) dst[i * stride] = OneCode(LoadFloat(src + i), quantizer);
     return;
   }
   uint32_t codes[kLanes];
@@ -171,7 +178,7 @@ void QuantPackNeon(const QuantPackArgs& args) {
       continue;
     }
     for (int32_t c = 0; c < args.channels; ++c) {
-      dst[c] = OneCode(src[c * args.src_channel], quantizer);
+      dst[c] = OneCode(LoadFloat(src + c * args.src_channel), quantizer);
     }
   }
 }

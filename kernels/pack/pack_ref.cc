@@ -1,5 +1,6 @@
 // The oracle of every other implementation: plain loops in the order of the formulas.
 #include <math.h>
+#include <string.h>
 
 #include "kernels/pack/pack.h"
 
@@ -8,12 +9,23 @@ namespace bitmill {
 void SignPackRef(const SignPackArgs& args);
 void QuantPackRef(const QuantPackArgs& args);
 
+namespace {
+
+// The source may have any alignment.
+float LoadFloat(const float* from) {
+  float value;
+  memcpy(&value, from, sizeof(value));
+  return value;
+}
+
+}  // namespace
+
 void SignPackRef(const SignPackArgs& args) {
   for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel;
     for (int32_t c = 0; c < args.channels; ++c) {
       const int32_t row = args.per_channel != 0 ? c : 0;
-      const bool below = !(src[c * args.src_channel] >= args.thresholds[row]);
+      const bool below = !(LoadFloat(src + c * args.src_channel) >= args.thresholds[row]);
       const bool flip = args.invert != nullptr && args.invert[row] != 0;
       uint8_t* byte = args.dst + p * args.dst_pixel + c / 8;
       if (c % 8 == 0) *byte = 0;
@@ -27,7 +39,7 @@ void QuantPackRef(const QuantPackArgs& args) {
   for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel;
     for (int32_t c = 0; c < args.channels; ++c) {
-      const float quotient = src[c * args.src_channel] / args.scale;
+      const float quotient = LoadFloat(src + c * args.src_channel) / args.scale;
       const float value = quotient + args.offset;
       const float from_zero = value > 0.0f ? value : 0.0f;  // not a number gives 0
       args.dst[p * args.dst_pixel + c] =

@@ -10,11 +10,11 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/npz.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tools/input/idx_reader.h"
 #include "tools/input/inflate.h"
-#include "tools/input/npz_reader.h"
 #include "tools/input/png_reader.h"
 
 namespace bitmill {
@@ -59,7 +59,8 @@ std::string Gzipped(const std::string& data) { return Deflated(data, 15 + 16); }
 std::string Zip(const std::string& name, const std::string& data, bool deflated) {
   const std::string packed = deflated ? Deflated(data, -15) : data;
   const std::string common = absl::StrCat(
-      Little(deflated ? 8 : 0, 2), Little(0, 4), Little(crc32(0, nullptr, 0), 4),
+      Little(deflated ? 8 : 0, 2), Little(0, 4),
+      Little(crc32_z(0, reinterpret_cast<const Bytef*>(data.data()), data.size()), 4),
       Little(packed.size(), 4), Little(data.size(), 4), Little(name.size(), 2), Little(0, 2));
   const std::string local =
       absl::StrCat("PK\x03\x04", Little(20, 2), Little(0, 2), common, name, packed);
@@ -136,18 +137,18 @@ TEST(NpyTest, EveryTruncationIsRefused) {
 
 TEST(NpzTest, ReadsStoredAndDeflatedArrays) {
   for (const bool deflated : {false, true}) {
-    const auto arrays = ParseNpz(Zip("x.npy", Npy("|u1", "(2, 2)", "abcd"), deflated));
+    const auto arrays = ParseNpz(Zip("x.npy", Npy("|u1", "(2, 2)", "abcd"), deflated), "a.npz");
     ASSERT_TRUE(arrays.ok()) << arrays.status();
     ASSERT_EQ(arrays->size(), 1u);
-    EXPECT_EQ(arrays->front().name, "x");
-    EXPECT_THAT(arrays->front().tensor.span<uint8_t>(), ElementsAre('a', 'b', 'c', 'd'));
+    ASSERT_TRUE(arrays->contains("x"));
+    EXPECT_THAT(arrays->at("x").span<uint8_t>(), ElementsAre('a', 'b', 'c', 'd'));
   }
 }
 
 TEST(NpzTest, EveryTruncationIsRefused) {
   const std::string whole = Zip("x.npy", Npy("|u1", "(4,)", "abcd"), true);
   for (size_t length = 0; length < whole.size(); ++length) {
-    EXPECT_FALSE(ParseNpz(whole.substr(0, length)).ok()) << length;
+    EXPECT_FALSE(ParseNpz(whole.substr(0, length), "a.npz").ok()) << length;
   }
 }
 
@@ -157,7 +158,7 @@ TEST(NpzTest, AnyDamagedByteIsRefusedOrHarmless) {
     for (const char value : {'\x00', '\x7f', '\xff'}) {
       std::string damaged = whole;
       damaged[at] = value;
-      const auto arrays = ParseNpz(damaged);
+      const auto arrays = ParseNpz(damaged, "a.npz");
       if (!arrays.ok()) {
         EXPECT_FALSE(arrays.status().message().empty());
       }

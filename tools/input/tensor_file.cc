@@ -5,10 +5,10 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
+#include "base/npz.h"
 #include "base/status_macros.h"
 #include "tools/input/idx_reader.h"
 #include "tools/input/inflate.h"
-#include "tools/input/npz_reader.h"
 #include "tools/input/png_reader.h"
 
 namespace bitmill {
@@ -27,7 +27,8 @@ absl::StatusOr<TensorFile> Parse(std::string bytes, const std::string& path) {
   TensorFile file;
   file.path = path;
   if (absl::StartsWith(bytes, kZip)) {
-    BITMILL_ASSIGN_OR_RETURN(file.arrays, ParseNpz(bytes));
+    BITMILL_ASSIGN_OR_RETURN(NamedTensors arrays, ParseNpz(bytes, ""));
+    for (auto& [name, array] : arrays) file.arrays.push_back({name, std::move(array)});
     return file;
   }
   absl::StatusOr<Tensor> tensor = absl::UnimplementedError("");

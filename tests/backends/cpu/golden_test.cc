@@ -13,9 +13,9 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_backend.h"
 #include "base/file.h"
+#include "base/npz.h"
 #include "model/onnx/onnx_reader.h"
 #include "tests/backends/cpu/plan_runner.h"
-#include "tools/input/npz_reader.h"
 
 namespace bitmill {
 namespace {
@@ -58,26 +58,23 @@ struct Golden {
 };
 
 absl::StatusOr<Golden> ReadGolden(const std::string& path) {
-  auto bytes = ReadFile(path);
-  if (!bytes.ok()) return bytes.status();
-  auto arrays = ParseNpz(*bytes);
+  const auto arrays = ReadNpz(path);
   if (!arrays.ok()) return arrays.status();
   Golden golden;
-  for (const NamedTensor& array : *arrays) {
-    const Tensor& tensor = array.tensor;
-    if (array.name == "atol") {
+  for (const auto& [name, tensor] : *arrays) {
+    if (name == "atol") {
       golden.tolerance = tensor.dtype() == DType::kFloat64 ? tensor.span<double>()[0]
                          : tensor.dtype() == DType::kFloat32
                              ? static_cast<double>(tensor.span<float>()[0])
                              : static_cast<double>(tensor.span<int64_t>()[0]);
     }
-    if (array.name != "x" && array.name != "y") continue;
+    if (name != "x" && name != "y") continue;
     const int64_t rows = tensor.shape()[0];
     const int64_t row_bytes = tensor.bytes() / rows;
     const auto* const data = static_cast<const std::byte*>(tensor.data());
     for (int64_t r = 0; r < rows; ++r) {
       const std::byte* const row = data + r * row_bytes;
-      if (array.name == "x") {
+      if (name == "x") {
         golden.inputs.push_back({{row, row + row_bytes}});
       } else {
         std::vector<float> values(static_cast<size_t>(row_bytes) / sizeof(float));
