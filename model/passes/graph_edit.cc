@@ -1,6 +1,6 @@
 #include "model/passes/graph_edit.h"
 
-#include <cstring>
+#include <bit>
 #include <utility>
 
 namespace bitmill {
@@ -105,7 +105,7 @@ bool UniformValue(const Tensor& tensor, float* value) {
   const std::vector<float> values = FloatsOf(tensor);
   if (values.empty()) return false;
   for (const float x : values) {
-    if (std::memcmp(&x, values.data(), sizeof x) != 0) return false;
+    if (std::bit_cast<uint32_t>(x) != std::bit_cast<uint32_t>(values[0])) return false;
   }
   *value = values[0];
   return true;

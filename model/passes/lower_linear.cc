@@ -35,17 +35,12 @@ bool HasCode(const CodeInfo& info, int32_t code) { return code >= 0 && code < in
 // Adds the borders of a Pad to those of the window; false when no Padding says what they hold.
 bool AddPad(const SpatialPad& pad, const CodeInfo& info, Window& window, Padding& padding) {
   if (pad.top == 0 && pad.left == 0 && pad.bottom == 0 && pad.right == 0) return true;
-  if (pad.value == 0.0F) {
-    padding = Padding::kZero;
-  } else if (window.padded()) {
-    return false;
-  } else if (pad.value == info.scale) {
-    padding = Padding::kPlusOne;
-  } else if (pad.value == -info.scale) {
-    padding = Padding::kMinusOne;
-  } else {
-    return false;
-  }
+  const bool zero = pad.value == 0.0F;
+  const bool one = pad.value == info.scale || pad.value == -info.scale;
+  if (!zero && (!one || window.padded())) return false;
+  padding = zero                      ? Padding::kZero
+            : pad.value == info.scale ? Padding::kPlusOne
+                                      : Padding::kMinusOne;
   window.pad_top += pad.top;
   window.pad_left += pad.left;
   window.pad_bottom += pad.bottom;

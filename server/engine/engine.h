@@ -25,7 +25,7 @@ struct InferTask : BatchItem {
   MonotonicNanos computed_ns = 0;  // when the computation ended; 0: there was none
   void* owner = nullptr;           // whatever `done` wants to find again
   // Called when finished. Must be quick; runs on a worker or on the submitting thread.
-  void (*done)(InferTask& task, absl::Status status) = nullptr;
+  void (*done)(InferTask& task, const absl::Status& status) = nullptr;
 };
 
 class Engine {

@@ -53,7 +53,7 @@ void InferCall::OnReceived(bool ok) {
   loop_.Gather(task);
 }
 
-void InferCall::OnTaskDone(InferTask& task, absl::Status status) {
+void InferCall::OnTaskDone(InferTask& task, const absl::Status& status) {
   static_cast<InferCall*>(task.owner)->Answer(status);
 }
 

@@ -36,7 +36,7 @@ class InferCall {
   void OnReceived(bool ok);
   void OnFinished(bool ok);
   void OnOver(bool ok);  // the call is over, or the client cancelled it
-  static void OnTaskDone(InferTask& task, absl::Status status);
+  static void OnTaskDone(InferTask& task, const absl::Status& status);
   void Answer(const absl::Status& status);
   void Release();
 

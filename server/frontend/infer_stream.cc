@@ -55,7 +55,7 @@ void InferStream::OnHalfClose() {
   Pump();
 }
 
-void InferStream::OnTaskDone(InferTask& task, absl::Status status) {
+void InferStream::OnTaskDone(InferTask& task, const absl::Status& status) {
   Item& item = *static_cast<Item*>(task.owner);
   item.stream.Complete(item, status);
 }

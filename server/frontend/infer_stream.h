@@ -38,7 +38,7 @@ class InferStream final : public CallHandler {
     std::optional<grpc::ByteBuffer> answer;
   };
 
-  static void OnTaskDone(InferTask& task, absl::Status status);
+  static void OnTaskDone(InferTask& task, const absl::Status& status);
   void Complete(Item& item, const absl::Status& status);
   // Sends what can be sent, finishes what can be finished.
   void Pump();

@@ -74,10 +74,11 @@ absl::Status ServerMetadata(FrontendContext&, const inference::ServerMetadataReq
 
 absl::Status ModelReady(FrontendContext& context, const inference::ModelReadyRequest& request,
                         inference::ModelReadyResponse& response) {
-  const absl::Status status = FindModel(context, request.name(), request.version()).status();
+  absl::Status status = FindModel(context, request.name(), request.version()).status();
   // Loading, unloading, or not there (yet): clients wait for a model by asking again.
-  if (!status.ok() && !absl::IsUnavailable(status) && !absl::IsNotFound(status)) return status;
-  response.set_ready(status.ok());
+  const bool ready = status.ok();
+  if (!ready && !absl::IsUnavailable(status) && !absl::IsNotFound(status)) return status;
+  response.set_ready(ready);
   return absl::OkStatus();
 }
 

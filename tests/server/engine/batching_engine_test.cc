@@ -37,9 +37,9 @@ struct Request {
     task.inputs = inputs;
     task.outputs = outputs;
     task.owner = this;
-    task.done = [](InferTask& done_task, absl::Status done_status) {
+    task.done = [](InferTask& done_task, const absl::Status& done_status) {
       auto& request = *static_cast<Request*>(done_task.owner);
-      request.status = std::move(done_status);
+      request.status = done_status;
       ++request.times_done;
       done_task.model.reset();
     };
