@@ -92,6 +92,7 @@ absl::Status CheckAgainstReference(const Graph& graph, const Executable& executa
     tensors.push_back(std::move(tensor));
     rows.push_back(std::move(set));
   }
+  views.reserve(tensors.size());
   for (const Tensor& tensor : tensors) views.push_back(tensor.view());
   BITMILL_ASSIGN_OR_RETURN(const std::vector<Tensor> wanted, RunReference(graph, views));
   BITMILL_ASSIGN_OR_RETURN(const std::vector<NamedTensor> got, RunRows(executable, rows, 1));
