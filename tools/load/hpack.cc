@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "base/status_macros.h"
 #include "tools/load/hpack_tables.h"
 
 namespace bitmill {
@@ -142,8 +143,7 @@ absl::Status HpackDecoder::Decode(absl::string_view block, const Field& field) {
     absl::string_view value;
     if ((first & 0x80) != 0) {  // a header of a table
       if (!ReadInteger(&in, 7, &index)) return Malformed("an index is cut off");
-      const absl::Status found = Lookup(index, &name, &value);
-      if (!found.ok()) return found;
+      BITMILL_RETURN_IF_ERROR(Lookup(index, &name, &value));
       field(name, value);
       continue;
     }
@@ -162,8 +162,7 @@ absl::Status HpackDecoder::Decode(absl::string_view block, const Field& field) {
     if (index == 0) {
       if (!ReadString(&in, &own_name)) return Malformed("bad name");
     } else {
-      const absl::Status found = Lookup(index, &name, &value);
-      if (!found.ok()) return found;
+      BITMILL_RETURN_IF_ERROR(Lookup(index, &name, &value));
       own_name = std::string(name);
     }
     if (!ReadString(&in, &own_value)) return Malformed("bad value");
