@@ -41,7 +41,8 @@ if(BITMILL_SANITIZE)
   target_compile_options(bitmill_options INTERFACE
     -fsanitize=${BITMILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
     # In instrumented code g++ 12 finds array bounds that are not there; the release build still looks.
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread>)
   target_link_options(bitmill_options INTERFACE -fsanitize=${BITMILL_SANITIZE})
   target_compile_definitions(bitmill_options INTERFACE BITMILL_SANITIZED=1)
   if(BITMILL_SANITIZE MATCHES "thread")
