@@ -63,6 +63,7 @@ class Server:
                 self.process.kill()
                 self.process.wait()
         self.log.close()
+        print(f"--- the server's log, exit code {self.process.returncode}:\n{self.text()[-20000:]}")  # shown when a test fails
         self.folder.cleanup()
 
 
