@@ -87,12 +87,14 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
 }
 
 // Internal when a kernel gives another result than the reference.
-absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& options, Isa isa) {
+absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& options, Isa isa,
+                                                      const Roofline& roofline) {
   if (options.threads != 1) {
     return absl::InvalidArgumentError("kernels run on one thread; leave --threads out");
   }
   KernelSuiteOptions suite;
   suite.isa = isa;
+  suite.rooflines = {{isa, roofline}};
   suite.only_best = !options.all;
   suite.filter = options.filter;
   if (!options.batches.empty()) suite.batches = options.batches;
@@ -179,7 +181,7 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
     std::fflush(stdout);
   }
   BITMILL_ASSIGN_OR_RETURN(report.results, options.suite == "kernels"
-                                               ? BenchKernels(options, report.isa)
+                                               ? BenchKernels(options, report.isa, report.ceilings)
                                                : BenchModels(options, report.isa, report.ceilings));
   if (json_to_stdout) {
     std::fputs(BenchJson(report).c_str(), stdout);

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <map>
 
-#include "kernels/roofline/roofline.h"
 #include "kernels/roofline/suite_cases.h"
 
 namespace bitmill {
@@ -85,7 +84,7 @@ bool Matches(const std::string& filter, const SuiteCase& c, const SuiteGroup& gr
 std::vector<KernelRecord> RunKernelSuite(const KernelSuiteOptions& options) {
   const std::vector<SuiteGroup> groups =
       SuiteGroups(options.isa, options.only_best, options.batches);
-  std::map<Isa, Roofline> rooflines;  // of the levels met so far
+  std::map<Isa, Roofline> rooflines = options.rooflines;
   std::vector<KernelRecord> records;
   for (size_t i = 0; i < groups.size(); ++i) {
     const SuiteGroup& group = groups[i];

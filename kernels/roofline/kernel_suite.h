@@ -10,10 +10,12 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "kernels/isa.h"
+#include "kernels/roofline/roofline.h"
 
 namespace bitmill {
 
@@ -35,9 +37,10 @@ struct KernelSuiteOptions {
   Isa isa = BestIsa();    // the highest level to run; this machine must have it
   bool only_best = true;  // of each kind the kernel that `isa` selects; otherwise all it allows
   std::vector<int64_t> batches = {1, 8};
-  std::string filter;             // only records whose name, kind or shape contains it
-  double seconds = 0.1;           // of measuring, a record
-  double roofline_seconds = 1.0;  // of measuring the ceilings, a level
+  std::string filter;                 // only records whose name, kind or shape contains it
+  double seconds = 0.1;               // of measuring, a record
+  std::map<Isa, Roofline> rooflines;  // ceilings that are known; those of other levels are measured
+  double roofline_seconds = 1.0;      // of measuring the ceilings, a level
   // Called before each record with the part that is done (0 to 1) and what comes; may be empty.
   std::function<void(double done, const std::string& label)> progress;
 };
