@@ -7,6 +7,7 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "base/cpu_budget.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "kernels/roofline/kernel_suite.h"
@@ -100,6 +101,7 @@ absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& option
   if (!options.batches.empty()) suite.batches = options.batches;
   if (options.quick) {
     suite.seconds = 0.02;
+    suite.pairs = 11;
     suite.roofline_seconds = 0.3;
   }
   std::vector<KernelRecord> records;
@@ -132,8 +134,45 @@ absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& option
     result.unit = record.unit;
     result.ceiling = record.ceiling;
     result.share = record.share;
+    result.spread = record.spread;
   }
   return results;
+}
+
+// One core first; for the roofline alone, all of the budget at once as well.
+absl::StatusOr<std::vector<Roofline>> MeasureCeilings(const BenchOptions& options, Isa isa) {
+  std::vector<Roofline> ceilings = {MeasureRoofline(isa, options.quick ? 0.3 : 2.0)};
+  if (options.suite != "roofline") return ceilings;
+  BITMILL_ASSIGN_OR_RETURN(const CpuBudget budget, DetectCpuBudget({}));
+  const int threads = options.threads > 1 ? options.threads : budget.cpus;
+  if (threads > 1) {
+    ceilings.push_back(MeasureRoofline(isa, options.quick ? 0.3 : 3.0, threads));
+  }
+  return ceilings;
+}
+
+std::vector<BenchResult> RooflineResults(const std::vector<Roofline>& ceilings) {
+  std::vector<BenchResult> results;
+  for (const Roofline& roofline : ceilings) {
+    for (const CeilingInfo& info : CeilingInfos()) {
+      BenchResult& result = results.emplace_back();
+      result.name = info.key;
+      result.kind = "ceiling";
+      result.shape = info.about;
+      result.threads = roofline.threads;
+      result.isa = IsaName(roofline.level);
+      result.value = roofline[info.ceiling] / 1e9;
+      result.unit = absl::StrCat("G", info.unit);
+    }
+  }
+  return results;
+}
+
+absl::StatusOr<std::vector<BenchResult>> BenchSuite(const BenchOptions& options,
+                                                    const BenchReport& report) {
+  if (options.suite == "roofline") return RooflineResults(report.ceilings);
+  if (options.suite == "kernels") return BenchKernels(options, report.isa, report.ceilings[0]);
+  return BenchModels(options, report.isa, report.ceilings[0]);
 }
 
 }  // namespace
@@ -143,8 +182,8 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       .add_option("models", options.models,
                   "Model files or folders of --suite models; the shipped ones when left out")
       ->type_name("MODEL");
-  command.add_option("--suite", options.suite, "What to measure: models, kernels")
-      ->check(CLI::IsMember({"models", "kernels"}))
+  command.add_option("--suite", options.suite, "What to measure: models, kernels, roofline")
+      ->check(CLI::IsMember({"models", "kernels", "roofline"}))
       ->type_name("SUITE")
       ->capture_default_str();
   command.add_option("--isa", options.isa, "auto, ref, avx2, avx512, avx512vpopcnt or neon")
@@ -152,7 +191,9 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->capture_default_str();
   command.add_option("--filter", options.filter, "Only what has this in its name")
       ->type_name("TEXT");
-  command.add_option("--threads", options.threads, "Threads that run models side by side")
+  command
+      .add_option("--threads", options.threads,
+                  "Threads that run models, or the roofline, side by side")
       ->check(CLI::Range(1, 1024))
       ->type_name("N")
       ->capture_default_str();
@@ -169,20 +210,23 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       .add_option("--json", options.json,
                   "Write the results as JSON; '-' for standard output instead of the table")
       ->type_name("FILE");
+  command
+      .add_subcommand("roofline",
+                      "The machine's limits alone: what one core can do, and all of them")
+      ->fallthrough()
+      ->callback([&options] { options.suite = "roofline"; });
 }
 
 absl::StatusOr<int> RunBench(const BenchOptions& options) {
   BenchReport report;
   BITMILL_ASSIGN_OR_RETURN(report.isa, IsaOf(options.isa));
-  report.ceilings = MeasureRoofline(report.isa, options.quick ? 0.3 : 2.0);
+  BITMILL_ASSIGN_OR_RETURN(report.ceilings, MeasureCeilings(options, report.isa));
   const bool json_to_stdout = options.json == "-";
   if (!json_to_stdout) {
     std::fputs(CeilingsText(report).c_str(), stdout);
     std::fflush(stdout);
   }
-  BITMILL_ASSIGN_OR_RETURN(report.results, options.suite == "kernels"
-                                               ? BenchKernels(options, report.isa, report.ceilings)
-                                               : BenchModels(options, report.isa, report.ceilings));
+  BITMILL_ASSIGN_OR_RETURN(report.results, BenchSuite(options, report));
   if (json_to_stdout) {
     std::fputs(BenchJson(report).c_str(), stdout);
     return kExitOk;
@@ -193,6 +237,7 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
   if (!options.steps) {
     for (BenchResult& result : report.results) result.steps.clear();
   }
+  if (options.suite == "roofline") return kExitOk;  // the ceilings are the result
   std::fputs(absl::StrCat("\n", ResultsText(report.results)).c_str(), stdout);
   return kExitOk;
 }

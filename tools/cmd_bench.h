@@ -15,7 +15,7 @@ namespace bitmill {
 
 struct BenchOptions {
   std::vector<std::string> models;  // files or folders; empty: those of the shipped repository
-  std::string suite = "models";     // or "kernels"
+  std::string suite = "models";     // "kernels" or "roofline"
   std::string json;                 // file, "-" for standard output, empty for none
   std::string isa = "auto";
   std::string filter;  // part of a name; empty: all

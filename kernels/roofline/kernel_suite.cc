@@ -3,7 +3,9 @@
 #include <time.h>
 
 #include <algorithm>
+#include <cstddef>
 #include <map>
+#include <utility>
 
 #include "kernels/roofline/suite_cases.h"
 
@@ -19,40 +21,74 @@ double ThreadSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Seconds of one run in the best burst of several runs.
-double BestSeconds(const std::function<void()>& run, double seconds) {
+// Turns of `run` that take about kBurstSeconds.
+int64_t TurnsOfBurst(const std::function<void()>& run) {
+  run();
   const double start = ThreadSeconds();
   run();
   const double once = std::max(ThreadSeconds() - start, 1e-9);
-  const int64_t runs = std::max<int64_t>(1, static_cast<int64_t>(kBurstSeconds / once));
-  double best = once;
-  do {
-    const double before = ThreadSeconds();
-    for (int64_t i = 0; i < runs; ++i) run();
-    const double elapsed = (ThreadSeconds() - before) / static_cast<double>(runs);
-    if (elapsed > 0) best = std::min(best, elapsed);
-  } while (ThreadSeconds() - start < seconds);
-  return best;
+  return std::max<int64_t>(1, static_cast<int64_t>(kBurstSeconds / once));
 }
 
-// Products a second that arithmetic allows; 0 when none are counted.
-double ArithmeticCeiling(const SuiteCase& c, const Roofline& roofline) {
-  switch (c.arithmetic) {
-    case Arithmetic::kBit:
-      return roofline.bit_macs_per_s;
-    case Arithmetic::kTernary:
-      // The mask costs nothing beside vpternlog, which carry-save addition is made of.
-      return c.isa == Isa::kAvx512 ? roofline.bit_macs_per_s : roofline.bit_popcount_macs_per_s;
-    case Arithmetic::kLowBitInt8:
-      return roofline.low_bit_int8_macs_per_s;
-    case Arithmetic::kNone:
-      break;
+// The q-quantile, which is one of the values.
+double Quantile(std::vector<double> values, double q) {
+  const auto at =
+      values.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(values.size() - 1));
+  std::nth_element(values.begin(), at, values.end());
+  return *at;
+}
+
+// What binds a case, and how many of its units (products, or bytes where none are counted) the
+// ceiling's units stand for.
+struct Bound {
+  Ceiling ceiling;
+  double units_each;
+};
+
+Bound BoundOf(const SuiteCase& c, const Roofline& roofline) {
+  const Ceiling level = ReadLevel(c.footprint);
+  if (c.macs <= 0) return {level, 1.0};
+  const Bound read = {level, c.macs / c.read_bytes};
+  const Bound products = {c.arithmetic, 1.0};
+  return roofline[level] * read.units_each < roofline[c.arithmetic] ? read : products;
+}
+
+// Ceilings and loops of one level, made when they are first needed.
+struct Level {
+  Roofline roofline;
+  std::map<Ceiling, CeilingLoop> loops;
+};
+
+// The case and its ceiling in turn, burst by burst: what slows the machine down for a while slows
+// both, so the median of the ratios stands still where either rate does not.
+void MeasureInTurn(const SuiteCase& c, const Bound& bound, CeilingLoop& loop,
+                   const KernelSuiteOptions& options, KernelRecord& record) {
+  const double units = c.macs > 0 ? c.macs : c.read_bytes;
+  const int64_t turns = TurnsOfBurst(c.run);
+  const double start = ThreadSeconds();
+  std::vector<double> rates, ceilings, shares;
+  double before = loop.BurstRate() * bound.units_each;
+  while (static_cast<int>(shares.size()) < options.pairs ||
+         ThreadSeconds() - start < options.seconds) {
+    const double begin = ThreadSeconds();
+    for (int64_t i = 0; i < turns; ++i) c.run();
+    const double elapsed = ThreadSeconds() - begin;
+    const double after = loop.BurstRate() * bound.units_each;
+    if (elapsed > 0) {
+      rates.push_back(units * static_cast<double>(turns) / elapsed);
+      ceilings.push_back((before + after) / 2);
+      shares.push_back(rates.back() / ceilings.back());
+    }
+    before = after;
   }
-  return 0.0;
+  record.value = Quantile(rates, 0.5) / kGiga;
+  record.ceiling = Quantile(ceilings, 0.5) / kGiga;
+  record.share = Quantile(shares, 0.5);
+  record.spread = (Quantile(shares, 0.75) - Quantile(shares, 0.25)) / record.share;
 }
 
-KernelRecord Measure(const SuiteCase& c, const SuiteGroup& group, const Roofline& roofline,
-                     double seconds) {
+KernelRecord Measure(const SuiteCase& c, const SuiteGroup& group, Level& level,
+                     const KernelSuiteOptions& options) {
   KernelRecord record;
   record.name = c.name;
   record.kind = group.kind;
@@ -60,15 +96,15 @@ KernelRecord Measure(const SuiteCase& c, const SuiteGroup& group, const Roofline
   record.batch = group.batch;
   record.isa = c.isa;
   record.unit = c.macs > 0 ? "GMAC/s" : "GB/s";
-  const double units = c.macs > 0 ? c.macs : c.read_bytes;
-  // Units a second if nothing but reading took time.
-  const double read = ReadCeiling(roofline, c.footprint) / c.read_bytes * units;
-  const double arithmetic = ArithmeticCeiling(c, roofline);
-  record.ceiling = (arithmetic > 0 ? std::min(arithmetic, read) : read) / kGiga;
   record.right = c.right();
   if (!record.right) return record;
-  record.value = units / BestSeconds(c.run, seconds) / kGiga;
-  record.share = record.ceiling > 0 ? record.value / record.ceiling : 0.0;
+  const Bound bound = BoundOf(c, level.roofline);
+  record.bound = bound.ceiling;
+  auto loop = level.loops.find(bound.ceiling);
+  if (loop == level.loops.end()) {
+    loop = level.loops.emplace(bound.ceiling, CeilingLoop(c.isa, bound.ceiling)).first;
+  }
+  MeasureInTurn(c, bound, loop->second, options, record);
   return record;
 }
 
@@ -84,7 +120,7 @@ bool Matches(const std::string& filter, const SuiteCase& c, const SuiteGroup& gr
 std::vector<KernelRecord> RunKernelSuite(const KernelSuiteOptions& options) {
   const std::vector<SuiteGroup> groups =
       SuiteGroups(options.isa, options.only_best, options.batches);
-  std::map<Isa, Roofline> rooflines = options.rooflines;
+  std::map<Isa, Level> levels;
   std::vector<KernelRecord> records;
   for (size_t i = 0; i < groups.size(); ++i) {
     const SuiteGroup& group = groups[i];
@@ -94,10 +130,15 @@ std::vector<KernelRecord> RunKernelSuite(const KernelSuiteOptions& options) {
     }
     for (const SuiteCase& c : group.make()) {
       if (!Matches(options.filter, c, group)) continue;
-      if (rooflines.find(c.isa) == rooflines.end()) {
-        rooflines[c.isa] = MeasureRoofline(c.isa, options.roofline_seconds);
+      auto level = levels.find(c.isa);
+      if (level == levels.end()) {
+        const auto known = options.rooflines.find(c.isa);
+        level = levels.emplace(c.isa, Level()).first;
+        level->second.roofline = known != options.rooflines.end()
+                                     ? known->second
+                                     : MeasureRoofline(c.isa, options.roofline_seconds);
       }
-      records.push_back(Measure(c, group, rooflines[c.isa], options.seconds));
+      records.push_back(Measure(c, group, level->second, options));
     }
   }
   return records;

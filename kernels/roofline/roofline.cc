@@ -4,22 +4,33 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <barrier>
+#include <chrono>
 #include <cstring>
+#include <numeric>
+#include <thread>
+#include <vector>
 
-#include "base/aligned_buffer.h"
 #include "kernels/roofline/roofline_loops.h"
 
 namespace bitmill {
 namespace {
 
 constexpr double kBurstSeconds = 1e-3;
-constexpr int64_t kMinBursts = 5;
+constexpr int kMinBursts = 5;
 constexpr int64_t kKiB = 1024;
 constexpr int64_t kMiB = 1024 * kKiB;
+// Four planes of products, each a bit, make a product of 2 x 2 bits.
+constexpr double kPlanes = 4;
+
+struct Products {
+  MacLoopFn loop;
+  double loops_a_product = 1;  // of those that `loop` counts
+};
 
 struct Loops {
   const char* bit_form;
-  MacLoopFn bit, bit_popcount, int8, fp32;
+  Products bit, bit_popcount, ternary_bit, two_bit, int8, fp32;
   ReadLoopFn read;
 };
 
@@ -28,24 +39,32 @@ Loops LoopsOf(Isa level) {
   switch (level) {
     case Isa::kAvx512Vpopcnt:
       return {"xor, vpopcntq, vpaddq",
-              BitPopcountMacsAvx512Vpopcnt,
-              BitPopcountMacsAvx512Vpopcnt,
-              Int8MacsAvx512Vpopcnt,
-              FloatMacsAvx512,
+              {BitPopcountMacsAvx512Vpopcnt},
+              {BitPopcountMacsAvx512Vpopcnt},
+              {TernaryBitMacsAvx512Vpopcnt},
+              {BitPopcountMacsAvx512Vpopcnt, kPlanes},
+              {Int8MacsAvx512Vpopcnt},
+              {FloatMacsAvx512},
               ReadAvx512};
     case Isa::kAvx512:
+      // The mask costs nothing beside vpternlog, which carry-save addition is made of.
       return {"carry-save addition by vpternlogq",
-              BitCarrySaveMacsAvx512,
-              BitPopcountMacsAvx512,
-              Int8MacsAvx512,
-              FloatMacsAvx512,
+              {BitCarrySaveMacsAvx512},
+              {BitPopcountMacsAvx512},
+              {BitCarrySaveMacsAvx512},
+              {BitCarrySaveMacsAvx512, kPlanes},
+              {Int8MacsAvx512},
+              {FloatMacsAvx512},
               ReadAvx512};
     case Isa::kAvx2:
+      // Two products of 2 x 2 bits, or two ternary ones, have one index of 4 bits.
       return {"vpshufb lookup of 4 bits",
-              BitLookupMacsAvx2,
-              BitPopcountMacsAvx2,
-              Int8MacsAvx2,
-              FloatMacsAvx2,
+              {BitLookupMacsAvx2},
+              {BitPopcountMacsAvx2},
+              {TernaryBitMacsAvx2},
+              {BitLookupMacsAvx2, 2},
+              {Int8MacsAvx2},
+              {FloatMacsAvx2},
               ReadAvx2};
     case Isa::kNeon:
     case Isa::kRef:
@@ -53,11 +72,35 @@ Loops LoopsOf(Isa level) {
   }
 #elif defined(BITMILL_ARM)
   if (level == Isa::kNeon) {
-    return {"eor, cnt, add", BitPopcountMacsNeon, BitPopcountMacsNeon,
-            Int8MacsNeon,    FloatMacsNeon,       ReadNeon};
+    return {"eor, cnt, add",
+            {BitPopcountMacsNeon},
+            {BitPopcountMacsNeon},
+            {TernaryBitMacsNeon},
+            {BitPopcountMacsNeon, kPlanes},
+            {Int8MacsNeon},
+            {FloatMacsNeon},
+            ReadNeon};
   }
 #endif
-  return {"xor, popcount, add", BitMacsRef, BitMacsRef, Int8MacsRef, FloatMacsRef, ReadRef};
+  return {"xor, popcount, add",  {BitMacsRef},  {BitMacsRef},   {TernaryBitMacsRef},
+          {BitMacsRef, kPlanes}, {Int8MacsRef}, {FloatMacsRef}, ReadRef};
+}
+
+const Products& ProductsOf(const Loops& loops, Ceiling ceiling) {
+  switch (ceiling) {
+    case Ceiling::kBitPopcount:
+      return loops.bit_popcount;
+    case Ceiling::kTernaryBit:
+      return loops.ternary_bit;
+    case Ceiling::kTwoBit:
+      return loops.two_bit;
+    case Ceiling::kLowBitInt8:
+      return loops.int8;
+    case Ceiling::kFp32:
+      return loops.fp32;
+    default:
+      return loops.bit;
+  }
 }
 
 double ThreadSeconds() {
@@ -66,44 +109,9 @@ double ThreadSeconds() {
   return static_cast<double>(now.tv_sec) + 1e-9 * static_cast<double>(now.tv_nsec);
 }
 
-// Best units per second of run(turns), which does `turns` times `units`; takes about `seconds`.
-template <typename Run>
-double BestRate(const Run& run, double seconds) {
-  const double start = ThreadSeconds();
-  int64_t turns = 1;
-  double units = 0;
-  double elapsed = 0;
-  for (;;) {  // until one burst lasts long enough for the clock
-    const double before = ThreadSeconds();
-    units = run(turns);
-    elapsed = ThreadSeconds() - before;
-    if (elapsed >= kBurstSeconds / 4 || turns > (int64_t{1} << 40)) break;
-    turns *= 2;
-  }
-  const double scale = std::max(1.0, kBurstSeconds / std::max(elapsed, 1e-9));
-  turns = std::max<int64_t>(1, static_cast<int64_t>(static_cast<double>(turns) * scale));
-  double best = 0;
-  for (int64_t i = 0; i < kMinBursts || ThreadSeconds() - start < seconds; ++i) {
-    const double before = ThreadSeconds();
-    units = run(turns);
-    elapsed = ThreadSeconds() - before;
-    if (elapsed > 0) best = std::max(best, units * static_cast<double>(turns) / elapsed);
-  }
-  return best;
-}
-
-double MacRate(MacLoopFn loop, double seconds) {
-  return BestRate([loop](int64_t turns) { return static_cast<double>(loop(turns)); }, seconds);
-}
-
-double ReadRate(ReadLoopFn loop, const AlignedBuffer& buffer, int64_t bytes, double seconds) {
-  const uint8_t* data = buffer.as<uint8_t>();
-  return BestRate(
-      [loop, data, bytes](int64_t turns) {
-        for (int64_t i = 0; i < turns; ++i) loop(data, bytes);
-        return static_cast<double>(bytes);
-      },
-      seconds);
+double WallSeconds() {
+  const auto now = std::chrono::steady_clock::now().time_since_epoch();
+  return std::chrono::duration<double>(now).count();
 }
 
 struct CacheSizes {
@@ -120,40 +128,138 @@ CacheSizes ReadCacheSizes() {
           size(_SC_LEVEL3_CACHE_SIZE, 16 * kMiB)};
 }
 
-int64_t RoundUp(int64_t bytes) { return (bytes + 511) / 512 * 512; }
+// Bytes that one of `threads` loops goes over; 0 for arithmetic. The third level is shared.
+int64_t WorkingSet(Ceiling ceiling, int threads) {
+  const CacheSizes caches = ReadCacheSizes();
+  int64_t bytes = 0;
+  if (ceiling == Ceiling::kReadL1) bytes = caches.l1 / 2;
+  if (ceiling == Ceiling::kReadL2) bytes = caches.l2 / 2;
+  if (ceiling == Ceiling::kReadL3) {
+    bytes = std::max(caches.l2 * 2, std::min(caches.l3 / 4, 8 * kMiB) / threads);
+  }
+  if (ceiling == Ceiling::kReadDram) {
+    bytes = std::min(std::max(caches.l3 * 4, 64 * kMiB), 256 * kMiB) / threads;
+  }
+  return (bytes + 511) / 512 * 512;
+}
+
+// Units a second of wall time that `threads` loops do together in the best of several windows.
+double BestRateOfThreads(Isa level, Ceiling ceiling, int threads, double seconds) {
+  constexpr double kWindowSeconds = 10e-3;
+  const int windows = std::max(2, static_cast<int>(seconds / kWindowSeconds));
+  std::vector<double> rates(static_cast<size_t>(threads * windows));
+  std::barrier start(threads);
+  const auto work = [&](int thread) {
+    CeilingLoop loop(level, ceiling, threads);
+    for (int window = 0; window < windows; ++window) {
+      start.arrive_and_wait();
+      const double begin = WallSeconds();
+      double done = 0;
+      double elapsed = 0;
+      do {
+        done += loop.Burst();
+        elapsed = WallSeconds() - begin;
+      } while (elapsed < kWindowSeconds);
+      rates[static_cast<size_t>(window * threads + thread)] = done / elapsed;
+    }
+  };
+  std::vector<std::thread> workers;
+  for (int thread = 1; thread < threads; ++thread) workers.emplace_back(work, thread);
+  work(0);
+  for (std::thread& worker : workers) worker.join();
+  double best = 0;
+  for (int window = 0; window < windows; ++window) {
+    const auto first = rates.begin() + window * threads;
+    best = std::max(best, std::accumulate(first, first + threads, 0.0));
+  }
+  return best;
+}
+
+double BestRate(Isa level, Ceiling ceiling, double seconds) {
+  const double start = ThreadSeconds();
+  CeilingLoop loop(level, ceiling);
+  double best = 0;
+  for (int i = 0; i < kMinBursts || ThreadSeconds() - start < seconds; ++i) {
+    best = std::max(best, loop.BurstRate());
+  }
+  return best;
+}
 
 }  // namespace
 
-Roofline MeasureRoofline(Isa level, double seconds) {
-  const Loops loops = LoopsOf(level);
-  const double share = seconds / 8;
-  Roofline roofline = {};
-  roofline.bit_form = loops.bit_form;
-  roofline.bit_macs_per_s = MacRate(loops.bit, share);
-  roofline.bit_popcount_macs_per_s = loops.bit_popcount == loops.bit
-                                         ? roofline.bit_macs_per_s
-                                         : MacRate(loops.bit_popcount, share);
-  roofline.low_bit_int8_macs_per_s = MacRate(loops.int8, share);
-  roofline.fp32_macs_per_s = MacRate(loops.fp32, share);
+const std::array<CeilingInfo, kCeilingCount>& CeilingInfos() {
+  static constexpr std::array<CeilingInfo, kCeilingCount> kInfos = {{
+      {Ceiling::kBit, "bit_macs_per_s", "1 x 1 bit products, best form", "MAC/s"},
+      {Ceiling::kBitPopcount, "bit_popcount_macs_per_s", "1 x 1 bit products, popcount", "MAC/s"},
+      {Ceiling::kTernaryBit, "ternary_bit_macs_per_s", "ternary x 1 bit products", "MAC/s"},
+      {Ceiling::kTwoBit, "two_bit_macs_per_s", "2 x 2 bit products", "MAC/s"},
+      {Ceiling::kLowBitInt8, "low_bit_int8_macs_per_s", "low-bit x int8 products", "MAC/s"},
+      {Ceiling::kFp32, "fp32_macs_per_s", "fp32 products", "MAC/s"},
+      {Ceiling::kReadL1, "l1_bytes_per_s", "reads from L1", "B/s"},
+      {Ceiling::kReadL2, "l2_bytes_per_s", "reads from L2", "B/s"},
+      {Ceiling::kReadL3, "l3_bytes_per_s", "reads from L3", "B/s"},
+      {Ceiling::kReadDram, "dram_bytes_per_s", "reads from memory", "B/s"},
+  }};
+  return kInfos;
+}
 
-  const CacheSizes caches = ReadCacheSizes();
-  const int64_t l3_bytes = std::max(caches.l2 * 4, std::min(caches.l3 / 4, 8 * kMiB));
-  const int64_t dram_bytes = std::min(std::max(caches.l3 * 4, 64 * kMiB), 256 * kMiB);
-  AlignedBuffer buffer(RoundUp(dram_bytes));
-  std::memset(buffer.data(), 1, static_cast<size_t>(buffer.size()));
-  roofline.l1_bytes_per_s = ReadRate(loops.read, buffer, RoundUp(caches.l1 / 2), share);
-  roofline.l2_bytes_per_s = ReadRate(loops.read, buffer, RoundUp(caches.l2 / 2), share);
-  roofline.l3_bytes_per_s = ReadRate(loops.read, buffer, RoundUp(l3_bytes), share);
-  roofline.dram_bytes_per_s = ReadRate(loops.read, buffer, RoundUp(dram_bytes), share);
+CeilingLoop::CeilingLoop(Isa level, Ceiling ceiling, int threads)
+    : buffer_(WorkingSet(ceiling, threads)) {
+  const Loops loops = LoopsOf(level);
+  if (const int64_t bytes = WorkingSet(ceiling, threads); bytes > 0) {
+    std::memset(buffer_.data(), 1, static_cast<size_t>(bytes));
+    run_ = [read = loops.read, data = buffer_.as<uint8_t>(), bytes](int64_t turns) {
+      for (int64_t i = 0; i < turns; ++i) read(data, bytes);
+      return static_cast<double>(bytes);
+    };
+  } else {
+    run_ = [products = ProductsOf(loops, ceiling)](int64_t turns) {
+      return static_cast<double>(products.loop(turns)) / products.loops_a_product;
+    };
+  }
+  for (;;) {  // until one burst lasts long enough for the clock
+    const double before = ThreadSeconds();
+    Burst();
+    const double elapsed = ThreadSeconds() - before;
+    if (elapsed >= kBurstSeconds / 4 || turns_ > (int64_t{1} << 40)) {
+      const double scale = std::max(1.0, kBurstSeconds / std::max(elapsed, 1e-9));
+      turns_ = static_cast<int64_t>(static_cast<double>(turns_) * scale);
+      return;
+    }
+    turns_ *= 2;
+  }
+}
+
+double CeilingLoop::BurstRate() {
+  double elapsed = 0;
+  double done = 0;
+  do {
+    const double before = ThreadSeconds();
+    done = Burst();
+    elapsed = ThreadSeconds() - before;
+  } while (elapsed <= 0);
+  return done / elapsed;
+}
+
+Roofline MeasureRoofline(Isa level, double seconds, int threads) {
+  Roofline roofline;
+  roofline.level = level;
+  roofline.threads = threads;
+  roofline.bit_form = LoopsOf(level).bit_form;
+  for (const CeilingInfo& info : CeilingInfos()) {
+    const double share = seconds / kCeilingCount;
+    roofline[info.ceiling] = threads > 1 ? BestRateOfThreads(level, info.ceiling, threads, share)
+                                         : BestRate(level, info.ceiling, share);
+  }
   return roofline;
 }
 
-double ReadCeiling(const Roofline& roofline, double bytes) {
+Ceiling ReadLevel(double bytes) {
   const CacheSizes caches = ReadCacheSizes();
-  if (bytes <= static_cast<double>(caches.l1)) return roofline.l1_bytes_per_s;
-  if (bytes <= static_cast<double>(caches.l2)) return roofline.l2_bytes_per_s;
-  if (bytes <= static_cast<double>(caches.l3)) return roofline.l3_bytes_per_s;
-  return roofline.dram_bytes_per_s;
+  if (bytes <= static_cast<double>(caches.l1)) return Ceiling::kReadL1;
+  if (bytes <= static_cast<double>(caches.l2)) return Ceiling::kReadL2;
+  if (bytes <= static_cast<double>(caches.l3)) return Ceiling::kReadL3;
+  return Ceiling::kReadDram;
 }
 
 }  // namespace bitmill

@@ -11,12 +11,14 @@ using MacLoopFn = int64_t (*)(int64_t turns);
 using ReadLoopFn = void (*)(const uint8_t* data, int64_t bytes);
 
 int64_t BitMacsRef(int64_t turns);
+int64_t TernaryBitMacsRef(int64_t turns);
 int64_t Int8MacsRef(int64_t turns);
 int64_t FloatMacsRef(int64_t turns);
 void ReadRef(const uint8_t* data, int64_t bytes);
 
 int64_t BitLookupMacsAvx2(int64_t turns);
 int64_t BitPopcountMacsAvx2(int64_t turns);
+int64_t TernaryBitMacsAvx2(int64_t turns);
 int64_t Int8MacsAvx2(int64_t turns);
 int64_t FloatMacsAvx2(int64_t turns);
 void ReadAvx2(const uint8_t* data, int64_t bytes);
@@ -28,9 +30,11 @@ int64_t FloatMacsAvx512(int64_t turns);
 void ReadAvx512(const uint8_t* data, int64_t bytes);
 
 int64_t BitPopcountMacsAvx512Vpopcnt(int64_t turns);
+int64_t TernaryBitMacsAvx512Vpopcnt(int64_t turns);
 int64_t Int8MacsAvx512Vpopcnt(int64_t turns);
 
 int64_t BitPopcountMacsNeon(int64_t turns);
+int64_t TernaryBitMacsNeon(int64_t turns);
 int64_t Int8MacsNeon(int64_t turns);
 int64_t FloatMacsNeon(int64_t turns);
 void ReadNeon(const uint8_t* data, int64_t bytes);

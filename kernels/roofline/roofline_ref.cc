@@ -37,6 +37,19 @@ int64_t BitMacsRef(int64_t turns) {
   return kChains * kWordBits;
 }
 
+int64_t TernaryBitMacsRef(int64_t turns) {
+  uint64_t sums[kChains] = {};
+  uint64_t a = 0x0123456789abcdef, b = 0x0f0f0f0f3c3c3c3c, mask = 0x7777777777777777;
+  for (int64_t i = 0; i < turns; ++i) {
+    for (uint64_t& sum : sums) {
+      Hide(&a);
+      sum += static_cast<uint64_t>(__builtin_popcountll((a ^ b) & mask));
+    }
+  }
+  for (uint64_t& sum : sums) Hide(&sum);
+  return kChains * kWordBits;
+}
+
 int64_t Int8MacsRef(int64_t turns) {
   int32_t sums[kChains] = {};
   int32_t a = 3, b = -2;

@@ -146,7 +146,7 @@ SuiteGroup BconvGroup(const LayerShape& shape, int64_t batch, int32_t planes, Is
               SuiteCase c;
               c.name = kernel.name;
               c.isa = kernel.isa;
-              c.arithmetic = planes == 2 ? Arithmetic::kTernary : Arithmetic::kBit;
+              c.arithmetic = planes == 2 ? Ceiling::kTernaryBit : Ceiling::kBit;
               c.macs = shape.macs(batch);
               c.read_bytes = static_cast<double>(data->weights.size() * sizeof(uint64_t));
               c.footprint = c.read_bytes + static_cast<double>(data->input.size() * 8);
@@ -234,7 +234,7 @@ SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only
               SuiteCase c;
               c.name = kernel.name;
               c.isa = kernel.isa;
-              c.arithmetic = Arithmetic::kLowBitInt8;
+              c.arithmetic = Ceiling::kLowBitInt8;
               c.macs = shape.macs(batch);
               c.read_bytes = static_cast<double>(data->weights.size());
               c.footprint = c.read_bytes + static_cast<double>(data->input.size());

@@ -7,20 +7,18 @@
 #include <vector>
 
 #include "kernels/isa.h"
+#include "kernels/roofline/roofline.h"
 
 namespace bitmill {
-
-// Which line of the roofline bounds the arithmetic.
-enum class Arithmetic { kBit, kTernary, kLowBitInt8, kNone };
 
 struct SuiteCase {
   std::string name;  // of the kernel
   Isa isa = Isa::kRef;
-  Arithmetic arithmetic = Arithmetic::kNone;
-  double macs = 0;              // of one run; 0: bytes are what counts
-  double read_bytes = 0;        // that one run must read at least once
-  double footprint = 0;         // bytes that one run touches
-  std::function<bool()> right;  // runs once, compares with the reference
+  double macs = 0;                     // of one run; 0: bytes are what counts
+  Ceiling arithmetic = Ceiling::kBit;  // bounds the products
+  double read_bytes = 0;               // that one run must read at least once
+  double footprint = 0;                // bytes that one run touches
+  std::function<bool()> right;         // runs once, compares with the reference
   std::function<void()> run;
 };
 

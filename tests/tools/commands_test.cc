@@ -3,6 +3,7 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
@@ -99,9 +100,8 @@ TEST(BenchTest, AModelIsNotFasterThanItsCeiling) {
   options.isa = "ref";
   options.seconds = 0.01;
   options.profile_repetitions = 3;
-  Roofline fast = {};
-  fast.bit_macs_per_s = fast.bit_popcount_macs_per_s = 1e13;
-  fast.low_bit_int8_macs_per_s = fast.fp32_macs_per_s = 1e13;
+  Roofline fast;
+  fast.per_s.fill(1e13);
   const auto results = BenchModel(Source("models/repository/digits_w1a1"), options, fast);
   ASSERT_TRUE(results.ok()) << results.status();
   ASSERT_EQ(results->size(), 2u);
@@ -115,8 +115,31 @@ TEST(BenchTest, AModelIsNotFasterThanItsCeiling) {
   }
 }
 
+TEST(BenchTest, RooflineIsAResultPerCeilingAndThreadCount) {
+  const std::string file = testing::TempDir() + "roofline.json";
+  BenchOptions options;
+  options.suite = "roofline";
+  options.isa = "ref";
+  options.threads = 2;
+  options.quick = true;
+  options.json = file;
+  ASSERT_TRUE(RunBench(options).ok());
+  google::protobuf::Struct json;
+  const absl::StatusOr<std::string> text = ReadFile(file);
+  ASSERT_TRUE(text.ok()) << text.status();
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(*text, &json).ok());
+  const auto& results = json.fields().at("results").list_value().values();
+  ASSERT_EQ(results.size(), 2 * kCeilingCount);
+  for (int i = 0; i < results.size(); ++i) {
+    const auto& result = results[i].struct_value().fields();
+    EXPECT_EQ(result.at("threads").number_value(), i < kCeilingCount ? 1 : 2);
+    EXPECT_GT(result.at("value").number_value(), 0.0);
+  }
+}
+
 TEST(BenchTest, JsonHasWhatItPromises) {
   BenchReport report;
+  report.ceilings.emplace_back();
   report.results.push_back({.name = "a",
                             .kind = "model",
                             .shape = "[4]",

@@ -10,26 +10,6 @@
 namespace bitmill {
 namespace {
 
-struct Ceiling {
-  const char* key;
-  const char* about;
-  double value;
-  const char* unit;
-};
-
-std::vector<Ceiling> CeilingsOf(const Roofline& roofline) {
-  return {{"bit_macs_per_s", "1 x 1 bit products, best form", roofline.bit_macs_per_s, "MAC/s"},
-          {"bit_popcount_macs_per_s", "1 x 1 bit products, popcount",
-           roofline.bit_popcount_macs_per_s, "MAC/s"},
-          {"low_bit_int8_macs_per_s", "low-bit x int8 products", roofline.low_bit_int8_macs_per_s,
-           "MAC/s"},
-          {"fp32_macs_per_s", "fp32 products", roofline.fp32_macs_per_s, "MAC/s"},
-          {"l1_bytes_per_s", "reads from L1", roofline.l1_bytes_per_s, "B/s"},
-          {"l2_bytes_per_s", "reads from L2", roofline.l2_bytes_per_s, "B/s"},
-          {"l3_bytes_per_s", "reads from L3", roofline.l3_bytes_per_s, "B/s"},
-          {"dram_bytes_per_s", "reads from memory", roofline.dram_bytes_per_s, "B/s"}};
-}
-
 std::string Number(double value) {
   return value >= 1000.0 ? WithCommas(value) : absl::StrFormat("%.4g", value);
 }
@@ -39,14 +19,23 @@ std::string Percent(double share) { return absl::StrFormat("%.0f %%", 100.0 * sh
 }  // namespace
 
 std::string CeilingsText(const BenchReport& report) {
-  TextTable table({"one core can do", "", ""});
-  for (const Ceiling& ceiling : CeilingsOf(report.ceilings)) {
-    table.AddRow({ceiling.about, absl::StrFormat("%.1f", ceiling.value / 1e9),
-                  absl::StrCat("G", ceiling.unit)});
+  std::vector<std::string> header = {"the machine can do"};
+  for (const Roofline& roofline : report.ceilings) {
+    header.push_back(roofline.threads == 1 ? "one core" : absl::StrCat(roofline.threads, " cores"));
   }
+  header.emplace_back();
+  TextTable table(header);
+  for (const CeilingInfo& info : CeilingInfos()) {
+    std::vector<std::string> row = {info.about};
+    for (const Roofline& roofline : report.ceilings) {
+      row.push_back(absl::StrFormat("%.1f", roofline[info.ceiling] / 1e9));
+    }
+    row.push_back(absl::StrCat("G", info.unit));
+    table.AddRow(row);
+  }
+  const char* form = report.ceilings[0].bit_form;
   return absl::StrCat(CpuModelName(), ", ", IsaName(report.isa), ", 1 x 1 bit by ",
-                      report.ceilings.bit_form == nullptr ? "-" : report.ceilings.bit_form, "\n",
-                      table.Text());
+                      form == nullptr ? "-" : form, "\n", table.Text());
 }
 
 std::string ResultsText(const std::vector<BenchResult>& results) {
@@ -79,10 +68,10 @@ std::string BenchJson(const BenchReport& report) {
   json.Key("cores").Int(sysconf(_SC_NPROCESSORS_ONLN));
   json.Key("version").String(BITMILL_VERSION).EndObject();
   json.Key("ceilings").BeginObject();
-  for (const Ceiling& ceiling : CeilingsOf(report.ceilings)) {
-    json.Key(ceiling.key).Double(ceiling.value);
+  for (const CeilingInfo& info : CeilingInfos()) {
+    json.Key(info.key).Double(report.ceilings[0][info.ceiling]);
   }
-  if (report.ceilings.bit_form != nullptr) json.Key("bit_form").String(report.ceilings.bit_form);
+  if (const char* form = report.ceilings[0].bit_form) json.Key("bit_form").String(form);
   json.EndObject().Key("results").BeginArray();
   for (const BenchResult& result : report.results) {
     json.BeginObject().Key("name").String(result.name).Key("kind").String(result.kind);

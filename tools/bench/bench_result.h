@@ -25,14 +25,15 @@ struct BenchResult {
   // What the machine's measured limits allow, in the same unit, and how much of it was reached;
   // ceiling 0: there is none.
   double ceiling = 0.0, share = 0.0;
-  // (90th - 10th percentile) / median of the repetitions; negative: the best one counted.
+  // Of the repetitions, as a part of the median: models (90th - 10th percentile) of the time,
+  // kernels between the quartiles of the share; negative: the best one counted.
   double spread = -1.0;
   std::vector<BenchStep> steps;  // of a model
 };
 
 struct BenchReport {
   Isa isa = Isa::kRef;
-  Roofline ceilings = {};
+  std::vector<Roofline> ceilings;  // of one core first, then of more; not empty
   std::vector<BenchResult> results;
 };
 

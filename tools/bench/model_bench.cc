@@ -112,15 +112,13 @@ absl::Status CheckAgainstReference(const Graph& graph, const Executable& executa
 // Seconds that a row of this step costs at least.
 double CeilingSeconds(const StepCost& step, const Roofline& roofline) {
   if (step.macs == 0) return 0.0;
-  double rate = roofline.fp32_macs_per_s;
+  Ceiling ceiling = Ceiling::kFp32;
   if (absl::StartsWith(step.kernel, "bconv")) {
-    // A ternary product is two 1-bit ones without a table's help.
-    rate = absl::StrContains(step.kernel, "ternary") ? roofline.bit_popcount_macs_per_s / 2.0
-                                                     : roofline.bit_macs_per_s;
+    ceiling = absl::StrContains(step.kernel, "ternary") ? Ceiling::kTernaryBit : Ceiling::kBit;
   } else if (absl::StartsWith(step.kernel, "qconv")) {
-    rate = roofline.low_bit_int8_macs_per_s;
+    ceiling = Ceiling::kLowBitInt8;
   }
-  return static_cast<double>(step.macs) / rate;
+  return static_cast<double>(step.macs) / roofline[ceiling];
 }
 
 struct Timing {
