@@ -18,7 +18,7 @@ def birealnet18(path: Path, seed: int) -> None:
     net = Net("birealnet18", seed, (3, 224, 224))
     x = net.conv("stem/conv", net.input, net.float_weights("stem/weights", (64, 3, 7, 7), 5), 7, 2, 3)
     x = net.norm("stem/norm", x, 64, 1.0, grid=2)
-    x = net.op("MaxPool", "stem/pool", [x], kernel_shape=[3, 3], strides=[2, 2], pads=[1, 1, 1, 1])
+    x = net.pool("MaxPool", "stem/pool", x, 3, 2, 1)
     channels = STAGES[0]
     for stage, width in enumerate(STAGES, 1):
         for layer in range(1, 5):
@@ -35,7 +35,7 @@ def _layer(net: Net, name: str, x: str, channels: int, width: int, stride: int) 
     # The scales of the weights are 2^-6 to 2^-4.
     y = net.norm(f"{name}/norm", y, width, (9 * channels) ** 0.5 / 32, grid=6)
     if stride == 2:
-        x = net.op("AveragePool", f"{name}/shortcut/pool", [x], kernel_shape=[2, 2], strides=[2, 2])
+        x = net.pool("AveragePool", f"{name}/shortcut/pool", x, 2, 2)
         weights = net.float_weights(f"{name}/shortcut/weights", (width, channels, 1, 1), 4)
         x = net.conv(f"{name}/shortcut/conv", x, weights, 1)
         x = net.norm(f"{name}/shortcut/norm", x, width, 1.5, grid=2, shift_grid=3)

@@ -48,7 +48,7 @@ class Net:
 
     def constant(self, name: str, values: np.ndarray) -> str:
         """Add an initializer; the same name again is the same values."""
-        self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(values), name)
+        self._constants[name] = numpy_helper.from_array(np.array(values, order="C"), name)
         return name
 
     def scalar(self, value: float) -> str:
@@ -85,33 +85,54 @@ class Net:
         return self.op("BipolarQuant", name, [x, self.scalar(1)], domain=QONNX)
 
     def bits(self, name: str, shape: tuple[int, ...], scaled: bool = False) -> str:
-        """Random weights of {-1, +1}; with `scaled`, times a power of two for each output channel."""
+        """Random weights of {-1, +1}; with `scaled`, times 2^-6 to 2^-4 for each output channel."""
         values = self.rng.integers(0, 2, shape, dtype=np.int8) * np.int8(2) - np.int8(1)
-        return self._folded(name, values, scaled)
+        scale_shape = (shape[0],) + (1,) * (len(shape) - 1)
+        return self._folded(name, values,
+                            2.0 ** self.rng.integers(-6, -3, scale_shape) if scaled else None)
 
-    def trits(self, name: str, shape: tuple[int, ...], scaled: bool = True) -> str:
-        """Random weights of {-1, 0, +1}, a third each; scaled as in bits()."""
-        values = self.rng.integers(-1, 2, shape, dtype=np.int8)
-        return self._folded(name, values, scaled)
+    def trits(self, name: str, shape: tuple[int, ...], scale: float) -> str:
+        """Random weights of {-1, 0, +1}, a third each, times a scale."""
+        return self._folded(name, self.rng.integers(-1, 2, shape, dtype=np.int8), np.array(scale))
 
-    def _folded(self, name: str, values: np.ndarray, scaled: bool) -> str:
+    def bit_quantizer(self, name: str, shape: tuple[int, ...]) -> str:
+        """Random 1-bit weights as training leaves them: floats and their quantizer."""
+        values = on_grid(self.rng.standard_normal(shape), 6)
+        return self.sign(f"{name}/sign", self.constant(f"{name}/float", values))
+
+    def integers(self, name: str, x: str, bits: int, scale: float) -> str:
+        """Round to signed integers of so many bits, times a scale."""
+        inputs = [x, self.scalar(scale), self.scalar(0), self.scalar(bits)]
+        return self.op("Quant", name, inputs, domain=QONNX, signed=1, narrow=1,
+                       rounding_mode="ROUND")
+
+    def _folded(self, name: str, values: np.ndarray, scale: np.ndarray | None) -> str:
         """The form of a weight quantizer that was folded: int8, Cast, Mul by the scale."""
         cast = self.op("Cast", f"{name}/cast", [self.constant(f"{name}/int8", values)],
                        to=TensorProto.FLOAT)
-        if not scaled:
+        if scale is None:
             return cast
-        scale_shape = (values.shape[0],) + (1,) * (values.ndim - 1)
-        scale = 2.0 ** self.rng.integers(-6, -3, scale_shape)
         scale_name = self.constant(f"{name}/scale", scale.astype(np.float32))
         return self.op("Mul", f"{name}/scaled", [cast, scale_name])
 
     # ---- layers ----
 
     def conv(self, name: str, x: str, weights: str, kernel: int, stride: int = 1,
-             pad: int = 0, group: int = 1) -> str:
-        """A convolution without bias; `pad` zeros on each side."""
+             pad: int | tuple[int, int] = 0, group: int = 1) -> str:
+        """A convolution without bias; `pad` zeros on each side, or (before, after)."""
+        before, after = (pad, pad) if isinstance(pad, int) else pad
         return self.op("Conv", name, [x, weights], kernel_shape=[kernel, kernel],
-                       strides=[stride, stride], pads=[pad] * 4, group=group)
+                       strides=[stride, stride], pads=[before] * 2 + [after] * 2, group=group)
+
+    def pool(self, kind: str, name: str, x: str, kernel: int, stride: int, pad: int = 0) -> str:
+        """MaxPool or AveragePool."""
+        return self.op(kind, name, [x], kernel_shape=[kernel, kernel], strides=[stride, stride],
+                       pads=[pad] * 4)
+
+    def channel_shift(self, name: str, x: str, channels: int, deviation: float = 0.25) -> str:
+        """Add a constant to each channel."""
+        shift = on_grid(self.rng.normal(0, deviation, (channels, 1, 1)), 5)
+        return self.op("Add", name, [x, self.constant(f"{name}/shift", shift)])
 
     def float_weights(self, name: str, shape: tuple[int, ...], bits: int) -> str:
         """Float weights on a grid of 2^-bits that keep the deviation of what they sum."""
@@ -119,18 +140,21 @@ class Net:
         values = on_grid(self.rng.standard_normal(shape) / math.sqrt(fan_in), bits)
         return self.constant(name, values)
 
-    def norm(self, name: str, x: str, channels: int, deviation: float, grid: int = 10,
-             shift_grid: int = 5) -> str:
-        """Batch normalization of sums with about this deviation, to about 1.
+    def norm(self, name: str, x: str, channels: int, deviation: float | np.ndarray,
+             grid: int = 10, shift_grid: int = 5, center: float | np.ndarray = 0.0) -> str:
+        """Batch normalization of sums with about this center and deviation, to about 0 and 1.
 
-        The factor is a multiple of 2^-grid, the mean an integer where `deviation` allows it, the
-        shift a multiple of 2^-shift_grid. One channel in eight is turned around.
+        `center` and `deviation` are for all channels or one for each. The factor is a multiple of
+        2^-grid, the mean an integer where the deviation allows it, the shift a multiple of
+        2^-shift_grid. One channel in eight is turned around.
         """
         rng = self.rng
+        deviation = np.broadcast_to(np.asarray(deviation, np.float64), (channels,))
         factor = on_grid(rng.uniform(0.6, 1.4, channels) / deviation, grid)
-        factor = np.maximum(factor, np.float32(2.0**-grid)) * np.where(rng.random(channels) < 0.125, -1, 1)
-        root = 2.0 ** (round(math.log2(deviation)) + rng.integers(-1, 2, channels))
-        mean = on_grid(rng.normal(0, 0.25 * deviation, channels), 0 if deviation > 4 else shift_grid)
+        factor = np.maximum(factor, 2.0**-grid) * np.where(rng.random(channels) < 0.125, -1, 1)
+        root = 2.0 ** (np.rint(np.log2(deviation)) + rng.integers(-1, 2, channels))
+        mean = center + 0.25 * deviation * rng.standard_normal(channels)
+        mean = np.where(deviation > 4, np.rint(mean), on_grid(mean, shift_grid))
         shift = on_grid(rng.normal(0, 0.25, channels), shift_grid)
         parts = {"scale": factor * root, "shift": shift, "mean": mean,
                  "variance": root * root - EPSILON}
