@@ -15,12 +15,24 @@ from collections.abc import Callable
 from pathlib import Path
 
 from birealnet import birealnet18
+from densenet import binarydensenet28
+from finn import cnv_w1a1, lfc_w1a1
+from mixer import ternary_mixer
+from quicknet import quicknet, quicknet_small
+from reactnet import reactnet
 
 ROOT = Path(__file__).resolve().parents[2]
 OUTPUT = ROOT / "build" / "bench_models"
 
 NETWORKS: dict[str, Callable[[Path, int], None]] = {
     "birealnet18": birealnet18,
+    "quicknet": quicknet,
+    "quicknet_small": quicknet_small,
+    "reactnet": reactnet,
+    "binarydensenet28": binarydensenet28,
+    "cnv_w1a1": cnv_w1a1,
+    "lfc_w1a1": lfc_w1a1,
+    "ternary_mixer": ternary_mixer,
 }
 
 
