@@ -199,7 +199,8 @@ Tag TagOf(const BufferLayout& layout) {
 
 bool IsSlow(const dnnl::convolution_forward::primitive_desc& descriptor) {
   const char* const name = descriptor.impl_info_str();
-  return name == nullptr || std::strncmp(name, "ref", 3) == 0 || std::strncmp(name, "gemm", 4) == 0;
+  return name == nullptr || std::strstr(name, "ref") != nullptr ||
+         std::strstr(name, "gemm") != nullptr;
 }
 
 absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeConv(const FloatConvOp& op,
@@ -237,9 +238,14 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeConv(const FloatConvOp& op,
     return dnnl::convolution_forward::primitive_desc(description, attributes, layer->engine);
   };
   auto descriptor = describe(layer->user_src, layer->user_dst);
-  // Layouts of its own choice cost a reorder each way, which a fast implementation repays.
-  if (IsSlow(descriptor)) {
-    descriptor = describe(Describe(src_dims, Tag::any), Describe(dst_dims, Tag::any));
+  // Layouts of its own choice cost a reorder each way, which a fast implementation repays. An image
+  // of few channels is taken as it is by implementations that are made for first layers.
+  const std::array<std::pair<Descriptor, Descriptor>, 3> others = {
+      {{Describe(src_dims, Tag::nhwc), Describe(dst_dims, Tag::nhwc)},
+       {layer->user_src, Describe(dst_dims, Tag::any)},
+       {Describe(src_dims, Tag::any), Describe(dst_dims, Tag::any)}}};
+  for (size_t i = 0; i < others.size() && IsSlow(descriptor); ++i) {
+    descriptor = describe(others[i].first, others[i].second);
   }
   layer->primitive = dnnl::convolution_forward(descriptor);
   Finish(descriptor, Describe(weight_dims, grouped ? Tag::goihw : Tag::oihw), *op.weights, op.bias,

@@ -110,6 +110,8 @@ class PlanBuilder {
 
   absl::Status AddNode(const Node& node, int32_t n) {
     if (const std::optional<BinaryOp> op = BinaryOpOf(graph_, node)) return AddBinary(node, *op);
+    if (const std::optional<FloatPool> pool = FloatPoolOf(graph_, node))
+      return AddPool(node, *pool);
     if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
     if (node.inputs.empty() || node.outputs.empty() || node.inputs[0] == kNoValue ||
         node.outputs[0] == kNoValue || graph_.value(node.inputs[0]).constant != nullptr) {
@@ -199,6 +201,13 @@ class PlanBuilder {
     builder_.Use(a.buffer);  // loading b may have been a step of its own
     const Operand output = Output(node.outputs[0]);
     BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output));
+    Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddPool(const Node& node, const FloatPool& pool) {
+    const Operand input = Input(node.inputs[0], false);
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeFloatPoolStep(pool, input, Output(node.outputs[0])));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
     return absl::OkStatus();
   }

@@ -8,6 +8,7 @@
 #include "backends/cpu/conv_window.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
+#include "model/ops/op_support.h"
 
 namespace bitmill {
 namespace {
@@ -20,13 +21,14 @@ bool IsFloatMap(const Graph& graph, ValueId id) {
 
 // Operations that read (or write) channels-innermost floats as well as planar ones.
 bool ReadsEitherFloat(const Graph& graph, const Node& node) {
-  return BinaryOpOf(graph, node).has_value() || std::holds_alternative<QuantizeOp>(node.lowered) ||
+  return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
+         std::holds_alternative<QuantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
 }
 
 bool WritesEitherFloat(const Graph& graph, const Node& node) {
-  return BinaryOpOf(graph, node).has_value() ||
+  return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
          std::holds_alternative<DequantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<LowBitConvOp>(node.lowered) ||
@@ -156,6 +158,21 @@ std::optional<BinaryOp> BinaryOpOf(const Graph& graph, const Node& node) {
   if (node.op == "Mul") return BinaryOp::kMul;
   if (node.op == "Div") return BinaryOp::kDiv;
   return std::nullopt;
+}
+
+std::optional<FloatPool> FloatPoolOf(const Graph& graph, const Node& node) {
+  const bool maximum = node.op == "MaxPool" || node.op == "GlobalMaxPool";
+  if (!std::holds_alternative<std::monostate>(node.lowered) ||
+      !(maximum || node.op == "AveragePool" || node.op == "GlobalAveragePool") ||
+      !(node.domain.empty() || node.domain == "ai.onnx") || node.inputs.size() != 1 ||
+      node.outputs.size() != 1 || node.inputs[0] == kNoValue || node.outputs[0] == kNoValue ||
+      !IsFloatMap(graph, node.inputs[0])) {
+    return std::nullopt;
+  }
+  const Shape& shape = graph.value(node.inputs[0]).shape;
+  absl::StatusOr<SlidingWindow> window = PoolWindowOf(node, absl::MakeConstSpan(shape).subspan(2));
+  if (!window.ok()) return std::nullopt;
+  return FloatPool{maximum, AttrInt(node, "count_include_pad", 0) != 0, *std::move(window)};
 }
 
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input) {

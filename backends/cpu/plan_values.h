@@ -33,6 +33,9 @@ bool IsAliasNode(const Graph& graph, const Node& node);
 // others.
 std::optional<BinaryOp> BinaryOpOf(const Graph& graph, const Node& node);
 
+// The pooling of a node on a float map; nothing for others.
+std::optional<FloatPool> FloatPoolOf(const Graph& graph, const Node& node);
+
 // Whether the convolution reads bits directly (1-bit or ternary weights).
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input);
 

@@ -12,6 +12,7 @@
 #include "backends/cpu/step_builder.h"
 #include "model/graph.h"
 #include "model/lowered.h"
+#include "model/ops/window.h"
 
 namespace bitmill {
 
@@ -47,6 +48,15 @@ absl::StatusOr<StepPtr> MakeElementwiseStep(const ElementwiseOp& op, const Opera
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
 absl::StatusOr<StepPtr> MakeBinaryStep(BinaryOp op, const Operand& a, const Operand& b,
                                        const Operand& output);
+
+// Maximum or average over windows of a float map (either storage; they may differ).
+struct FloatPool {
+  bool maximum = false;
+  bool with_padding = false;  // averages: the padding counts
+  SlidingWindow window;
+};
+absl::StatusOr<StepPtr> MakeFloatPoolStep(const FloatPool& pool, const Operand& input,
+                                          const Operand& output);
 
 // Float layers through oneDNN. The input may lie in the request.
 absl::StatusOr<StepPtr> MakeFloatConvStep(const FloatConvOp& op, const Operand& input,

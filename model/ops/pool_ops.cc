@@ -22,8 +22,7 @@ struct PoolGeometry {
   }
 };
 
-absl::StatusOr<PoolGeometry> PoolOf(const Node& node, absl::Span<const int64_t> shape,
-                                    bool global) {
+absl::StatusOr<PoolGeometry> PoolOf(const Node& node, absl::Span<const int64_t> shape) {
   if (shape.size() < 3 || shape.size() > 4) {
     return absl::UnimplementedError(
         absl::StrCat("pooling of ", ShapeToString(shape), "; rank 3 and 4 are supported"));
@@ -33,15 +32,7 @@ absl::StatusOr<PoolGeometry> PoolOf(const Node& node, absl::Span<const int64_t> 
   g.outer = shape[0];
   g.channels = g.channels_last ? shape.back() : shape[1];
   const auto spatial = shape.subspan(g.channels_last ? 1 : 2, shape.size() - 2);
-  if (global) {
-    for (size_t i = 0; i < spatial.size(); ++i) {
-      const size_t d = 2 - spatial.size() + i;
-      if (spatial[i] < 1) return absl::InvalidArgumentError("pooling of an empty image");
-      g.window.input[d] = g.window.kernel[d] = spatial[i];
-    }
-  } else {
-    BITMILL_ASSIGN_OR_RETURN(g.window, WindowOf(node, spatial, {}));
-  }
+  BITMILL_ASSIGN_OR_RETURN(g.window, PoolWindowOf(node, spatial));
   g.out_shape = {g.outer};
   if (!g.channels_last) g.out_shape.push_back(g.channels);
   for (size_t d = 2 - spatial.size(); d < 2; ++d) g.out_shape.push_back(g.window.output[d]);
@@ -78,7 +69,6 @@ void ForEachOutput(const PoolGeometry& g, Fn fn) {
   }
 }
 
-template <bool kGlobal>
 InferResult InferMaxPool(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   if (!DispatchNumber(inputs[0].dtype, [](auto) {})) {
     return absl::UnimplementedError(absl::StrCat("MaxPool of ", DTypeName(inputs[0].dtype)));
@@ -86,14 +76,13 @@ InferResult InferMaxPool(const Node& node, int64_t, absl::Span<const InputInfo> 
   if (node.outputs.size() > 1) {
     return absl::UnimplementedError("the Indices output of MaxPool is not supported");
   }
-  BITMILL_ASSIGN_OR_RETURN(PoolGeometry g, PoolOf(node, inputs[0].shape, kGlobal));
+  BITMILL_ASSIGN_OR_RETURN(PoolGeometry g, PoolOf(node, inputs[0].shape));
   return OneOutput(inputs[0].dtype, std::move(g.out_shape));
 }
 
-template <bool kGlobal>
 absl::Status EvalMaxPool(const Node& node, int64_t, absl::Span<const TensorView> in,
                          absl::Span<const MutableTensorView> out) {
-  BITMILL_ASSIGN_OR_RETURN(const PoolGeometry g, PoolOf(node, in[0].shape, kGlobal));
+  BITMILL_ASSIGN_OR_RETURN(const PoolGeometry g, PoolOf(node, in[0].shape));
   DispatchNumber(in[0].dtype, [&](auto tag) {
     using T = decltype(tag);
     using Limits = std::numeric_limits<T>;
@@ -108,17 +97,15 @@ absl::Status EvalMaxPool(const Node& node, int64_t, absl::Span<const TensorView>
   return absl::OkStatus();
 }
 
-template <bool kGlobal>
 InferResult InferAveragePool(const Node& node, int64_t, absl::Span<const InputInfo> inputs) {
   BITMILL_RETURN_IF_ERROR(WantFloat(inputs[0], "the input"));
-  BITMILL_ASSIGN_OR_RETURN(PoolGeometry g, PoolOf(node, inputs[0].shape, kGlobal));
+  BITMILL_ASSIGN_OR_RETURN(PoolGeometry g, PoolOf(node, inputs[0].shape));
   return OneOutput(DType::kFloat32, std::move(g.out_shape));
 }
 
-template <bool kGlobal>
 absl::Status EvalAveragePool(const Node& node, int64_t, absl::Span<const TensorView> in,
                              absl::Span<const MutableTensorView> out) {
-  BITMILL_ASSIGN_OR_RETURN(const PoolGeometry g, PoolOf(node, in[0].shape, kGlobal));
+  BITMILL_ASSIGN_OR_RETURN(const PoolGeometry g, PoolOf(node, in[0].shape));
   const bool with_padding = AttrInt(node, "count_include_pad", 0) != 0;
   const SlidingWindow& w = g.window;
   const float* from = in[0].as<float>();
@@ -147,10 +134,10 @@ absl::Status EvalAveragePool(const Node& node, int64_t, absl::Span<const TensorV
 }
 
 constexpr OpDef kOps[] = {
-    {"MaxPool", 1, 1, 1, 2, InferMaxPool<false>, EvalMaxPool<false>},
-    {"GlobalMaxPool", 1, 1, 1, 1, InferMaxPool<true>, EvalMaxPool<true>},
-    {"AveragePool", 1, 1, 1, 1, InferAveragePool<false>, EvalAveragePool<false>},
-    {"GlobalAveragePool", 1, 1, 1, 1, InferAveragePool<true>, EvalAveragePool<true>},
+    {"MaxPool", 1, 1, 1, 2, InferMaxPool, EvalMaxPool},
+    {"GlobalMaxPool", 1, 1, 1, 1, InferMaxPool, EvalMaxPool},
+    {"AveragePool", 1, 1, 1, 1, InferAveragePool, EvalAveragePool},
+    {"GlobalAveragePool", 1, 1, 1, 1, InferAveragePool, EvalAveragePool},
 };
 
 }  // namespace

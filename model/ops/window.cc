@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "absl/strings/match.h"
 #include "model/ops/op_support.h"
 
 namespace bitmill {
@@ -93,6 +94,17 @@ absl::StatusOr<SlidingWindow> WindowOf(const Node& node, absl::Span<const int64_
     window.dilation[d] = dilations[i];
     window.pad_begin[d] = begin;
     window.pad_end[d] = end;
+  }
+  return window;
+}
+
+absl::StatusOr<SlidingWindow> PoolWindowOf(const Node& node, absl::Span<const int64_t> spatial) {
+  if (!absl::StartsWith(node.op, "Global")) return WindowOf(node, spatial, {});
+  SlidingWindow window;
+  for (size_t i = 0; i < spatial.size(); ++i) {
+    const size_t d = 2 - spatial.size() + i;
+    if (spatial[i] < 1) return absl::InvalidArgumentError("pooling of an empty image");
+    window.input[d] = window.kernel[d] = spatial[i];
   }
   return window;
 }

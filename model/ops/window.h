@@ -24,4 +24,8 @@ struct SlidingWindow {
 absl::StatusOr<SlidingWindow> WindowOf(const Node& node, absl::Span<const int64_t> spatial,
                                        absl::Span<const int64_t> kernel);
 
+// The window of a pool, global ones (the whole image) included; `spatial` as above, not empty
+// images. Channels-last pools are told apart by their domain, not here.
+absl::StatusOr<SlidingWindow> PoolWindowOf(const Node& node, absl::Span<const int64_t> spatial);
+
 }  // namespace bitmill
