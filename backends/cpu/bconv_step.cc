@@ -15,6 +15,7 @@
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 #include "base/aligned_buffer.h"
 
@@ -27,8 +28,31 @@ constexpr int64_t kMaxTableBytes = int64_t{1} << 30;
 
 int64_t PadEight(int64_t count) { return (count + 7) / 8 * 8; }
 
-class BconvStep final : public Step {
+class BconvStep final : public LineStep {
  public:
+  LineAccess access() const override {
+    if (epilogue_in_scratch || blocks.single_pixel ||
+        output.layout.storage != Storage::kPixelFloat) {
+      return {};
+    }
+    return {output.layout.height, output.layout.row_bytes, input.buffer, output.buffer};
+  }
+
+  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+    BconvArgs call = args;
+    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start +
+                                                   r * input.layout.image_bytes +
+                                                   first * args.stride_h * input.layout.row_bytes);
+    call.out_h = static_cast<int32_t>(count);
+    if (call.row_class != nullptr) call.row_class += first;
+    auto* const lines = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes +
+                                                 first * output.layout.row_bytes);
+    RunGroups(call, nullptr, lines);
+    if (!chain.empty()) {
+      chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
+    }
+  }
+
   absl::Status Run(const StepRun& run) const override {
     if (epilogue_in_scratch) {
       if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
@@ -58,23 +82,30 @@ class BconvStep final : public Step {
     BconvArgs call = args;
     call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start);
     std::byte* const dst = output.Base(run) + output.layout.interior_bytes;
-    const BufferLayout& out = output.layout;
-    const bool bits = out.storage == Storage::kBits;
-    const int64_t element = bits ? 1 : int64_t{sizeof(float)};
-    call.out_image = out.image_bytes / element;
-    call.out_row = out.row_bytes / element;
-    call.out_pixel = out.pixel_bytes / element;
     if (blocks.single_pixel) {
       call.out_w = static_cast<int32_t>(run.rows);
-      call.out_pixel = out.image_bytes / element;
     } else {
       call.batch = static_cast<int32_t>(run.rows);
     }
+    if (output.layout.storage == Storage::kBits) {
+      RunGroups(call, reinterpret_cast<uint8_t*>(dst), nullptr);
+    } else {
+      RunGroups(call, nullptr, reinterpret_cast<float*>(dst));
+    }
+  }
+
+  // Straight to bits or floats, laid out as the output is.
+  void RunGroups(BconvArgs call, uint8_t* bits, float* floats) const {
+    const BufferLayout& out = output.layout;
+    const int64_t element = bits != nullptr ? 1 : int64_t{sizeof(float)};
+    call.out_image = out.image_bytes / element;
+    call.out_row = out.row_bytes / element;
+    call.out_pixel = (blocks.single_pixel ? out.image_bytes : out.pixel_bytes) / element;
     for (int64_t g = 0; g < split.calls; ++g) {
       SelectGroup(g, call);
       const int64_t first = g * split.outputs;
-      call.out_bits = bits ? reinterpret_cast<uint8_t*>(dst) + first / 8 : nullptr;
-      call.out_float = bits ? nullptr : reinterpret_cast<float*>(dst) + first;
+      call.out_bits = bits != nullptr ? bits + first / 8 : nullptr;
+      call.out_float = floats != nullptr ? floats + first : nullptr;
       kernel->run(call);
       call.input += group_words;
     }

@@ -1,5 +1,6 @@
 // Sum, difference, product or quotient of two float tensors of one shape (shortcuts above all),
 // element by element in whatever order both are stored.
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
@@ -10,30 +11,42 @@ void Map(const float* a, const float* b, float* out, int64_t count, Fn fn) {
   for (int64_t i = 0; i < count; ++i) out[i] = fn(a[i], b[i]);
 }
 
-class BinaryStep final : public Step {
+class BinaryStep final : public LineStep {
  public:
+  LineAccess access() const override {
+    if (output.layout.storage != Storage::kPixelFloat) return {};
+    return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
+  }
+
   absl::Status Run(const StepRun& run) const override {
-    const int64_t count = output.layout.elements;
-    for (int64_t r = 0; r < run.rows; ++r) {
-      const auto* const x = reinterpret_cast<const float*>(a.Row(run, r));
-      const auto* const y = reinterpret_cast<const float*>(b.Row(run, r));
-      auto* const out = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
-      switch (op) {
-        case BinaryOp::kAdd:
-          Map(x, y, out, count, [](float p, float q) { return p + q; });
-          break;
-        case BinaryOp::kSub:
-          Map(x, y, out, count, [](float p, float q) { return p - q; });
-          break;
-        case BinaryOp::kMul:
-          Map(x, y, out, count, [](float p, float q) { return p * q; });
-          break;
-        case BinaryOp::kDiv:
-          Map(x, y, out, count, [](float p, float q) { return p / q; });
-          break;
-      }
-    }
+    for (int64_t r = 0; r < run.rows; ++r) RunPart(run, r, 0, output.layout.elements);
     return absl::OkStatus();
+  }
+
+  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+    const int64_t line = output.layout.row_bytes / int64_t{sizeof(float)};
+    RunPart(run, r, first * line, count * line);
+  }
+
+  void RunPart(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
+    const auto* const x = reinterpret_cast<const float*>(a.Row(run, r)) + first;
+    const auto* const y = reinterpret_cast<const float*>(b.Row(run, r)) + first;
+    auto* const out =
+        reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes) + first;
+    switch (op) {
+      case BinaryOp::kAdd:
+        Map(x, y, out, count, [](float p, float q) { return p + q; });
+        break;
+      case BinaryOp::kSub:
+        Map(x, y, out, count, [](float p, float q) { return p - q; });
+        break;
+      case BinaryOp::kMul:
+        Map(x, y, out, count, [](float p, float q) { return p * q; });
+        break;
+      case BinaryOp::kDiv:
+        Map(x, y, out, count, [](float p, float q) { return p / q; });
+        break;
+    }
   }
 
   BinaryOp op = BinaryOp::kAdd;

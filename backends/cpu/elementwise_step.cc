@@ -2,13 +2,30 @@
 #include <cstring>
 
 #include "backends/cpu/compiled_chain.h"
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
 namespace {
 
-class ElementwiseStep final : public Step {
+class ElementwiseStep final : public LineStep {
  public:
+  LineAccess access() const override {
+    if (output.layout.storage != Storage::kPixelFloat || input.in_request()) return {};
+    return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
+  }
+
+  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+    const int64_t at = r * output.layout.image_bytes + first * output.layout.row_bytes;
+    std::byte* const dst = output.Base(run) + at;
+    const std::byte* const source = input.Base(run) + at;
+    if (source != dst) {
+      std::memcpy(dst, source, static_cast<size_t>(count * output.layout.row_bytes));
+    }
+    chain.RunInterleaved(reinterpret_cast<float*>(dst), count * output.layout.width,
+                         output.layout.channels);
+  }
+
   absl::Status Run(const StepRun& run) const override {
     const size_t bytes = static_cast<size_t>(input.layout.elements) * sizeof(float);
     for (int64_t r = 0; r < run.rows; ++r) {

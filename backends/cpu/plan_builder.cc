@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/arena_planner.h"
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/plan.h"
 #include "backends/cpu/plan_values.h"
 #include "base/status_macros.h"
@@ -109,7 +110,7 @@ class PlanBuilder {
   }
 
   absl::Status AddNode(const Node& node, int32_t n) {
-    if (const std::optional<BinaryOp> op = BinaryOpOf(graph_, node)) return AddBinary(node, *op);
+    if (const std::optional<BinaryOp> op = BinaryOpOf(graph_, node)) return AddBinary(node, n, *op);
     if (const std::optional<FloatPool> pool = FloatPoolOf(graph_, node))
       return AddPool(node, *pool);
     if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
@@ -157,19 +158,29 @@ class PlanBuilder {
     return step;
   }
 
-  // Works in place where nobody reads the input afterwards.
-  absl::StatusOr<StepPtr> MakeElementwise(const Node& node, int32_t n, const ElementwiseOp& op) {
-    const ValueId in = node.inputs[0], out = node.outputs[0];
-    const Operand input = Input(in, true);
-    const ValueUse& memory = root(in);
-    const bool last =
-        !memory.is_output && std::all_of(memory.consumers.begin(), memory.consumers.end(),
-                                         [&](int32_t consumer) { return consumer <= n; });
-    if (input.in_request() || !last) return MakeElementwiseStep(op, input, Output(out));
-    Operand output = input;
+  // The output of node n, an operation element by element: over its input that was computed last,
+  // and is likeliest in the cache, if nobody reads that afterwards; otherwise memory of its own.
+  Operand OutputOver(const Node& node, int32_t n) {
+    const ValueId out = node.outputs[0];
+    ValueId over = kNoValue;
+    for (const ValueId in : node.inputs) {
+      const ValueUse& memory = root(in);
+      const bool last = !memory.is_output && buffers_[static_cast<size_t>(use(in).same_as)] >= 0 &&
+                        std::all_of(memory.consumers.begin(), memory.consumers.end(),
+                                    [&](int32_t consumer) { return consumer <= n; });
+      if (last && (over == kNoValue || memory.producer > root(over).producer)) over = in;
+    }
+    if (over == kNoValue) return Output(out);
+    Operand output;
     output.layout = use(out).layout;
-    buffers_[static_cast<size_t>(out)] = input.buffer;
-    return MakeElementwiseStep(op, input, output);
+    output.buffer = buffers_[static_cast<size_t>(use(over).same_as)];
+    buffers_[static_cast<size_t>(out)] = output.buffer;
+    return output;
+  }
+
+  absl::StatusOr<StepPtr> MakeElementwise(const Node& node, int32_t n, const ElementwiseOp& op) {
+    const Operand input = Input(node.inputs[0], true);
+    return MakeElementwiseStep(op, input, OutputOver(node, n));
   }
 
   absl::StatusOr<StepPtr> MakePlain(const Node& node) {
@@ -195,11 +206,11 @@ class PlanBuilder {
     return absl::InternalError("a lowered operation that the CPU backend does not know");
   }
 
-  absl::Status AddBinary(const Node& node, BinaryOp op) {
+  absl::Status AddBinary(const Node& node, int32_t n, BinaryOp op) {
     const Operand a = Input(node.inputs[0], false);
     const Operand b = Input(node.inputs[1], false);
     builder_.Use(a.buffer);  // loading b may have been a step of its own
-    const Operand output = Output(node.outputs[0]);
+    const Operand output = OutputOver(node, n);
     BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
     return absl::OkStatus();
@@ -288,6 +299,7 @@ class PlanBuilder {
   }
 
   absl::StatusOr<Plan> Finish(int64_t max_rows) {
+    FuseLineSteps(plan_.steps, [&](int32_t first, int32_t last) { builder_.Join(first, last); });
     const int64_t row_bytes = PlanArena(Requests(1)).bytes;
     if (row_bytes > kMaxRowArenaBytes) {
       return absl::ResourceExhaustedError(absl::StrCat("one row needs ", row_bytes,

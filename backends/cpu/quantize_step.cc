@@ -11,6 +11,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/compiled_chain.h"
 #include "backends/cpu/level_quantizer.h"
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
@@ -26,13 +27,36 @@ FloatStrides StridesOf(const BufferLayout& layout) {
   return {1, layout.pixels()};
 }
 
-class QuantizeStep final : public Step {
+class QuantizeStep final : public LineStep {
  public:
   enum class Way : uint8_t { kSign, kLevels, kPack, kRound };
 
+  LineAccess access() const override {
+    if (input.layout.storage != Storage::kPixelFloat || scratch >= 0) return {};
+    return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
+  }
+
+  void Prepare(const StepRun& run) const override {
+    PrepareBuffer(output.layout, output.Base(run), run.rows);
+  }
+
+  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+    const std::byte* const source = input.Row(run, r) + first * input.layout.row_bytes;
+    std::byte* const dst = output.Base(run) + r * output.layout.image_bytes +
+                           output.layout.interior_bytes + first * output.layout.row_bytes;
+    if (output.layout.border.empty()) {
+      Pack(source, count * output.layout.width, dst);
+      return;
+    }
+    for (int64_t y = 0; y < count; ++y) {
+      Pack(source + y * input.layout.row_bytes, output.layout.width,
+           dst + y * output.layout.row_bytes);
+    }
+  }
+
   absl::Status Run(const StepRun& run) const override {
     std::byte* const base = output.Base(run);
-    PrepareBuffer(output.layout, base, run.rows);
+    Prepare(run);
     for (int64_t r = 0; r < run.rows; ++r) {
       const std::byte* source = input.Row(run, r);
       if (scratch >= 0) {

@@ -54,6 +54,14 @@ class StepBuilder {
   }
   void Use(int32_t buffer) { needs_[static_cast<size_t>(buffer)].last_use = step_; }
 
+  // Steps `first` to `last` run as one: what any of them uses lives as long as all of them.
+  void Join(int32_t first, int32_t last) {
+    for (BufferNeed& need : needs_) {
+      if (need.first_use >= first && need.first_use <= last) need.first_use = first;
+      if (need.last_use >= first && need.last_use <= last) need.last_use = last;
+    }
+  }
+
   const std::vector<BufferNeed>& needs() const { return needs_; }
 
  private:

@@ -359,4 +359,90 @@ Graph RandomFloat(bool dense, std::mt19937& random) {
   return graph;
 }
 
+namespace {
+
+ValueId AddOnnx(Graph& graph, const char* op, const std::vector<ValueId>& inputs,
+                const Shape& shape) {
+  const ValueId output = AddNode(graph, {}, inputs[0], shape);
+  graph.nodes.back().op = op;
+  graph.nodes.back().inputs = inputs;
+  return output;
+}
+
+// A 1-bit or ternary convolution of `bits` to a float map.
+ValueId AddMapConv(Draw& draw, Graph& graph, ValueId bits, int64_t outputs, const Geometry& g) {
+  LowBitConvOp op;
+  SetGeometry(g, op);
+  LoweredKind kind;
+  kind.ternary = draw.OneIn(3);
+  kind.weight_bits = op.weight_bits = kind.ternary ? 2 : 1;
+  op.ternary = kind.ternary;
+  op.padding = static_cast<Padding>(draw.Between(0, 2));
+  op.weights =
+      DrawWeights(draw, kind, {outputs, graph.value(bits).shape[1], g.kernel_h, g.kernel_w});
+  DrawEpilogue(draw, kind, {}, outputs, 1, op);
+  return AddNode(graph, std::move(op), bits, {1, outputs, g.out_h(), g.out_w()});
+}
+
+// A window of the geometry's kernel, stride and padding over `map`.
+ValueId AddPool(Draw& draw, Graph& graph, ValueId map, const Geometry& g) {
+  const bool maximum = draw.OneIn(2);
+  const Shape shape = {1, graph.value(map).shape[1], g.out_h(), g.out_w()};
+  const ValueId pooled = AddOnnx(graph, maximum ? "MaxPool" : "AveragePool", {map}, shape);
+  auto& attributes = graph.nodes.back().attributes;
+  attributes["kernel_shape"] = std::vector<int64_t>{g.kernel_h, g.kernel_w};
+  attributes["strides"] = std::vector<int64_t>{g.stride_h, g.stride_w};
+  attributes["pads"] = std::vector<int64_t>{g.pad_top, g.pad_left, g.pad_bottom, g.pad_right};
+  if (!maximum) attributes["count_include_pad"] = draw.Between(0, 1);
+  return pooled;
+}
+
+}  // namespace
+
+Graph RandomResidual(std::mt19937& random) {
+  Draw draw(random);
+  const int64_t channels = draw.OneIn(2) ? draw.Between(1, 70) : draw.Between(1, 10) * 8;
+  Geometry g;
+  g.in_h = draw.Between(2, 20);
+  g.in_w = draw.Between(2, 20);
+  Graph graph = StartGraph({1, channels, g.in_h, g.in_w});
+  graph.opset = 13;
+  const CodeInfo bits = DrawCode(draw, true);
+  const auto sign = [&](ValueId map) {
+    const Shape shape = graph.value(map).shape;
+    return AddNode(graph, DrawQuantize(draw, bits, channels), map, shape, bits);
+  };
+  ValueId map = AddMapConv(draw, graph, sign(graph.inputs[0].value), channels, g);
+  for (int64_t blocks = draw.Between(1, 4); blocks > 0; --blocks) {
+    g.kernel_h = g.kernel_w = draw.OneIn(4) ? 1 : 3;
+    g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = g.kernel_h / 2;
+    g.stride_h = g.stride_w = draw.OneIn(3) ? 2 : 1;
+    const ValueId conv = AddMapConv(draw, graph, sign(map), channels, g);
+    const ValueId shortcut = g.stride_h > 1 || draw.OneIn(5) ? AddPool(draw, graph, map, g) : map;
+    const Shape shape = graph.value(conv).shape;
+    constexpr const char* kOps[] = {"Add", "Add", "Add", "Sub", "Mul"};
+    const auto* const op = kOps[draw.Between(0, 4)];
+    if (draw.OneIn(8)) graph.outputs.push_back({conv, "conv", DType::kFloat32, {}});
+    if (draw.OneIn(8)) graph.outputs.push_back({sign(conv), "bits", DType::kFloat32, {}});
+    map = draw.OneIn(2) ? AddOnnx(graph, op, {conv, shortcut}, shape)
+                        : AddOnnx(graph, op, {shortcut, conv}, shape);
+    if (draw.OneIn(3)) map = AddNode(graph, ElementwiseOp{DrawChain(draw, channels)}, map, shape);
+    g.in_h = shape[2];
+    g.in_w = shape[3];
+  }
+  for (GraphPort& port : graph.outputs) {
+    if (graph.value(port.value).code.kind == CodeKind::kNone) continue;
+    const Shape shape = graph.value(port.value).shape;
+    port.value = AddNode(graph, DequantizeOp{}, port.value, shape);
+  }
+  if (draw.OneIn(3)) {
+    map = AddOnnx(graph, draw.OneIn(2) ? "GlobalAveragePool" : "GlobalMaxPool", {map},
+                  {1, channels, 1, 1});
+  } else if (draw.OneIn(2)) {
+    map = sign(map);
+  }
+  FinishGraph(graph, map);
+  return graph;
+}
+
 }  // namespace bitmill

@@ -27,4 +27,8 @@ Graph RandomPooling(bool bits, std::mt19937& random);
 // Float layers with chains: FloatConv or FloatDense, Elementwise around it.
 Graph RandomFloat(bool dense, std::mt19937& random);
 
+// One to four blocks of sign -> 1-bit or ternary convolution -> shortcut (itself, or pooled) added,
+// with chains, second readers and outputs between; then perhaps pooled over the whole image.
+Graph RandomResidual(std::mt19937& random);
+
 }  // namespace bitmill

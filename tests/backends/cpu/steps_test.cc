@@ -6,6 +6,7 @@
 #include <cstring>
 #include <limits>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "model/passes/lowered_reference.h"
 #include "tests/backends/cpu/plan_runner.h"
@@ -168,6 +169,20 @@ TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
     kind.channels = 1 + round % 3;
     ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(kind, random), random));
   }
+}
+
+TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
+  std::mt19937 random(16);
+  int fused = 0;
+  for (int round = 0; round < 60; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const Graph graph = RandomResidual(random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "auto", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    if (absl::StrContains((*executable)->DescribePlan(), " + elementwise")) ++fused;
+  }
+  EXPECT_GT(fused, 12);
 }
 
 TEST(PoolStepTest, MatchesTheDefinition) {
