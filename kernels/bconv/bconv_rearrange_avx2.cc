@@ -54,13 +54,13 @@ inline void TransposeBytes(const uint64_t* const* blocks, __m256i* rows) {
   }
 }
 
-// Low and high 4 bits of each row to pieces[2 * byte] and pieces[2 * byte + 1]; `stride` bytes from
-// piece to piece.
+// Low and high 4 bits of each row to pieces[byte] and pieces[8 + byte]; `stride` bytes from piece
+// to piece.
 inline void StorePieces(const __m256i* rows, uint8_t* pieces, int64_t stride) {
   const __m256i low = _mm256_set1_epi8(0x0f);
   for (int k = 0; k < 8; ++k) {
-    Store(pieces + 2 * k * stride, _mm256_and_si256(rows[k], low));
-    Store(pieces + (2 * k + 1) * stride, _mm256_and_si256(_mm256_srli_epi16(rows[k], 4), low));
+    Store(pieces + k * stride, _mm256_and_si256(rows[k], low));
+    Store(pieces + (8 + k) * stride, _mm256_and_si256(_mm256_srli_epi16(rows[k], 4), low));
   }
 }
 
