@@ -356,7 +356,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
     step->epilogue = *std::move(epilogue);
     step->scratch = builder.AddScratch(step->blocks.scratch_bytes);
   } else if (direct_float) {
-    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, out.channels);
+    absl::StatusOr<CompiledChain> chain =
+        CompiledChain::Make(op.chain, out.channels, *builder.kernels().fmap);
     if (!chain.ok()) return chain.status();
     step->chain = *std::move(chain);
   }

@@ -6,11 +6,6 @@
 namespace bitmill {
 namespace {
 
-template <typename Fn>
-void Map(const float* a, const float* b, float* out, int64_t count, Fn fn) {
-  for (int64_t i = 0; i < count; ++i) out[i] = fn(a[i], b[i]);
-}
-
 class BinaryStep final : public LineStep {
  public:
   LineAccess access() const override {
@@ -29,40 +24,46 @@ class BinaryStep final : public LineStep {
   }
 
   void RunPart(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
-    const auto* const x = reinterpret_cast<const float*>(a.Row(run, r)) + first;
-    const auto* const y = reinterpret_cast<const float*>(b.Row(run, r)) + first;
-    auto* const out =
-        reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes) + first;
-    switch (op) {
-      case BinaryOp::kAdd:
-        Map(x, y, out, count, [](float p, float q) { return p + q; });
-        break;
-      case BinaryOp::kSub:
-        Map(x, y, out, count, [](float p, float q) { return p - q; });
-        break;
-      case BinaryOp::kMul:
-        Map(x, y, out, count, [](float p, float q) { return p * q; });
-        break;
-      case BinaryOp::kDiv:
-        Map(x, y, out, count, [](float p, float q) { return p / q; });
-        break;
-    }
+    FmapArgs args{};
+    args.op = op;
+    args.src = reinterpret_cast<const float*>(a.Row(run, r)) + first;
+    args.a = reinterpret_cast<const float*>(b.Row(run, r)) + first;
+    args.each_a = true;
+    args.dst = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes) + first;
+    args.count = count;
+    kernel->run(args);
   }
 
-  BinaryOp op = BinaryOp::kAdd;
+  FmapOp op = FmapOp::kAdd;
+  const FmapKernel* kernel = nullptr;
   Operand a, b, output;
 };
+
+FmapOp FmapOpOf(BinaryOp op) {
+  switch (op) {
+    case BinaryOp::kAdd:
+      break;
+    case BinaryOp::kSub:
+      return FmapOp::kSub;
+    case BinaryOp::kMul:
+      return FmapOp::kMul;
+    case BinaryOp::kDiv:
+      return FmapOp::kDiv;
+  }
+  return FmapOp::kAdd;
+}
 
 }  // namespace
 
 absl::StatusOr<StepPtr> MakeBinaryStep(BinaryOp op, const Operand& a, const Operand& b,
-                                       const Operand& output) {
+                                       const Operand& output, StepBuilder& builder) {
   if (a.layout.storage != output.layout.storage || b.layout.storage != output.layout.storage ||
       a.layout.elements != output.layout.elements || b.layout.elements != output.layout.elements) {
     return absl::InternalError("operands of an element-wise operation are stored differently");
   }
   auto step = std::make_unique<BinaryStep>();
-  step->op = op;
+  step->op = FmapOpOf(op);
+  step->kernel = builder.kernels().fmap;
   step->a = a;
   step->b = b;
   step->output = output;

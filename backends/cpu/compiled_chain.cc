@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 
@@ -10,81 +11,96 @@ namespace bitmill {
 namespace {
 
 constexpr int64_t kBlockElements = 2048;  // 8 KiB: source and destination stay in L1
+constexpr int64_t kTileElements = 512;    // long enough that starting a loop does not count
 
-// One operand for all elements, or one an element; the loops below are made for both.
-struct Same {
-  float value;
-  float operator[](int64_t) const { return value; }
-};
-struct Each {
-  const float* values;
-  float operator[](int64_t i) const { return values[i]; }
-};
-
-template <typename Fn>
-inline void Map(const float* src, float* dst, int64_t count, Fn fn) {
-  for (int64_t i = 0; i < count; ++i) dst[i] = fn(src[i], i);
-}
-
-template <typename A, typename B>
-void Apply(ChainOp op, const float* src, float* dst, int64_t count, A a, B b) {
+std::optional<FmapOp> FmapOpOf(ChainOp op) {
   switch (op) {
     case ChainOp::kAdd:
-      return Map(src, dst, count, [=](float x, int64_t i) { return x + a[i]; });
+      return FmapOp::kAdd;
     case ChainOp::kSub:
-      return Map(src, dst, count, [=](float x, int64_t i) { return x - a[i]; });
+      return FmapOp::kSub;
     case ChainOp::kMul:
-      return Map(src, dst, count, [=](float x, int64_t i) { return x * a[i]; });
+      return FmapOp::kMul;
     case ChainOp::kDiv:
-      return Map(src, dst, count, [=](float x, int64_t i) { return x / a[i]; });
+      return FmapOp::kDiv;
     case ChainOp::kReverseSub:
-      return Map(src, dst, count, [=](float x, int64_t i) { return a[i] - x; });
+      return FmapOp::kReverseSub;
     case ChainOp::kReverseDiv:
-      return Map(src, dst, count, [=](float x, int64_t i) { return a[i] / x; });
+      return FmapOp::kReverseDiv;
     case ChainOp::kClip:
-      return Map(src, dst, count, [=](float x, int64_t i) {
-        const float low = x < a[i] ? a[i] : x;
-        return b[i] < low ? b[i] : low;
-      });
+      return FmapOp::kClip;
     case ChainOp::kRelu:
-      return Map(src, dst, count, [](float x, int64_t) { return x < 0.0F ? 0.0F : x; });
+      return FmapOp::kRelu;
     case ChainOp::kLeakyRelu:
-      return Map(src, dst, count, [=](float x, int64_t i) { return x < 0.0F ? a[i] * x : x; });
-    case ChainOp::kHardTanh:
-      return Map(src, dst, count, [](float x, int64_t) {
-        const float low = x < -1.0F ? -1.0F : x;
-        return 1.0F < low ? 1.0F : low;
-      });
-    case ChainOp::kAbs:
-      return Map(src, dst, count, [](float x, int64_t) { return std::fabs(x); });
-    case ChainOp::kNeg:
-      return Map(src, dst, count, [](float x, int64_t) { return -x; });
-    case ChainOp::kSqrt:
-      return Map(src, dst, count, [](float x, int64_t) { return std::sqrt(x); });
+      return FmapOp::kLeakyRelu;
     case ChainOp::kFloor:
-      return Map(src, dst, count, [](float x, int64_t) { return std::floor(x); });
+      return FmapOp::kFloor;
     case ChainOp::kCeil:
-      return Map(src, dst, count, [](float x, int64_t) { return std::ceil(x); });
+      return FmapOp::kCeil;
     case ChainOp::kRound:
-      return Map(src, dst, count, [](float x, int64_t) { return std::nearbyint(x); });
+      return FmapOp::kRound;
+    case ChainOp::kHardTanh:
+      return FmapOp::kHardTanh;
+    case ChainOp::kSqrt:
+      return FmapOp::kSqrt;
+    case ChainOp::kAbs:
+      return FmapOp::kAbs;
+    case ChainOp::kNeg:
+      return FmapOp::kNeg;
     case ChainOp::kPow:
-      return Map(src, dst, count, [=](float x, int64_t i) { return std::pow(x, a[i]); });
     case ChainOp::kSigmoid:
-      return Map(src, dst, count, [](float x, int64_t) { return 1.0F / (1.0F + std::exp(-x)); });
     case ChainOp::kTanh:
-      return Map(src, dst, count, [](float x, int64_t) { return std::tanh(x); });
     case ChainOp::kExp:
-      return Map(src, dst, count, [](float x, int64_t) { return std::exp(x); });
     case ChainOp::kLog:
-      return Map(src, dst, count, [](float x, int64_t) { return std::log(x); });
+      break;  // the C library's
   }
+  return std::nullopt;
+}
+
+// Functions of the C library, which must give the same on every instruction set.
+void ApplyLibrary(ChainOp op, const FmapArgs& args) {
+  for (int64_t i = 0; i < args.count; ++i) {
+    const float x = args.src[i];
+    float& y = args.dst[i];
+    switch (op) {
+      case ChainOp::kPow:
+        y = std::pow(x, args.a[args.each_a ? i : 0]);
+        break;
+      case ChainOp::kSigmoid:
+        y = 1.0F / (1.0F + std::exp(-x));
+        break;
+      case ChainOp::kTanh:
+        y = std::tanh(x);
+        break;
+      case ChainOp::kExp:
+        y = std::exp(x);
+        break;
+      default:
+        y = std::log(x);
+        break;
+    }
+  }
+}
+
+// One value a channel, again and again over `tile` elements; one value for all stays one.
+std::vector<float> Tiled(const std::vector<float>& operand, int64_t tile) {
+  if (operand.size() <= 1) return operand;
+  std::vector<float> tiled;
+  tiled.reserve(static_cast<size_t>(tile));
+  while (static_cast<int64_t>(tiled.size()) < tile) {
+    tiled.insert(tiled.end(), operand.begin(), operand.end());
+  }
+  return tiled;
 }
 
 }  // namespace
 
-absl::StatusOr<CompiledChain> CompiledChain::Make(const Chain& chain, int64_t channels) {
+absl::StatusOr<CompiledChain> CompiledChain::Make(const Chain& chain, int64_t channels,
+                                                  const FmapKernel& kernel) {
   CompiledChain result;
+  result.kernel_ = &kernel;
   result.channels_ = channels;
+  result.tile_ = channels * std::max<int64_t>(1, kTileElements / std::max<int64_t>(1, channels));
   for (const ChainStep& step : chain) {
     for (const std::vector<float>* operand : {&step.operand, &step.operand2}) {
       const auto size = static_cast<int64_t>(operand->size());
@@ -94,7 +110,8 @@ absl::StatusOr<CompiledChain> CompiledChain::Make(const Chain& chain, int64_t ch
       }
       if (size > 1) result.per_channel_ = true;
     }
-    result.steps_.push_back({step.op, step.operand, step.operand2});
+    result.steps_.push_back(
+        {step.op, Tiled(step.operand, result.tile_), Tiled(step.operand2, result.tile_)});
   }
   return result;
 }
@@ -105,36 +122,46 @@ int64_t CompiledChain::table_bytes() const {
   return static_cast<int64_t>(values * sizeof(float));
 }
 
+void CompiledChain::Apply(const CompiledStep& step, FmapArgs args) const {
+  if (const std::optional<FmapOp> op = FmapOpOf(step.op)) {
+    args.op = *op;
+    kernel_->run(args);
+    return;
+  }
+  ApplyLibrary(step.op, args);
+}
+
 void CompiledChain::RunChannel(const float* src, float* dst, int64_t count, int64_t channel) const {
   const auto pick = [&](const std::vector<float>& values) {
-    return Same{values.empty() ? 0.0F : values[values.size() == 1 ? 0 : size_t(channel)]};
+    if (values.empty()) return static_cast<const float*>(nullptr);
+    return values.data() + (values.size() == 1 ? 0 : channel);
   };
   for (int64_t begin = 0; begin < count; begin += kBlockElements) {
-    const int64_t block = std::min(kBlockElements, count - begin);
-    const float* from = src + begin;
+    FmapArgs args{};
+    args.src = src + begin;
+    args.dst = dst + begin;
+    args.count = std::min(kBlockElements, count - begin);
     for (const CompiledStep& step : steps_) {
-      Apply(step.op, from, dst + begin, block, pick(step.a), pick(step.b));
-      from = dst + begin;
+      args.a = pick(step.a);
+      args.b = pick(step.b);
+      Apply(step, args);
+      args.src = args.dst;
     }
   }
 }
 
-void CompiledChain::RunPixel(const float* src, float* dst) const {
+void CompiledChain::RunPixels(const float* src, float* dst, int64_t count) const {
+  FmapArgs args{};
+  args.src = src;
+  args.dst = dst;
+  args.count = count;
   for (const CompiledStep& step : steps_) {
-    const bool each_a = step.a.size() > 1;
-    const bool each_b = step.b.size() > 1;
-    const Same a{step.a.empty() ? 0.0F : step.a[0]};
-    const Same b{step.b.empty() ? 0.0F : step.b[0]};
-    if (each_a && each_b) {
-      Apply(step.op, src, dst, channels_, Each{step.a.data()}, Each{step.b.data()});
-    } else if (each_a) {
-      Apply(step.op, src, dst, channels_, Each{step.a.data()}, b);
-    } else if (each_b) {
-      Apply(step.op, src, dst, channels_, a, Each{step.b.data()});
-    } else {
-      Apply(step.op, src, dst, channels_, a, b);
-    }
-    src = dst;
+    args.each_a = step.a.size() > 1;
+    args.each_b = step.b.size() > 1;
+    args.a = step.a.empty() ? nullptr : step.a.data();
+    args.b = step.b.empty() ? nullptr : step.b.data();
+    Apply(step, args);
+    args.src = dst;
   }
 }
 
@@ -144,7 +171,7 @@ void CompiledChain::RunPlanar(const float* src, float* dst, int64_t inner) const
   } else if (!per_channel_) {
     RunChannel(src, dst, channels_ * inner, 0);
   } else if (inner == 1) {
-    RunPixel(src, dst);
+    RunPixels(src, dst, channels_);
   } else {
     for (int64_t c = 0; c < channels_; ++c) RunChannel(src + c * inner, dst + c * inner, inner, c);
   }
@@ -152,8 +179,15 @@ void CompiledChain::RunPlanar(const float* src, float* dst, int64_t inner) const
 
 void CompiledChain::RunInterleaved(float* data, int64_t pixels, int64_t stride) const {
   if (steps_.empty()) return;
-  if (!per_channel_ && stride == channels_) return RunChannel(data, data, pixels * stride, 0);
-  for (int64_t p = 0; p < pixels; ++p) RunPixel(data + p * stride, data + p * stride);
+  if (stride != channels_) {
+    for (int64_t p = 0; p < pixels; ++p) RunPixels(data + p * stride, data + p * stride, channels_);
+    return;
+  }
+  const int64_t count = pixels * stride;
+  if (!per_channel_) return RunChannel(data, data, count, 0);
+  for (int64_t begin = 0; begin < count; begin += tile_) {
+    RunPixels(data + begin, data + begin, std::min(tile_, count - begin));
+  }
 }
 
 }  // namespace bitmill

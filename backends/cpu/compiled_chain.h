@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/fmap/fmap_table.h"
 #include "model/lowered.h"
 
 namespace bitmill {
@@ -17,7 +18,8 @@ class CompiledChain {
  public:
   CompiledChain() = default;
   // Internal when an operand has neither one value nor `channels`.
-  static absl::StatusOr<CompiledChain> Make(const Chain& chain, int64_t channels);
+  static absl::StatusOr<CompiledChain> Make(const Chain& chain, int64_t channels,
+                                            const FmapKernel& kernel);
 
   bool empty() const { return steps_.empty(); }
   int64_t table_bytes() const;
@@ -30,15 +32,19 @@ class CompiledChain {
  private:
   struct CompiledStep {
     ChainOp op = ChainOp::kRelu;
-    std::vector<float> a, b;  // one value or one a channel; empty when not used
+    std::vector<float> a, b;  // one value, or one a channel over a tile; empty when not used
   };
+  // All of `args` but the operation is set.
+  void Apply(const CompiledStep& step, FmapArgs args) const;
   // One channel, `count` elements.
   void RunChannel(const float* src, float* dst, int64_t count, int64_t channel) const;
-  // Consecutive channels of one pixel.
-  void RunPixel(const float* src, float* dst) const;
+  // `count` elements, at most a tile, from a pixel's first channel on.
+  void RunPixels(const float* src, float* dst, int64_t count) const;
 
   int64_t channels_ = 1;
+  int64_t tile_ = 1;  // elements: whole pixels
   bool per_channel_ = false;
+  const FmapKernel* kernel_ = nullptr;
   std::vector<CompiledStep> steps_;
 };
 

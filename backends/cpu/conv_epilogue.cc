@@ -68,7 +68,7 @@ absl::StatusOr<ConvEpilogue> ConvEpilogue::Make(const LowBitConvOp& op, const Co
       }
     }
   } else {
-    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, channels);
+    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, channels, *kernels.fmap);
     if (!chain.ok()) return chain.status();
     result.chain_ = *std::move(chain);
   }

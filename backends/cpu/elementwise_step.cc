@@ -56,11 +56,12 @@ class ElementwiseStep final : public LineStep {
 }  // namespace
 
 absl::StatusOr<StepPtr> MakeElementwiseStep(const ElementwiseOp& op, const Operand& input,
-                                            const Operand& output) {
+                                            const Operand& output, StepBuilder& builder) {
   auto step = std::make_unique<ElementwiseStep>();
   step->input = input;
   step->output = output;
-  absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, input.layout.channels);
+  absl::StatusOr<CompiledChain> chain =
+      CompiledChain::Make(op.chain, input.layout.channels, *builder.kernels().fmap);
   if (!chain.ok()) return chain.status();
   step->chain = *std::move(chain);
   StepInfo& info = step->mutable_info();

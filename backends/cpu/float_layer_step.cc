@@ -49,7 +49,8 @@ absl::StatusOr<StepPtr> MakeFloatLayerStep(std::unique_ptr<DnnlLayer> layer, con
   step->layer = std::move(layer);
   step->input = input;
   step->output = output;
-  BITMILL_ASSIGN_OR_RETURN(step->chain, CompiledChain::Make(chain, output.layout.channels));
+  BITMILL_ASSIGN_OR_RETURN(
+      step->chain, CompiledChain::Make(chain, output.layout.channels, *builder.kernels().fmap));
   if (input.in_request()) {
     step->scratch = builder.AddScratch(input.layout.elements * int64_t{sizeof(float)});
   }

@@ -1,10 +1,10 @@
 // Maximum and average over windows of float maps, in whatever order they are stored; element for
 // element what model/ops gives, taps in the same order.
 //
-// A line of the output is worked on tap by tap, so that the inner loop runs over channels (channels
-// innermost) or over pixels (planes) and the compiler vectorizes it.
+// The kernel pools runs of pixels whose windows have the same taps inside the image: with channels
+// innermost all of a line but its ends.
 #include <algorithm>
-#include <limits>
+#include <utility>
 #include <vector>
 
 #include "backends/cpu/steps.h"
@@ -12,29 +12,27 @@
 namespace bitmill {
 namespace {
 
-// Output positions first .. last - 1 of an axis whose tap lies inside the image.
+// Taps first .. last - 1 of a window lie inside the image.
 struct TapRange {
   int64_t first = 0, last = 0;
-  int64_t input = 0;  // position that output 0 would read
+
+  bool operator==(const TapRange& other) const {
+    return first == other.first && last == other.last;
+  }
 };
 
-std::vector<TapRange> RangesOf(const SlidingWindow& window, size_t axis) {
-  std::vector<TapRange> ranges;
-  const int64_t stride = window.stride[axis];
-  for (int64_t k = 0; k < window.kernel[axis]; ++k) {
-    TapRange range;
-    range.input = k * window.dilation[axis] - window.pad_begin[axis];
-    while (range.first < window.output[axis] && range.first * stride + range.input < 0) {
-      ++range.first;
-    }
-    range.last = range.first;
-    while (range.last < window.output[axis] &&
-           range.last * stride + range.input < window.input[axis]) {
-      ++range.last;
-    }
-    ranges.push_back(range);
+TapRange TapsInside(const SlidingWindow& window, size_t axis, int64_t output) {
+  const int64_t start = output * window.stride[axis] - window.pad_begin[axis];
+  TapRange range;
+  while (range.first < window.kernel[axis] && start + range.first * window.dilation[axis] < 0) {
+    ++range.first;
   }
-  return ranges;
+  range.last = range.first;
+  while (range.last < window.kernel[axis] &&
+         start + range.last * window.dilation[axis] < window.input[axis]) {
+    ++range.last;
+  }
+  return range;
 }
 
 // How many taps of each output position count: those inside the image, or, with padding, those
@@ -67,6 +65,13 @@ MapStrides StridesOf(const BufferLayout& layout) {
   return {1, layout.width, layout.pixels()};
 }
 
+// Neighbouring output pixels of a line whose windows have the same taps and divisor.
+struct PixelRun {
+  int64_t first = 0, count = 0;
+  float divisor = 1.0F;
+  size_t taps = 0;  // index into the lists of taps
+};
+
 class FloatPoolStep final : public Step {
  public:
   absl::Status Run(const StepRun& run) const override {
@@ -86,63 +91,76 @@ class FloatPoolStep final : public Step {
 
   // `channels` of them, adjacent in memory.
   void Pool(const float* src, float* dst, int64_t channels) const {
+    FmapPoolArgs args{};
+    args.maximum = maximum;
+    args.channels = channels;
+    args.src_pixel = window.stride[1] * in.pixel;
+    args.dst_pixel = out.pixel;
     for (int64_t y = 0; y < output.layout.height; ++y) {
-      float* const line = dst + y * out.row;
-      if (maximum) {
-        PoolLine(src, y, channels, line, -std::numeric_limits<float>::infinity(),
-                 [](float best, float value) { return value > best ? value : best; });
-        continue;
+      const int64_t line = (y * window.stride[0] - window.pad_begin[0]) * in.row;
+      for (const PixelRun& pixels : lines[static_cast<size_t>(y)]) {
+        const std::vector<int64_t>& offsets = taps[pixels.taps];
+        args.divisor = pixels.divisor;
+        args.src = src + line + (pixels.first * window.stride[1] - window.pad_begin[1]) * in.pixel;
+        args.dst = dst + y * out.row + pixels.first * out.pixel;
+        args.pixels = pixels.count;
+        args.taps = offsets.data();
+        args.tap_count = static_cast<int64_t>(offsets.size());
+        kernel->pool(args);
       }
-      PoolLine(src, y, channels, line, 0.0F, [](float sum, float value) { return sum + value; });
-      for (int64_t x = 0; x < output.layout.width; ++x) {
-        const int64_t taps =
-            row_counts[static_cast<size_t>(y)] * col_counts[static_cast<size_t>(x)];
-        float* const pixel = line + x * out.pixel;
-        for (int64_t c = 0; c < channels; ++c) {
-          pixel[c] = taps > 0 ? pixel[c] / static_cast<float>(taps) : 0.0F;
+    }
+  }
+
+  // Lists of taps are shared by all windows that have the same ones.
+  void FillLines(bool with_padding) {
+    std::vector<std::pair<TapRange, TapRange>> known;
+    const std::vector<int64_t> row_counts = CountsOf(window, 0, with_padding);
+    const std::vector<int64_t> col_counts = CountsOf(window, 1, with_padding);
+    for (int64_t y = 0; y < window.output[0]; ++y) {
+      std::vector<PixelRun>& line = lines.emplace_back();
+      const TapRange rows = TapsInside(window, 0, y);
+      for (int64_t x = 0; x < window.output[1]; ++x) {
+        const std::pair<TapRange, TapRange> range = {rows, TapsInside(window, 1, x)};
+        const auto at = std::find(known.begin(), known.end(), range);
+        const auto index = static_cast<size_t>(at - known.begin());
+        if (at == known.end()) {
+          known.push_back(range);
+          taps.push_back(Offsets(range.first, range.second));
+        }
+        const auto divisor = static_cast<float>(row_counts[static_cast<size_t>(y)] *
+                                                col_counts[static_cast<size_t>(x)]);
+        if (!line.empty() && line.back().taps == index && line.back().divisor == divisor) {
+          ++line.back().count;
+        } else {
+          line.push_back({x, 1, divisor, index});
         }
       }
     }
   }
 
-  template <typename Combine>
-  void PoolLine(const float* src, int64_t y, int64_t channels, float* line, float start,
-                Combine combine) const {
-    for (int64_t x = 0; x < output.layout.width; ++x) {
-      std::fill_n(line + x * out.pixel, channels, start);
-    }
-    for (const TapRange& row : rows) {
-      if (y < row.first || y >= row.last) continue;
-      const float* const from = src + (y * stride_h + row.input) * in.row;
-      for (const TapRange& col : cols) {
-        const float* tap = from + (col.first * stride_w + col.input) * in.pixel;
-        float* to = line + col.first * out.pixel;
-        const int64_t count = col.last - col.first;
-        if (channels == 1) {
-          for (int64_t x = 0; x < count; ++x) {
-            to[x * out.pixel] = combine(to[x * out.pixel], tap[x * stride_w * in.pixel]);
-          }
-          continue;
-        }
-        for (int64_t x = 0; x < count; ++x, tap += stride_w * in.pixel, to += out.pixel) {
-          for (int64_t c = 0; c < channels; ++c) to[c] = combine(to[c], tap[c]);
-        }
+  std::vector<int64_t> Offsets(const TapRange& rows, const TapRange& cols) const {
+    std::vector<int64_t> offsets;
+    for (int64_t y = rows.first; y < rows.last; ++y) {
+      for (int64_t x = cols.first; x < cols.last; ++x) {
+        offsets.push_back(y * window.dilation[0] * in.row + x * window.dilation[1] * in.pixel);
       }
     }
+    return offsets;
   }
 
   Operand input, output;
   MapStrides in, out;
+  SlidingWindow window;
   bool maximum = false;
-  int64_t stride_h = 1, stride_w = 1;
-  std::vector<TapRange> rows, cols;             // a tap
-  std::vector<int64_t> row_counts, col_counts;  // averages
+  const FmapKernel* kernel = nullptr;
+  std::vector<std::vector<PixelRun>> lines;  // of each output line
+  std::vector<std::vector<int64_t>> taps;    // elements from a window's start
 };
 
 }  // namespace
 
 absl::StatusOr<StepPtr> MakeFloatPoolStep(const FloatPool& pool, const Operand& input,
-                                          const Operand& output) {
+                                          const Operand& output, StepBuilder& builder) {
   const SlidingWindow& window = pool.window;
   if (input.layout.channels != output.layout.channels || input.layout.height != window.input[0] ||
       input.layout.width != window.input[1] || output.layout.height != window.output[0] ||
@@ -154,15 +172,10 @@ absl::StatusOr<StepPtr> MakeFloatPoolStep(const FloatPool& pool, const Operand& 
   step->output = output;
   step->in = StridesOf(input.layout);
   step->out = StridesOf(output.layout);
+  step->window = window;
   step->maximum = pool.maximum;
-  step->stride_h = window.stride[0];
-  step->stride_w = window.stride[1];
-  step->rows = RangesOf(window, 0);
-  step->cols = RangesOf(window, 1);
-  if (!pool.maximum) {
-    step->row_counts = CountsOf(window, 0, pool.with_padding);
-    step->col_counts = CountsOf(window, 1, pool.with_padding);
-  }
+  step->kernel = builder.kernels().fmap;
+  step->FillLines(pool.with_padding);
   step->mutable_info().kernel = pool.maximum ? "max pool" : "average pool";
   return step;
 }

@@ -113,6 +113,10 @@ class PlanBuilder {
     if (const std::optional<BinaryOp> op = BinaryOpOf(graph_, node)) return AddBinary(node, n, *op);
     if (const std::optional<FloatPool> pool = FloatPoolOf(graph_, node))
       return AddPool(node, *pool);
+    if (IsChannelConcat(graph_, node) &&
+        use(node.outputs[0]).layout.storage == Storage::kPixelFloat) {
+      return AddConcat(node);
+    }
     if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
     if (node.inputs.empty() || node.outputs.empty() || node.inputs[0] == kNoValue ||
         node.outputs[0] == kNoValue || graph_.value(node.inputs[0]).constant != nullptr) {
@@ -180,7 +184,7 @@ class PlanBuilder {
 
   absl::StatusOr<StepPtr> MakeElementwise(const Node& node, int32_t n, const ElementwiseOp& op) {
     const Operand input = Input(node.inputs[0], true);
-    return MakeElementwiseStep(op, input, OutputOver(node, n));
+    return MakeElementwiseStep(op, input, OutputOver(node, n), builder_);
   }
 
   absl::StatusOr<StepPtr> MakePlain(const Node& node) {
@@ -211,14 +215,24 @@ class PlanBuilder {
     const Operand b = Input(node.inputs[1], false);
     builder_.Use(a.buffer);  // loading b may have been a step of its own
     const Operand output = OutputOver(node, n);
-    BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output));
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output, builder_));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
     return absl::OkStatus();
   }
 
   absl::Status AddPool(const Node& node, const FloatPool& pool) {
     const Operand input = Input(node.inputs[0], false);
-    BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeFloatPoolStep(pool, input, Output(node.outputs[0])));
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step,
+                             MakeFloatPoolStep(pool, input, Output(node.outputs[0]), builder_));
+    Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddConcat(const Node& node) {
+    std::vector<Operand> inputs;
+    for (const ValueId id : node.inputs) inputs.push_back(Input(id, false));
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step,
+                             MakeFloatConcatStep(std::move(inputs), Output(node.outputs[0])));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
     return absl::OkStatus();
   }

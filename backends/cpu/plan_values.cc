@@ -22,14 +22,14 @@ bool IsFloatMap(const Graph& graph, ValueId id) {
 // Operations that read (or write) channels-innermost floats as well as planar ones.
 bool ReadsEitherFloat(const Graph& graph, const Node& node) {
   return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
-         std::holds_alternative<QuantizeOp>(node.lowered) ||
+         IsChannelConcat(graph, node) || std::holds_alternative<QuantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
 }
 
 bool WritesEitherFloat(const Graph& graph, const Node& node) {
   return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
-         std::holds_alternative<DequantizeOp>(node.lowered) ||
+         IsChannelConcat(graph, node) || std::holds_alternative<DequantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<LowBitConvOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
@@ -55,8 +55,10 @@ std::vector<uint8_t> ChoosePixelFloats(const Graph& graph, const std::vector<Val
   for (bool changed = true; changed;) {
     changed = false;
     for (const Node& node : graph.nodes) {
-      const bool binary = BinaryOpOf(graph, node).has_value();
-      if (!binary && !std::holds_alternative<ElementwiseOp>(node.lowered)) continue;
+      if (!BinaryOpOf(graph, node).has_value() && !IsChannelConcat(graph, node) &&
+          !std::holds_alternative<ElementwiseOp>(node.lowered)) {
+        continue;
+      }
       // Inputs and output are stored alike.
       std::vector<size_t> alike = {static_cast<size_t>(node.outputs[0])};
       for (const ValueId id : node.inputs) {
@@ -173,6 +175,18 @@ std::optional<FloatPool> FloatPoolOf(const Graph& graph, const Node& node) {
   absl::StatusOr<SlidingWindow> window = PoolWindowOf(node, absl::MakeConstSpan(shape).subspan(2));
   if (!window.ok()) return std::nullopt;
   return FloatPool{maximum, AttrInt(node, "count_include_pad", 0) != 0, *std::move(window)};
+}
+
+bool IsChannelConcat(const Graph& graph, const Node& node) {
+  if (!std::holds_alternative<std::monostate>(node.lowered) || node.op != "Concat" ||
+      !(node.domain.empty() || node.domain == "ai.onnx") || node.outputs.size() != 1 ||
+      node.outputs[0] == kNoValue || !IsFloatMap(graph, node.outputs[0])) {
+    return false;
+  }
+  const int64_t axis = AttrInt(node, "axis", 0);
+  return (axis == 1 || axis == -3) &&
+         std::all_of(node.inputs.begin(), node.inputs.end(),
+                     [&](ValueId id) { return id != kNoValue && IsFloatMap(graph, id); });
 }
 
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input) {

@@ -36,6 +36,9 @@ std::optional<BinaryOp> BinaryOpOf(const Graph& graph, const Node& node);
 // The pooling of a node on a float map; nothing for others.
 std::optional<FloatPool> FloatPoolOf(const Graph& graph, const Node& node);
 
+// A Concat of computed float maps along their channels.
+bool IsChannelConcat(const Graph& graph, const Node& node);
+
 // Whether the convolution reads bits directly (1-bit or ternary weights).
 bool UsesBitKernel(const LowBitConvOp& op, const Value& input);
 

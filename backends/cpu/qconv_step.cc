@@ -242,7 +242,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
     step->epilogue = *std::move(epilogue);
     step->scratch = builder.AddScratch(step->blocks.scratch_bytes);
   } else {
-    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, out.channels);
+    absl::StatusOr<CompiledChain> chain =
+        CompiledChain::Make(op.chain, out.channels, *builder.kernels().fmap);
     if (!chain.ok()) return chain.status();
     step->chain = *std::move(chain);
   }

@@ -271,7 +271,8 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
     return absl::InternalError(absl::StrCat(op.quantizer.code.levels, " levels in a quantizer"));
   }
   if (needs_chain) {
-    absl::StatusOr<CompiledChain> chain = CompiledChain::Make(op.chain, input.layout.channels);
+    absl::StatusOr<CompiledChain> chain =
+        CompiledChain::Make(op.chain, input.layout.channels, *builder.kernels().fmap);
     if (!chain.ok()) return chain.status();
     step->chain = *std::move(chain);
     step->scratch = builder.AddScratch(input.layout.elements * int64_t{sizeof(float)});

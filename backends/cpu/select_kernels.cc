@@ -37,6 +37,7 @@ absl::StatusOr<KernelSet> SelectKernels(const std::string& isa) {
   kernels.pack = &SelectPack(level);
   kernels.pool = &SelectPool(level);
   kernels.requant = &SelectRequant(level);
+  kernels.fmap = &SelectFmap(level);
   return kernels;
 }
 

@@ -7,6 +7,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "kernels/bconv/bconv_table.h"
+#include "kernels/fmap/fmap_table.h"
 #include "kernels/isa.h"
 #include "kernels/pack/pack_table.h"
 #include "kernels/pool/pool_table.h"
@@ -22,6 +23,7 @@ struct KernelSet {
   const PackKernel* pack = nullptr;
   const PoolKernel* pool = nullptr;
   const RequantKernel* requant = nullptr;
+  const FmapKernel* fmap = nullptr;
 };
 
 // "auto" or a name of kernels/isa.h; InvalidArgument names what this machine offers otherwise.

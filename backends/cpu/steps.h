@@ -42,12 +42,12 @@ absl::StatusOr<StepPtr> MakePoolStep(const LowBitMaxPoolOp& op, const Operand& i
 
 // A chain on floats; the input may lie in the request.
 absl::StatusOr<StepPtr> MakeElementwiseStep(const ElementwiseOp& op, const Operand& input,
-                                            const Operand& output);
+                                            const Operand& output, StepBuilder& builder);
 
 // Two float tensors of one shape; all three in the arena and stored alike.
 enum class BinaryOp : uint8_t { kAdd, kSub, kMul, kDiv };
 absl::StatusOr<StepPtr> MakeBinaryStep(BinaryOp op, const Operand& a, const Operand& b,
-                                       const Operand& output);
+                                       const Operand& output, StepBuilder& builder);
 
 // Maximum or average over windows of a float map (either storage; they may differ).
 struct FloatPool {
@@ -56,7 +56,10 @@ struct FloatPool {
   SlidingWindow window;
 };
 absl::StatusOr<StepPtr> MakeFloatPoolStep(const FloatPool& pool, const Operand& input,
-                                          const Operand& output);
+                                          const Operand& output, StepBuilder& builder);
+
+// Float maps of one size joined along their channels; all kPixelFloat.
+absl::StatusOr<StepPtr> MakeFloatConcatStep(std::vector<Operand> inputs, const Operand& output);
 
 // Float layers through oneDNN. The input may lie in the request.
 absl::StatusOr<StepPtr> MakeFloatConvStep(const FloatConvOp& op, const Operand& input,

@@ -44,8 +44,8 @@ struct Case {
   int64_t channels, inner;
 };
 
-void CheckAgainstDefinition(const Case& c, std::mt19937& random) {
-  const auto compiled = CompiledChain::Make(c.chain, c.channels);
+void CheckAgainstDefinition(const Case& c, const FmapKernel& kernel, std::mt19937& random) {
+  const auto compiled = CompiledChain::Make(c.chain, c.channels, kernel);
   ASSERT_TRUE(compiled.ok()) << compiled.status();
   std::vector<float> planar = RandomValues(random, static_cast<size_t>(c.channels * c.inner));
   planar[0] = std::numeric_limits<float>::quiet_NaN();
@@ -67,6 +67,16 @@ void CheckAgainstDefinition(const Case& c, std::mt19937& random) {
       const float pixel = interleaved[static_cast<size_t>(i * c.channels + ch)];
       ASSERT_TRUE(SameBits(pixel, expected)) << pixel << " for " << expected;
     }
+  }
+}
+
+void CheckAgainstDefinition(const Case& c, std::mt19937& random) {
+  int count = 0;
+  const FmapKernel* const kernels = FmapKernels(&count);
+  for (int i = 0; i < count; ++i) {
+    if (!IsaAllows(BestIsa(), kernels[i].isa)) continue;
+    SCOPED_TRACE(kernels[i].name);
+    CheckAgainstDefinition(c, kernels[i], random);
   }
 }
 
@@ -99,7 +109,8 @@ TEST(CompiledChainTest, RefusesOperandsOfTheWrongLength) {
   ChainStep step;
   step.op = ChainOp::kAdd;
   step.operand = {1.0F, 2.0F};
-  EXPECT_EQ(CompiledChain::Make({step}, 3).status().code(), absl::StatusCode::kInternal);
+  EXPECT_EQ(CompiledChain::Make({step}, 3, SelectFmap(BestIsa())).status().code(),
+            absl::StatusCode::kInternal);
 }
 
 }  // namespace

@@ -427,6 +427,18 @@ Graph RandomResidual(std::mt19937& random) {
     map = draw.OneIn(2) ? AddOnnx(graph, op, {conv, shortcut}, shape)
                         : AddOnnx(graph, op, {shortcut, conv}, shape);
     if (draw.OneIn(3)) map = AddNode(graph, ElementwiseOp{DrawChain(draw, channels)}, map, shape);
+    if (draw.OneIn(4)) {  // joined with a narrower map, then brought back to its width
+      Geometry same;
+      same.in_h = shape[2];
+      same.in_w = shape[3];
+      const ValueId narrow = AddMapConv(draw, graph, sign(map), draw.Between(1, 20), same);
+      const int64_t joined = channels + graph.value(narrow).shape[1];
+      const ValueId both = AddOnnx(graph, "Concat", {map, narrow}, {1, joined, shape[2], shape[3]});
+      graph.nodes.back().attributes["axis"] = int64_t{1};
+      const ValueId packed =
+          AddNode(graph, DrawQuantize(draw, bits, joined), both, graph.value(both).shape, bits);
+      map = AddMapConv(draw, graph, packed, channels, same);
+    }
     g.in_h = shape[2];
     g.in_w = shape[3];
   }
