@@ -15,7 +15,7 @@ constexpr int64_t kMinLookupPixels = 8;
 void BconvAvx2(const BconvArgs& args) {
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t words = int64_t{args.taps} * args.c_words;
-  if (args.planes == 1 && pixels >= kMinLookupPixels && words <= kBconvLookupMaxWords) {
+  if (pixels >= kMinLookupPixels && words <= kBconvLookupMaxWords) {
     BconvLookupAvx2(args);
   } else {
     BconvDirectAvx2(args);

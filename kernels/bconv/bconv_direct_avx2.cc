@@ -1,6 +1,5 @@
 // Exclusive or, then popcount by two 16-entry lookups a byte; for few pixels, where the weights
-// are read once and their bandwidth counts, and for ternary weights, whose lookup would take two
-// planes of tables and is no faster.
+// are read once and their bandwidth counts.
 //
 // A block of 8 output channels is two vectors of four 64-bit lanes. Bytes are summed for up to 31
 // words (31 * 8 < 256) before vpsadbw adds them into the lanes. One word of one vector takes 8

@@ -2,7 +2,8 @@
 // low and popcount(a1 xor w) in the high half of a byte, for 4-bit pieces a0 and a1 of two pixels
 // and all sixteen w, so one vpshufb with weights as indices counts 4 bits of 32 output channels for
 // both. The table of a pair of pieces is one of the 256 rows of a constant of 4 KiB; nothing is
-// built. One plane only.
+// built. Ternary weights: one index holds which are +1, popcount(a and w), another which are -1,
+// popcount(~a and w); a row has both tables.
 //
 // Three pieces are added while halves of a byte hold them (3 * 4 < 16). Then the low halves go to
 // bytes and the words, moved right by 4, to 16-bit sums: h0 + 16 * l1 + 256 * h1, from which the
@@ -10,7 +11,9 @@
 // 3 lookups, 2 additions, 1 and, 1 shift, 2 additions: 9 operations for 768 products, 2.25 cycles
 // on four vector ports, 341 MAC a cycle at best. Measured on Zen 3 with registers alone: 280 to
 // 290, as its two shuffle ports also take other operations; one pixel a byte (4 operations for 256
-// products) has 256 at best and 210 measured.
+// products) has 256 at best and 210 measured. Ternary: 15 operations a step, 205 at best and 140
+// measured with loads, which bind: 18 for 64 channels. Beside the steps, offsets of table rows take
+// 5 to 10 % (64 channels), moving halves to 16-bit sums 5 %, outputs 3 to 7 %.
 //
 // Weights are stored for 64-bit lanes; here a lane is a byte. They are rearranged a chunk of words
 // at a time into a buffer that stays in the first-level cache, for a whole tile of pixels (all of
@@ -26,39 +29,56 @@ namespace {
 
 constexpr int kLanes = 8;         // of a block of weights
 constexpr int kVectorBlocks = 4;  // blocks in a vector of bytes
-constexpr int kMaxVectors = 4;
-constexpr int kPieces = 16;      // of 4 bits in a word
-constexpr int kPieceBytes = 32;  // of rearranged weights, one vector
-constexpr int kStepPieces = 3;   // counted in half a byte
-constexpr int kFlushWords = 3;   // 16 steps: 16 * 12 < 256 and 16 * 12 * (1 + 16 + 256) < 2^16
+constexpr int kPieces = 16;       // of 4 bits in a word
+constexpr int kPieceBytes = 32;   // of rearranged weights, one vector
+constexpr int kStepPieces = 3;    // counted in half a byte
+constexpr int kFlushWords = 3;    // 16 steps: 16 * 12 < 256 and 16 * 12 * (1 + 16 + 256) < 2^16
 constexpr int kFlushSteps = kFlushWords * kPieces / kStepPieces;
-constexpr int kVectorSums = 32;             // 16-bit sums of a vector
-constexpr int64_t kChunkBytes = 18 * 1024;  // of rearranged weights
-constexpr int64_t kTilePixels = 128;        // whose sums wait for further chunks
+constexpr int kVectorSums = 32;                    // 16-bit sums of a vector
+constexpr int64_t kChunkBytes = 18 * 1024;         // of rearranged weights
+constexpr int64_t kTernaryChunkBytes = 12 * 1024;  // their table is larger
+constexpr int64_t kTilePixels = 128;               // whose sums wait for further chunks
 constexpr int kRowBytes = 16;
 constexpr int kRows = 256;
 
+template <int kPlanes>
 struct alignas(64) LookupTable {
-  uint8_t row[kRows][kRowBytes];
+  uint8_t row[kRows][kPlanes][kRowBytes];
 };
 
 constexpr int Count(int bits) {
   return (bits & 1) + (bits >> 1 & 1) + (bits >> 2 & 1) + (bits >> 3 & 1);
 }
 
+// What a 4-bit index holds: signs of weights, or (ternary) which of them are +1, or -1.
+enum class Weights { kSigns, kPlus, kMinus };
+
+// Products of -1 for the signs `a` of four activations.
+constexpr int CountMinus(Weights kind, int a, int index) {
+  if (kind == Weights::kSigns) return Count(a ^ index);
+  return Count((kind == Weights::kPlus ? a : a ^ 15) & index);
+}
+
 // Row a0 + 16 * a1.
-constexpr LookupTable MakeDifferences() {
-  LookupTable table{};
+template <int kPlanes>
+constexpr LookupTable<kPlanes> MakeTable() {
+  LookupTable<kPlanes> table{};
   for (int pair = 0; pair < kRows; ++pair) {
-    for (int w = 0; w < 16; ++w) {
-      table.row[pair][w] =
-          static_cast<uint8_t>(Count((pair & 15) ^ w) + 16 * Count((pair >> 4) ^ w));
+    for (int plane = 0; plane < kPlanes; ++plane) {
+      const Weights kind = kPlanes == 1 ? Weights::kSigns
+                           : plane == 0 ? Weights::kPlus
+                                        : Weights::kMinus;
+      for (int w = 0; w < kRowBytes; ++w) {
+        table.row[pair][plane][w] = static_cast<uint8_t>(CountMinus(kind, pair & 15, w) +
+                                                         16 * CountMinus(kind, pair >> 4, w));
+      }
     }
   }
   return table;
 }
 
-constexpr LookupTable kDifferences = MakeDifferences();
+template <int kPlanes>
+constexpr LookupTable<kPlanes> kTable = MakeTable<kPlanes>();
 
 inline __m256i Load(const void* data) {
   return _mm256_loadu_si256(static_cast<const __m256i*>(data));
@@ -94,11 +114,13 @@ inline __m128i LoadTwo(const uint64_t* first, const uint64_t* second) {
                           static_cast<int64_t>(*second), 1);
 }
 
-// Offsets (16 * row) of a pair's pieces into the tables: [word][16]. Low halves of a word's bytes
+// Offsets of the table rows of a pair's pieces: [word][16]. Low halves of a word's bytes
 // come first, then the high ones. Two words at a time: places holds an even number.
+template <int kPlanes>
 void PieceOffsets(const BconvPixel* pair, const int32_t* places, int64_t words, uint16_t* offsets) {
   const __m256i high = _mm256_set1_epi8(static_cast<char>(0xf0));
-  const __m256i factors = _mm256_set1_epi16(0x1001);  // 1 for the first pixel, 16 for the second
+  // A piece of the first pixel, times 16 in its byte, selects a row, one of the second 16 rows.
+  const __m256i factors = _mm256_set1_epi16(kPlanes * 0x1001);
   const uint64_t* a = pair[0].window;
   const uint64_t* b = pair[1].window;
   for (int64_t w = 0; w < words; w += 2) {
@@ -118,8 +140,9 @@ void PieceOffsets(const BconvPixel* pair, const int32_t* places, int64_t words, 
   memset(offsets + words * kPieces, 0, (kStepPieces - 1) * sizeof(offsets[0]));
 }
 
-inline __m256i Row(const LookupTable& table, uint16_t offset) {
-  const uint8_t* row = table.row[0] + offset;
+template <int kPlanes>
+inline __m256i Row(uint16_t offset, int plane) {
+  const uint8_t* row = kTable<kPlanes>.row[0][plane] + offset;
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
 }
 
@@ -133,14 +156,17 @@ struct HalfSums {
 };
 
 // Adds the counts of three pieces.
-template <int kVectors>
+template <int kPlanes, int kVectors>
 inline void CountStep(const uint8_t* weights, const uint16_t* offsets, HalfSums<kVectors>& sums) {
+  constexpr int kLookups = kStepPieces * kPlanes;
   const __m256i low = _mm256_set1_epi8(0x0f);
-  const __m256i rows[kStepPieces] = {Row(kDifferences, offsets[0]), Row(kDifferences, offsets[1]),
-                                     Row(kDifferences, offsets[2])};
+  __m256i rows[kLookups];
+  for (int i = 0; i < kLookups; ++i) {
+    rows[i] = Row<kPlanes>(offsets[i / kPlanes], i % kPlanes);
+  }
   for (int v = 0; v < kVectors; ++v) {
     __m256i count = _mm256_shuffle_epi8(rows[0], Load(weights + v * kPieceBytes));
-    for (int i = 1; i < kStepPieces; ++i) {
+    for (int i = 1; i < kLookups; ++i) {
       const __m256i index = Load(weights + (i * kVectors + v) * kPieceBytes);
       count = _mm256_add_epi8(count, _mm256_shuffle_epi8(rows[i], index));
     }
@@ -173,23 +199,23 @@ inline void Clear(int16_t* sums, int64_t count) {
 }
 
 // Adds the counts of `steps` steps to the sums of two pixels.
-template <int kVectors>
+template <int kPlanes, int kVectors>
 void CountChunk(const uint8_t* weights, const uint16_t* offsets, int64_t steps, int16_t* first,
                 int16_t* second) {
-  constexpr int64_t kStepBytes = int64_t{kStepPieces} * kVectors * kPieceBytes;
+  constexpr int64_t kStepBytes = int64_t{kStepPieces} * kPlanes * kVectors * kPieceBytes;
   while (steps > 0) {
     HalfSums<kVectors> sums;
     for (int v = 0; v < kVectors; ++v) sums.low[v] = sums.mixed[v] = _mm256_setzero_si256();
     int64_t left = steps < kFlushSteps ? steps : kFlushSteps;
     steps -= left;
     for (; left >= 2; left -= 2) {
-      CountStep<kVectors>(weights, offsets, sums);
-      CountStep<kVectors>(weights + kStepBytes, offsets + kStepPieces, sums);
+      CountStep<kPlanes, kVectors>(weights, offsets, sums);
+      CountStep<kPlanes, kVectors>(weights + kStepBytes, offsets + kStepPieces, sums);
       weights += 2 * kStepBytes;
       offsets += 2 * kStepPieces;
     }
     if (left > 0) {
-      CountStep<kVectors>(weights, offsets, sums);
+      CountStep<kPlanes, kVectors>(weights, offsets, sums);
       weights += kStepBytes;
       offsets += kStepPieces;
     }
@@ -198,13 +224,15 @@ void CountChunk(const uint8_t* weights, const uint16_t* offsets, int64_t steps, 
 }
 
 // All pixels of one group of 32 * kVectors channels.
-template <int kVectors>
+template <int kPlanes, int kVectors>
 void RunGroup(const BconvArgs& args, Group group) {
-  constexpr int64_t kWordBytes = int64_t{kPieces} * kVectors * kPieceBytes;
-  constexpr int64_t kMaxWords = kChunkBytes / kWordBytes / kFlushWords * kFlushWords;
-  constexpr int64_t kPadding = kStepPieces - 1;  // pieces that count nothing
+  constexpr int64_t kWordBytes = int64_t{kPieces} * kPlanes * kVectors * kPieceBytes;
+  constexpr int64_t kMaxBytes = kPlanes == 2 ? kTernaryChunkBytes : kChunkBytes;
+  constexpr int64_t kMaxWords = kMaxBytes / kWordBytes / kFlushWords * kFlushWords;
+  // Pieces that count nothing.
+  constexpr int64_t kPaddingBytes = int64_t{kStepPieces - 1} * kPlanes * kVectors * kPieceBytes;
   constexpr int64_t kPixelSums = int64_t{kVectors} * kVectorSums;
-  alignas(64) uint8_t weights[kMaxWords * kWordBytes + kPadding * kVectors * kPieceBytes];
+  alignas(64) uint8_t weights[kMaxWords * kWordBytes + kPaddingBytes];
   // Of the pair that is counted and the next one, whose offsets are then ready in time.
   alignas(64) uint16_t offsets[2][(kMaxWords + 1) * kPieces];
   int32_t places[kMaxWords + 1];
@@ -229,19 +257,20 @@ void RunGroup(const BconvArgs& args, Group group) {
       const int64_t steps = (chunk.words * kPieces + kStepPieces - 1) / kStepPieces;
       if (tile == 0 || chunks > 1) {
         const int64_t first_word = group.first_block * window_words + first;
-        RearrangeBconvWeightsAvx2(args.weights + first_word * kLanes, window_words * kLanes,
-                                  group.blocks, chunk.words, kVectors, weights);
-        memset(weights + chunk.words * kWordBytes, 0, kPadding * kVectors * kPieceBytes);
+        RearrangeBconvWeightsAvx2(args.weights + first_word * kPlanes * kLanes, kPlanes,
+                                  window_words * kPlanes * kLanes, group.blocks, chunk.words,
+                                  kVectors, weights);
+        memset(weights + chunk.words * kWordBytes, 0, kPaddingBytes);
         ListPlaces(args, chunk, places);
         places[chunk.words] = places[chunk.words - 1];
       }
-      PieceOffsets(list, places, chunk.words, offsets[0]);
+      PieceOffsets<kPlanes>(list, places, chunk.words, offsets[0]);
       for (int64_t i = 0; i < tile_pixels; i += 2) {
         const int64_t next = i + 2 < tile_pixels ? i + 2 : i;
-        PieceOffsets(list + next, places, chunk.words, offsets[(i / 2 + 1) % 2]);
+        PieceOffsets<kPlanes>(list + next, places, chunk.words, offsets[(i / 2 + 1) % 2]);
         int16_t* sums = waiting + i * kPixelSums;
         if (first == 0) Clear(sums, 2 * kPixelSums);
-        CountChunk<kVectors>(weights, offsets[i / 2 % 2], steps, sums, sums + kPixelSums);
+        CountChunk<kPlanes, kVectors>(weights, offsets[i / 2 % 2], steps, sums, sums + kPixelSums);
         if (left > chunk_words) continue;
         for (int64_t p = i; p < i + 2 && p < tile_pixels; ++p) {
           StoreBconvLookupAvx2(args, list[p], group.first_block, group.blocks,
@@ -252,21 +281,32 @@ void RunGroup(const BconvArgs& args, Group group) {
   }
 }
 
+template <int kPlanes>
+void Run(const BconvArgs& args) {
+  // Six rows of ternary tables leave registers for two vectors.
+  constexpr int64_t kMaxBlocks = (kPlanes == 2 ? 2 : 4) * kVectorBlocks;
+  const int64_t blocks = (int64_t{args.out_channels} + kLanes - 1) / kLanes;
+  for (int64_t block = 0; block < blocks; block += kMaxBlocks) {
+    const int64_t left = blocks - block < kMaxBlocks ? blocks - block : kMaxBlocks;
+    if (left > 3 * kVectorBlocks) {
+      RunGroup<kPlanes, kMaxBlocks / kVectorBlocks>(args, {block, left});
+    } else if (left > 2 * kVectorBlocks) {
+      RunGroup<kPlanes, 3>(args, {block, left});
+    } else if (left > kVectorBlocks) {
+      RunGroup<kPlanes, 2>(args, {block, left});
+    } else {
+      RunGroup<kPlanes, 1>(args, {block, left});
+    }
+  }
+}
+
 }  // namespace
 
 void BconvLookupAvx2(const BconvArgs& args) {
-  const int64_t blocks = (int64_t{args.out_channels} + kLanes - 1) / kLanes;
-  for (int64_t block = 0; block < blocks; block += kMaxVectors * kVectorBlocks) {
-    const int64_t left = blocks - block;
-    if (left > 3 * kVectorBlocks) {
-      RunGroup<4>(args, {block, left < 4 * kVectorBlocks ? left : 4 * kVectorBlocks});
-    } else if (left > 2 * kVectorBlocks) {
-      RunGroup<3>(args, {block, left});
-    } else if (left > kVectorBlocks) {
-      RunGroup<2>(args, {block, left});
-    } else {
-      RunGroup<1>(args, {block, left});
-    }
+  if (args.planes == 2) {
+    Run<2>(args);
+  } else {
+    Run<1>(args);
   }
 }
 

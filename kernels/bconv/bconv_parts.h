@@ -16,15 +16,17 @@ struct BconvPixel {
 // Output pixels `first` to `first + count - 1`, row by row, image by image.
 void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvPixel* pixels);
 
-// AVX2, weights looked up as indices of small tables, a tile of pixels at a time. One plane and at
-// most kBconvLookupMaxWords words a window (taps * c_words).
+// AVX2, weights looked up as indices of small tables, a tile of pixels at a time. At most
+// kBconvLookupMaxWords words a window (taps * c_words).
 void BconvLookupAvx2(const BconvArgs& args);
 // Weights of `blocks` blocks (at most 4 * vectors; block_words from one to the next) and `words`
-// words as vectors of 32 output channels for the lookup: pieces[word][16][vectors][32 bytes], with
+// words as vectors of 32 output channels for the lookup: pieces[word][16][planes][vectors][32
+// bytes], with
 // 4 bits in each byte: the low halves of the word's eight bytes, then the high ones. Bytes 0 to 15
 // alternate between blocks 0 and 1, the others between 2 and 3. Missing blocks are zero.
-void RearrangeBconvWeightsAvx2(const uint64_t* weights, int64_t block_words, int64_t blocks,
-                               int64_t words, int64_t vectors, uint8_t* pieces);
+// Two planes become the weights of +1 and those of -1.
+void RearrangeBconvWeightsAvx2(const uint64_t* weights, int32_t planes, int64_t block_words,
+                               int64_t blocks, int64_t words, int64_t vectors, uint8_t* pieces);
 struct BconvLookupLimits {
   int64_t table_row;  // -1: none loaded yet
   int16_t limits[128];
@@ -33,7 +35,7 @@ struct BconvLookupLimits {
 // up][blocks 0, 2, 1, 3 of four][8], each less 2^15.
 void StoreBconvLookupAvx2(const BconvArgs& args, const BconvPixel& pixel, int64_t first_block,
                           int64_t blocks, const int16_t* sums, BconvLookupLimits* limits);
-// AVX2, exclusive or and byte-wise popcount; any size. For few pixels, and ternary.
+// AVX2, exclusive or and byte-wise popcount; any size. For few pixels.
 void BconvDirectAvx2(const BconvArgs& args);
 
 // AVX-512: writes the outputs of 1 or 2 blocks from `channel` on, given their differences
