@@ -17,6 +17,7 @@ from pathlib import Path
 from birealnet import birealnet18
 from densenet import binarydensenet28
 from finn import cnv_w1a1, lfc_w1a1
+from layers import binary_conv_56x56x64, ternary_dense_1024, ternary_dense_4096
 from mixer import ternary_mixer
 from quicknet import quicknet, quicknet_small
 from reactnet import reactnet
@@ -33,6 +34,9 @@ NETWORKS: dict[str, Callable[[Path, int], None]] = {
     "cnv_w1a1": cnv_w1a1,
     "lfc_w1a1": lfc_w1a1,
     "ternary_mixer": ternary_mixer,
+    "binary_conv_56x56x64": binary_conv_56x56x64,
+    "ternary_dense_1024": ternary_dense_1024,
+    "ternary_dense_4096": ternary_dense_4096,
 }
 
 

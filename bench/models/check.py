@@ -76,7 +76,7 @@ def run_onnxruntime(model: onnx.ModelProto, inputs: np.ndarray) -> tuple[np.ndar
     logits, alive = [], []
     for row in inputs:
         got = session.run(None, {model.graph.input[0].name: row[None]})
-        logits.append(got[0][0])
+        logits.append(got[0][0].reshape(-1))
         alive.append([_alive(values) for values in got[1:]])
     share = min((min(layers) for layers in alive if layers), default=1.0)
     return np.array(logits), share
