@@ -67,9 +67,22 @@ class Executable {
   virtual std::string DescribePlan() const = 0;
 };
 
+// Sample inputs: for each input of the signature `rows` rows of row_bytes, back to back.
+struct SampleRows {
+  int64_t rows = 0;
+  std::vector<std::string> inputs;
+};
+
+// kExact: float layers are computed in float. kFast: in int8 where that is faster, with ranges
+// found by running the samples; the answers change a little, and are the same bits for every batch
+// size, thread and instruction set where no float layer is left.
+enum class Precision : uint8_t { kExact, kFast };
+
 struct CompileOptions {
   int64_t max_rows = 1;      // largest batch
   std::string isa = "auto";  // or a name of kernels/isa.h
+  Precision precision = Precision::kExact;
+  std::shared_ptr<const SampleRows> calibration = nullptr;  // kFast wants it; used while compiling alone
 };
 
 class Backend {

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/calibrate.h"
 #include "backends/cpu/cpu_executable.h"
 #include "backends/cpu/plan.h"
 #include "backends/cpu/step_builder.h"
@@ -62,13 +63,26 @@ class CpuBackend final : public Backend {
     }
     BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
     BITMILL_ASSIGN_OR_RETURN(Signature signature, SignatureOf(graph));
-    BITMILL_ASSIGN_OR_RETURN(const Graph lowered, Lower(graph));
+    BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
+    std::string precision;
+    if (options.precision == Precision::kFast) {
+      if (options.calibration == nullptr) {
+        return absl::InvalidArgumentError("precision fast wants calibration rows");
+      }
+      // The samples run on the best kernels, whose results are those of any.
+      BITMILL_ASSIGN_OR_RETURN(KernelSet best, SelectKernels("auto"));
+      best.isa = kernels.isa;  // oneDNN's limit
+      BITMILL_ASSIGN_OR_RETURN(FastModel fast, MakeFast(lowered, *options.calibration, best));
+      lowered = std::move(fast.graph);
+      precision = DescribeLayers(fast.layers, fast.rows);
+    }
     const int64_t max_rows = graph.batchable ? options.max_rows : 1;
     BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(lowered, kernels, max_rows));
-    std::string title = absl::StrCat("model '", graph.name, "' on cpu (", IsaName(kernels.isa),
-                                     "), batches of up to ", max_rows);
+    std::string title =
+        absl::StrCat("model '", graph.name, "' on cpu (", IsaName(kernels.isa),
+                     "), batches of up to ", max_rows, precision.empty() ? "" : ", precision fast");
     return std::make_unique<CpuExecutable>(std::move(signature), std::move(plan), max_rows,
-                                           std::move(title));
+                                           std::move(title), std::move(precision));
   }
 };
 

@@ -27,11 +27,14 @@ class CpuContext final : public ExecutionContext {
 
 class CpuExecutable final : public Executable {
  public:
-  CpuExecutable(Signature signature, Plan plan, int64_t max_rows, std::string title)
+  // `precision`: what became of the float layers, for people; empty when nothing did.
+  CpuExecutable(Signature signature, Plan plan, int64_t max_rows, std::string title,
+                std::string precision = "")
       : signature_(std::move(signature)),
         plan_(std::move(plan)),
         max_rows_(max_rows),
-        title_(std::move(title)) {}
+        title_(std::move(title)),
+        precision_(std::move(precision)) {}
 
   const Signature& signature() const override { return signature_; }
   int64_t max_rows() const override { return max_rows_; }
@@ -42,15 +45,18 @@ class CpuExecutable final : public Executable {
     return std::make_unique<CpuContext>(plan_);
   }
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;
-  std::string DescribePlan() const override { return DescribePlanText(plan_, title_); }
+  std::string DescribePlan() const override {
+    return DescribePlanText(plan_, title_) + (precision_.empty() ? "" : "\n" + precision_);
+  }
 
   const Plan& plan() const { return plan_; }
+  const std::string& precision() const { return precision_; }
 
  private:
   Signature signature_;
   Plan plan_;
   int64_t max_rows_ = 1;
-  std::string title_;
+  std::string title_, precision_;
 };
 
 }  // namespace bitmill
