@@ -236,6 +236,33 @@ absl::Status CheckWarmup(const inference::ModelConfig& config, Rules& rules) {
   return absl::OkStatus();
 }
 
+absl::Status CheckPrecision(const inference::ModelConfig& config, Rules& rules) {
+  const auto value_of = [&config](const char* key) {
+    const auto found = config.parameters().find(key);
+    return found == config.parameters().end() ? std::string() : found->second.string_value();
+  };
+  const std::string precision = value_of("precision"), calibration = value_of("calibration");
+  const Path place = {{"parameters"}};
+  if (config.parameters().contains("precision") && precision != "exact" && precision != "fast") {
+    return rules.Wrong(place, absl::StrCat("parameter 'precision' is ", Quoted(precision),
+                                           ", expected 'exact' or 'fast'"));
+  }
+  if (config.parameters().contains("calibration") && !IsPathComponent(calibration)) {
+    return rules.Wrong(place, absl::StrCat("parameter 'calibration' is ", Quoted(calibration),
+                                           ", expected the name of a file in the model's or the "
+                                           "version's folder"));
+  }
+  if (precision == "fast" && calibration.empty()) {
+    return rules.Wrong(place,
+                       "parameter 'precision' is 'fast', which wants a parameter 'calibration' "
+                       "with a file of samples");
+  }
+  if (precision != "fast" && !calibration.empty()) {
+    rules.Ignore(place, "parameter 'calibration' without precision 'fast'");
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
   if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
   if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
@@ -269,6 +296,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckBatching(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckInstances(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckWarmup(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
   return CheckOtherFeatures(config.proto, rules);
 }
 

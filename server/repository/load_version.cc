@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "base/status_macros.h"
+#include "server/repository/calibration_file.h"
 #include "server/repository/complete_config.h"
 #include "server/repository/model_path.h"
 #include "server/repository/warmup.h"
@@ -57,8 +58,15 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
   model->version = what.version;
   BITMILL_ASSIGN_OR_RETURN(
       model->settings, MakeSettings(config, what.name, graph->batchable, options.default_max_rows));
-  absl::StatusOr<std::unique_ptr<Executable>> executable =
-      parts.backend.Compile(*graph, {model->settings.batch.max_rows, options.isa});
+  CompileOptions compile;
+  compile.max_rows = model->settings.batch.max_rows;
+  compile.isa = options.isa;
+  BITMILL_ASSIGN_OR_RETURN(compile.calibration,
+                           ReadCalibrationFile(config, *graph, what.real_root, what.model_folder,
+                                               file, options.max_model_bytes));
+  if (compile.calibration != nullptr) compile.precision = Precision::kFast;
+  absl::StatusOr<std::unique_ptr<Executable>> executable = parts.backend.Compile(*graph, compile);
+  compile.calibration = nullptr;
   if (!executable.ok()) return InFile(executable.status(), file);
   model->executable = *std::move(executable);
   BITMILL_ASSIGN_OR_RETURN(model->config_text,

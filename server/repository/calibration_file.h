@@ -1,0 +1,26 @@
+// The samples that `precision: fast` is calibrated with: an .npz of the model's inputs by name.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "model/graph.h"
+#include "server/repository/model_config.h"
+
+namespace bitmill {
+
+// Null unless the parameter `precision` is "fast". The parameter `calibration` names a file beside
+// `model_file` (the version's own) or else in `model_folder`. For each input of the graph it has
+// an array of the same name and type with the same number of rows in dimension 0, each of as many
+// elements as a row of the input; other arrays are passed over. `max_bytes` bounds the file and
+// what it unpacks to.
+//
+// Every error names the file: NotFound, InvalidArgument, ResourceExhausted above the bound.
+absl::StatusOr<std::shared_ptr<const SampleRows>> ReadCalibrationFile(
+    const GivenConfig& config, const Graph& graph, const std::string& real_root,
+    const std::string& model_folder, const std::string& model_file, int64_t max_bytes);
+
+}  // namespace bitmill
