@@ -14,6 +14,7 @@
 #include "tools/bench/bench_result.h"
 #include "tools/bench/model_bench.h"
 #include "tools/cli.h"
+#include "tools/precision_options.h"
 
 namespace bitmill {
 namespace {
@@ -67,6 +68,7 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
   if (!options.batches.empty()) bench.batches = options.batches;
   bench.isa = IsaName(isa);
   bench.threads = options.threads;
+  bench.precision = options.precision;
   bench.seconds = options.quick ? 0.1 : 1.0;
   bench.profile_repetitions = options.quick ? 10 : 50;
   std::vector<BenchResult> results;
@@ -203,6 +205,7 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->delimiter(',')
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->type_name("ROWS[,ROWS...]");
+  AddPrecisionOptions(command, options.precision);
   command.add_flag("--all", options.all, "Every kernel that runs here, not only the selected ones");
   command.add_flag("--steps", options.steps, "Show what each step of a model costs");
   command.add_flag("--quick", options.quick, "A tenth of the time, and of the trust");
@@ -218,11 +221,18 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
 }
 
 absl::StatusOr<int> RunBench(const BenchOptions& options) {
+  if (options.suite != "models" &&
+      (options.precision.fast() || !options.precision.calibration.empty())) {
+    return absl::InvalidArgumentError("--precision and --calibration are for --suite models");
+  }
   BenchReport report;
   BITMILL_ASSIGN_OR_RETURN(report.isa, IsaOf(options.isa));
   BITMILL_ASSIGN_OR_RETURN(report.ceilings, MeasureCeilings(options, report.isa));
   const bool json_to_stdout = options.json == "-";
   if (!json_to_stdout) {
+    if (options.precision.fast() && options.precision.calibration.empty()) {
+      std::fputs("precision fast without --calibration: ranges from random rows\n", stdout);
+    }
     std::fputs(CeilingsText(report).c_str(), stdout);
     std::fflush(stdout);
   }

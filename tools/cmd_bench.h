@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "tools/local/precision.h"
 
 namespace CLI {
 class App;
@@ -24,6 +25,7 @@ struct BenchOptions {
   bool quick = false;
   bool all = false;    // kernels: every one that runs here
   bool steps = false;  // models: show them
+  PrecisionChoice precision;
 };
 
 void AddBenchOptions(CLI::App& command, BenchOptions& options);

@@ -18,6 +18,7 @@
 #include "tools/input/elements.h"
 #include "tools/load/prepare.h"
 #include "tools/local/local_model.h"
+#include "tools/precision_options.h"
 
 namespace bitmill {
 namespace {
@@ -67,7 +68,7 @@ absl::StatusOr<AnswerReport> InferHere(const InferOptions& options) {
   compile.isa = options.isa;
   if (!graph.batchable) compile.max_rows = 1;
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
-                           CompileOnCpu(graph, compile));
+                           CompileAsChosen(graph, compile, options.precision));
   BITMILL_ASSIGN_OR_RETURN(ModelInputs data,
                            ReadModelInputs(executable->signature(), InputsOf(options)));
   AnswerReport report;
@@ -195,12 +196,19 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   add("--isa", options.isa, "NAME", "auto, ref, avx2, avx512, avx512vpopcnt or neon")
       ->capture_default_str();
+  AddPrecisionOptions(command, options.precision);
   command.add_flag("--json", options.json, "Print everything as JSON");
 }
 
 absl::StatusOr<int> RunInfer(const InferOptions& options) {
   if (options.input.files.empty() && options.golden.empty()) {
     return absl::InvalidArgumentError("nothing to run on; give --input FILE or --golden FILE");
+  }
+  if (!options.server.empty() &&
+      (options.precision.fast() || !options.precision.calibration.empty())) {
+    return absl::InvalidArgumentError(
+        "--precision and --calibration are for models that run here; a server has them in "
+        "config.pbtxt");
   }
   BITMILL_ASSIGN_OR_RETURN(AnswerReport report,
                            options.server.empty() ? InferHere(options) : InferOnServer(options));

@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "tools/input/model_inputs.h"
+#include "tools/local/precision.h"
 
 namespace CLI {
 class App;
@@ -23,6 +24,7 @@ struct InferOptions {
   int64_t rows_shown = 10;
   int64_t batch = 0;  // 0: 1 for a server, 64 here
   std::string isa = "auto";
+  PrecisionChoice precision;  // without a server
   bool json = false;
 };
 

@@ -12,10 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "backends/cpu/calibrate.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
 #include "model/passes/passes.h"
 #include "tools/local/local_model.h"
+#include "tools/precision_options.h"
 #include "tools/text/text_table.h"
 
 namespace bitmill {
@@ -73,6 +75,21 @@ std::string NodeValues(const Graph& graph, const std::vector<ValueId>& ids) {
     absl::StrAppend(out, value.constant != nullptr ? "const " : "", DTypeName(value.dtype),
                     ShapeToString(value.shape));
   });
+}
+
+// Puts the fast model in the place of the exact one; what that changes, for the report.
+absl::StatusOr<std::string> UseFast(const Graph& graph, const CompileOptions& compile,
+                                    const InspectOptions& options,
+                                    std::unique_ptr<Executable>& executable) {
+  BITMILL_ASSIGN_OR_RETURN(
+      const ModelInputs samples,
+      ReadCalibration(executable->signature(), options.precision, options.labels));
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> fast, CompileFast(graph, compile, samples));
+  BITMILL_ASSIGN_OR_RETURN(const std::string change, DescribeChange(*executable, *fast, samples));
+  executable = std::move(fast);
+  // The plan ends with the layers.
+  return absl::StrCat(options.plan ? "" : absl::StrCat("\n", DescribePrecision(*executable)), "\n",
+                      change);
 }
 
 }  // namespace
@@ -154,6 +171,11 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
       ->type_name("ROWS")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
+  AddPrecisionOptions(command, options.precision);
+  command
+      .add_option("--labels", options.labels,
+                  "Right classes of the calibration rows: an array of their file, or a file")
+      ->type_name("ARRAY|FILE");
 }
 
 absl::Status RunInspect(const InspectOptions& options) {
@@ -172,8 +194,11 @@ absl::Status RunInspect(const InspectOptions& options) {
   CompileOptions compile;
   compile.isa = options.isa;
   compile.max_rows = graph.batchable ? options.max_rows : 1;
-  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
-                           CompileOnCpu(graph, compile));
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable, CompileOnCpu(graph, compile));
+  std::string fast_text;
+  if (options.precision.fast() || !options.precision.calibration.empty()) {
+    BITMILL_ASSIGN_OR_RETURN(fast_text, UseFast(graph, compile, options, executable));
+  }
   absl::StrAppend(
       &text, "\ncompiled for ", options.isa == "auto" ? IsaName(BestIsa()) : options.isa.c_str(),
       ": ", Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
@@ -181,6 +206,7 @@ absl::Status RunInspect(const InspectOptions& options) {
       WithCommas(static_cast<double>(executable->row_macs())), " multiply-accumulates a row\n");
   if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
   if (options.plan) absl::StrAppend(&text, "\n", executable->DescribePlan());
+  absl::StrAppend(&text, fast_text);
   std::fputs(text.c_str(), stdout);
   return absl::OkStatus();
 }

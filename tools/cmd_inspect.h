@@ -7,6 +7,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "model/graph.h"
+#include "tools/local/precision.h"
 
 namespace CLI {
 class App;
@@ -20,6 +21,8 @@ struct InspectOptions {
   bool reference = false;  // the graph before lowering, node by node
   std::string isa = "auto";
   int64_t max_rows = 1;
+  PrecisionChoice precision;
+  std::string labels;  // of the calibration rows; an array of that file, or a file
 };
 
 void AddInspectOptions(CLI::App& command, InspectOptions& options);

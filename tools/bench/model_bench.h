@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/roofline/roofline.h"
 #include "tools/bench/bench_result.h"
+#include "tools/local/precision.h"
 
 namespace bitmill {
 
@@ -18,13 +19,14 @@ struct ModelBenchOptions {
   int threads = 1;       // each runs the model on its own rows
   double seconds = 1.0;  // of measuring, a batch
   int profile_repetitions = 50;
+  PrecisionChoice precision;  // fast without a file: random rows
 };
 
 // Value: microseconds of a row, the median of repeated batches; CPU time with one thread, so that
 // other load hardly matters; wall time over all rows with several. Ceiling: the sum over the
 // layers of products at the rate of the matching line of `roofline`, or of reading the weights,
-// whichever is longer. The result is checked against the reference of the first row before it is
-// timed. Errors are those of reading and compiling; Internal when the answers differ.
+// whichever is longer. The exact result is checked against the reference of the first row before it
+// is timed. Errors are those of reading and compiling; Internal when the answers differ.
 absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
                                                     const ModelBenchOptions& options,
                                                     const Roofline& roofline);

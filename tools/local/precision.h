@@ -1,0 +1,46 @@
+// What `--precision` and `--calibration` mean, the same for every command that takes them.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "model/graph.h"
+#include "tools/input/model_inputs.h"
+
+namespace bitmill {
+
+struct PrecisionChoice {
+  std::string precision = "exact";  // or "fast"
+  std::string calibration;          // a file as --input takes it; empty: none
+
+  bool fast() const { return precision == "fast"; }
+};
+
+// The samples of `choice.calibration` for a model, labels (if `labels` names some) included.
+// InvalidArgument when the choice is fast without a file, or has a file without being fast.
+absl::StatusOr<ModelInputs> ReadCalibration(const Signature& signature,
+                                            const PrecisionChoice& choice,
+                                            const std::string& labels = "");
+
+// `rows` random rows of every input, for timing where no samples are at hand.
+absl::StatusOr<ModelInputs> RandomCalibration(const Signature& signature, int64_t rows);
+
+// As CompileOnCpu, with these samples.
+absl::StatusOr<std::unique_ptr<Executable>> CompileFast(const Graph& graph, CompileOptions options,
+                                                        const ModelInputs& samples);
+
+// As CompileOnCpu, with the precision that was chosen.
+absl::StatusOr<std::unique_ptr<Executable>> CompileAsChosen(const Graph& graph,
+                                                            const CompileOptions& options,
+                                                            const PrecisionChoice& choice);
+
+// How the answers of `fast` differ from those of `exact` on the samples, an output a line; with
+// labels the accuracy of both.
+absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& fast,
+                                           const ModelInputs& samples);
+
+}  // namespace bitmill
