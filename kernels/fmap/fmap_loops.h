@@ -25,7 +25,11 @@ inline void FmapLoop(const FmapArgs& args, Fn fn) {
   float* const dst = args.dst;
   const int64_t count = args.count;
   // In place or apart, but never shifted: no iteration reads what another one wrote.
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
 #pragma GCC ivdep
+#endif
   for (int64_t i = 0; i < count; ++i) dst[i] = fn(src[i], i);
 }
 
@@ -90,32 +94,70 @@ inline void FmapRun(const FmapArgs& args) {
   }
 }
 
-// kChannels of one output pixel, in registers over all taps.
-template <int kChannels, bool kMaximum>
+#if defined(__AVX512F__)
+constexpr int kFmapVectorBytes = 64;
+#elif defined(__AVX2__)
+constexpr int kFmapVectorBytes = 32;
+#else
+constexpr int kFmapVectorBytes = 16;
+#endif
+typedef float FmapVector __attribute__((vector_size(kFmapVectorBytes)));
+constexpr int kFmapLanes = kFmapVectorBytes / 4;
+
+// kVectors times kFmapLanes channels of one output pixel, in registers over all taps. (An array of
+// them would pass through memory from tap to tap.)
+template <int kVectors, bool kMaximum>
 inline void FmapPoolPixel(const FmapPoolArgs& args, const float* src, float* dst) {
-  float best[kChannels];
-  for (int c = 0; c < kChannels; ++c) {
-    best[c] = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0F;
-  }
+  constexpr float kStart = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0F;
+  const FmapVector start = FmapVector{} + kStart;
+  FmapVector v0 = start, v1 = start, v2 = start, v3 = start;
+  const auto combine = [](FmapVector& best, const float* tap) {
+    FmapVector value;
+    __builtin_memcpy(&value, tap, sizeof value);
+    best = kMaximum ? (value > best ? value : best) : best + value;
+  };
   for (int64_t t = 0; t < args.tap_count; ++t) {
     const float* const tap = src + args.taps[t];
-    for (int c = 0; c < kChannels; ++c) {
-      best[c] = kMaximum ? (tap[c] > best[c] ? tap[c] : best[c]) : best[c] + tap[c];
-    }
+    combine(v0, tap);
+    if (kVectors > 1) combine(v1, tap + kFmapLanes);
+    if (kVectors > 2) combine(v2, tap + 2 * kFmapLanes);
+    if (kVectors > 3) combine(v3, tap + 3 * kFmapLanes);
   }
-  const bool divide = !kMaximum && args.tap_count > 0;
-  for (int c = 0; c < kChannels; ++c) dst[c] = divide ? best[c] / args.divisor : best[c];
+  const FmapVector divisor = FmapVector{} + (kMaximum || args.tap_count == 0 ? 1.0F : args.divisor);
+  const auto store = [&](const FmapVector& best, float* to) {
+    const FmapVector value = kMaximum ? best : best / divisor;
+    __builtin_memcpy(to, &value, sizeof value);
+  };
+  store(v0, dst);
+  if (kVectors > 1) store(v1, dst + kFmapLanes);
+  if (kVectors > 2) store(v2, dst + 2 * kFmapLanes);
+  if (kVectors > 3) store(v3, dst + 3 * kFmapLanes);
+}
+
+template <bool kMaximum>
+inline void FmapPoolChannel(const FmapPoolArgs& args, const float* src, float* dst) {
+  float best = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0F;
+  for (int64_t t = 0; t < args.tap_count; ++t) {
+    const float value = src[args.taps[t]];
+    best = kMaximum ? (value > best ? value : best) : best + value;
+  }
+  *dst = kMaximum || args.tap_count == 0 ? best : best / args.divisor;
 }
 
 template <bool kMaximum>
 inline void FmapPoolLine(const FmapPoolArgs& args) {
+  constexpr int kStep = 4 * kFmapLanes;
   for (int64_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel;
     float* dst = args.dst + p * args.dst_pixel;
     int64_t c = args.channels;
-    for (; c >= 32; c -= 32, src += 32, dst += 32) FmapPoolPixel<32, kMaximum>(args, src, dst);
-    for (; c >= 8; c -= 8, src += 8, dst += 8) FmapPoolPixel<8, kMaximum>(args, src, dst);
-    for (; c > 0; --c, ++src, ++dst) FmapPoolPixel<1, kMaximum>(args, src, dst);
+    for (; c >= kStep; c -= kStep, src += kStep, dst += kStep) {
+      FmapPoolPixel<4, kMaximum>(args, src, dst);
+    }
+    for (; c >= kFmapLanes; c -= kFmapLanes, src += kFmapLanes, dst += kFmapLanes) {
+      FmapPoolPixel<1, kMaximum>(args, src, dst);
+    }
+    for (; c > 0; --c, ++src, ++dst) FmapPoolChannel<kMaximum>(args, src, dst);
   }
 }
 
