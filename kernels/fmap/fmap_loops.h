@@ -25,9 +25,7 @@ inline void FmapLoop(const FmapArgs& args, Fn fn) {
   float* const dst = args.dst;
   const int64_t count = args.count;
   // In place or apart, but never shifted: no iteration reads what another one wrote.
-#if defined(__clang__)
-#pragma clang loop vectorize(assume_safety)
-#else
+#if !defined(__clang__)  // which checks at run time
 #pragma GCC ivdep
 #endif
   for (int64_t i = 0; i < count; ++i) dst[i] = fn(src[i], i);
