@@ -17,7 +17,10 @@ def cnv_w1a1(path: Path, seed: int) -> None:
         weights = net.bit_quantizer(f"{name}/weights", (width, channels, 3, 3))
         x = net.conv(name, x, weights, 3)
         deviation = (9 * channels) ** 0.5 * (0.6 if index == 1 else 1.0)
-        x = net.sign(f"{name}/sign", net.norm(f"{name}/norm", x, width, deviation, grid=7))
+        # Sums are integers, those of the first layer multiples of 2^-7.
+        nudge = 2.0**-15 if index == 1 else 2.0**-8
+        x = net.norm(f"{name}/norm", x, width, deviation, grid=7, nudge=nudge)
+        x = net.sign(f"{name}/sign", x)
         if index in (2, 4):
             x = net.pool("MaxPool", f"{name}/pool", x, 2, 2)
         channels = width
@@ -40,7 +43,8 @@ def _dense_layers(net: Net, x: str, widths: tuple[int, ...]) -> str:
         weights = net.bit_quantizer(f"{name}/weights", (outputs, inputs))
         turned = net.op("Transpose", f"{name}/weights/transposed", [weights], perm=[1, 0])
         x = net.op("MatMul", f"{name}/product", [x, turned])
-        x = net.norm(name if index == last else f"{name}/norm", x, outputs, inputs**0.5)
+        x = net.norm(name if index == last else f"{name}/norm", x, outputs, inputs**0.5,
+                     nudge=2.0**-11)
         if index < last:
             x = net.sign(f"{name}/sign", x)
     return x

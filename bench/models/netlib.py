@@ -141,12 +141,14 @@ class Net:
         return self.constant(name, values)
 
     def norm(self, name: str, x: str, channels: int, deviation: float | np.ndarray,
-             grid: int = 10, shift_grid: int = 5, center: float | np.ndarray = 0.0) -> str:
+             grid: int = 10, shift_grid: int = 5, center: float | np.ndarray = 0.0,
+             nudge: float = 0.0) -> str:
         """Batch normalization of sums with about this center and deviation, to about 0 and 1.
 
         `center` and `deviation` are for all channels or one for each. The factor is a multiple of
         2^-grid, the mean an integer where the deviation allows it, the shift a multiple of
-        2^-shift_grid. One channel in eight is turned around.
+        2^-shift_grid. One channel in eight is turned around. `nudge` is added to all shifts: less
+        than the grid of the scaled sums keeps results off zero, where signs are a convention.
         """
         rng = self.rng
         deviation = np.broadcast_to(np.asarray(deviation, np.float64), (channels,))
@@ -155,7 +157,7 @@ class Net:
         root = 2.0 ** (np.rint(np.log2(deviation)) + rng.integers(-1, 2, channels))
         mean = center + 0.25 * deviation * rng.standard_normal(channels)
         mean = np.where(deviation > 4, np.rint(mean), on_grid(mean, shift_grid))
-        shift = on_grid(rng.normal(0, 0.25, channels), shift_grid)
+        shift = on_grid(rng.normal(0, 0.25, channels), shift_grid) + nudge
         parts = {"scale": factor * root, "shift": shift, "mean": mean,
                  "variance": root * root - EPSILON}
         inputs = [self.constant(f"{name}/{part}", values.astype(np.float32))
