@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -35,9 +36,12 @@ from sections import cpu_name, write_section
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "models")]
 
-from build import NETWORKS, OUTPUT  # noqa: E402
-from check import random_inputs, run_bitmill  # noqa: E402
-from client import Peer, PeerError, start_peers  # noqa: E402
+try:
+    from build import NETWORKS, OUTPUT
+    from check import random_inputs, run_bitmill
+    from client import Peer, PeerError, start_peers
+except ImportError as missing:
+    sys.exit(f"error: {missing}; pip install numpy onnx")
 
 SEED = 1
 ROUNDS, QUICK_ROUNDS = 30, 3
@@ -203,15 +207,18 @@ def main(argv: list[str]) -> int:
         if not (OUTPUT / f"{network}.onnx").exists():
             NETWORKS[network](OUTPUT / f"{network}.onnx", SEED)
     peers = start_peers(PEERS, pythons)
-    try:
-        return compare(program, items, peers, rounds,
-                       write=not (arguments.quick or arguments.no_write or arguments.only))
-    except (RuntimeError, PeerError) as error:
-        print(f"\nerror: {error}", file=sys.stderr)
-        return 1
-    finally:
-        for peer in peers:
-            peer.__exit__()
+    # A copy, so that a build meanwhile does not mix two programs in one table.
+    with tempfile.TemporaryDirectory() as folder:
+        program = Path(shutil.copy2(program, folder))
+        try:
+            return compare(program, items, peers, rounds,
+                           write=not (arguments.quick or arguments.no_write or arguments.only))
+        except (RuntimeError, PeerError) as error:
+            print(f"\nerror: {error}", file=sys.stderr)
+            return 1
+        finally:
+            for peer in peers:
+                peer.__exit__()
 
 
 def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, write: bool) -> int:
