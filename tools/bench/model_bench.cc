@@ -79,7 +79,8 @@ class Batch {
 double ToleranceOf(const Executable& executable) {
   const std::string plan = executable.DescribePlan();
   const bool rounds = absl::StrContains(plan, "dnnl");
-  const bool quantizes = absl::StrContains(plan, "pack") || absl::StrContains(plan, "levels");
+  const bool quantizes = absl::StrContains(plan, "pack") || absl::StrContains(plan, "levels") ||
+                         absl::StrContains(plan, "Quant");
   return rounds && quantizes ? 0.1 : 1e-3;
 }
 
