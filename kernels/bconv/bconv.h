@@ -45,6 +45,9 @@ struct BconvArgs {
 
   const uint64_t* weights;
   int32_t planes;  // 1 or 2
+  // The same weights as PrepareBconv() (kernels/bconv/bconv_table.h) left them for this kernel, or
+  // null.
+  const void* prepared;
 
   // Class of output pixel (y, x): row_class[y] * col_classes + col_class[x]; both null: class 0.
   const int32_t* row_class;

@@ -223,19 +223,38 @@ void CountChunk(const uint8_t* weights, const uint16_t* offsets, int64_t steps, 
   }
 }
 
-// All pixels of one group of 32 * kVectors channels.
+// How the weights of one group of 32 * kVectors channels are cut.
 template <int kPlanes, int kVectors>
-void RunGroup(const BconvArgs& args, Group group) {
-  constexpr int64_t kWordBytes = int64_t{kPieces} * kPlanes * kVectors * kPieceBytes;
-  constexpr int64_t kMaxBytes = kPlanes == 2 ? kTernaryChunkBytes : kChunkBytes;
-  constexpr int64_t kMaxWords = kMaxBytes / kWordBytes / kFlushWords * kFlushWords;
-  // Pieces that count nothing.
-  constexpr int64_t kPaddingBytes = int64_t{kStepPieces - 1} * kPlanes * kVectors * kPieceBytes;
+struct Shape {
+  static constexpr int64_t kWordBytes = int64_t{kPieces} * kPlanes * kVectors * kPieceBytes;
+  static constexpr int64_t kMaxBytes = kPlanes == 2 ? kTernaryChunkBytes : kChunkBytes;
+  static constexpr int64_t kMaxWords = kMaxBytes / kWordBytes / kFlushWords * kFlushWords;
+  // Pieces that fill the last step up: all zero.
+  static constexpr int64_t kPaddingBytes =
+      int64_t{kStepPieces - 1} * kPlanes * kVectors * kPieceBytes;
+};
+
+// Weights of words `first` to `first + words - 1` of a group, and zeros behind them.
+template <int kPlanes, int kVectors>
+void Rearrange(const BconvArgs& args, Group group, Chunk chunk, uint8_t* pieces) {
+  const int64_t window_words = int64_t{args.taps} * args.c_words;
+  const int64_t word = group.first_block * window_words + chunk.first;
+  RearrangeBconvWeightsAvx2(args.weights + word * kPlanes * kLanes, kPlanes,
+                            window_words * kPlanes * kLanes, group.blocks, chunk.words, kVectors,
+                            pieces);
+  memset(pieces + chunk.words * Shape<kPlanes, kVectors>::kWordBytes, 0,
+         Shape<kPlanes, kVectors>::kPaddingBytes);
+}
+
+// All pixels of one group. `prepared`: its rearranged weights, or null.
+template <int kPlanes, int kVectors>
+void RunGroup(const BconvArgs& args, Group group, const uint8_t* prepared) {
+  using Cut = Shape<kPlanes, kVectors>;
   constexpr int64_t kPixelSums = int64_t{kVectors} * kVectorSums;
-  alignas(64) uint8_t weights[kMaxWords * kWordBytes + kPaddingBytes];
+  alignas(64) uint8_t rearranged[Cut::kMaxWords * Cut::kWordBytes + Cut::kPaddingBytes];
   // Of the pair that is counted and the next one, whose offsets are then ready in time.
-  alignas(64) uint16_t offsets[2][(kMaxWords + 1) * kPieces];
-  int32_t places[kMaxWords + 1];
+  alignas(64) uint16_t offsets[2][(Cut::kMaxWords + 1) * kPieces];
+  int32_t places[Cut::kMaxWords + 1];
   alignas(64) int16_t waiting[kTilePixels * kPixelSums];
   BconvPixel list[kTilePixels];
   BconvLookupLimits limits;
@@ -243,7 +262,7 @@ void RunGroup(const BconvArgs& args, Group group) {
 
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t window_words = int64_t{args.taps} * args.c_words;
-  const int64_t chunks = (window_words + kMaxWords - 1) / kMaxWords;
+  const int64_t chunks = (window_words + Cut::kMaxWords - 1) / Cut::kMaxWords;
   const int64_t flushes = (window_words + kFlushWords - 1) / kFlushWords;
   const int64_t chunk_words = (flushes + chunks - 1) / chunks * kFlushWords;
   for (int64_t tile = 0; tile < pixels; tile += kTilePixels) {
@@ -256,14 +275,12 @@ void RunGroup(const BconvArgs& args, Group group) {
       const Chunk chunk = {first, left < chunk_words ? left : chunk_words};
       const int64_t steps = (chunk.words * kPieces + kStepPieces - 1) / kStepPieces;
       if (tile == 0 || chunks > 1) {
-        const int64_t first_word = group.first_block * window_words + first;
-        RearrangeBconvWeightsAvx2(args.weights + first_word * kPlanes * kLanes, kPlanes,
-                                  window_words * kPlanes * kLanes, group.blocks, chunk.words,
-                                  kVectors, weights);
-        memset(weights + chunk.words * kWordBytes, 0, kPaddingBytes);
+        if (prepared == nullptr) Rearrange<kPlanes, kVectors>(args, group, chunk, rearranged);
         ListPlaces(args, chunk, places);
         places[chunk.words] = places[chunk.words - 1];
       }
+      const uint8_t* weights =
+          prepared != nullptr ? prepared + first * Cut::kWordBytes : rearranged;
       PieceOffsets<kPlanes>(list, places, chunk.words, offsets[0]);
       for (int64_t i = 0; i < tile_pixels; i += 2) {
         const int64_t next = i + 2 < tile_pixels ? i + 2 : i;
@@ -281,33 +298,80 @@ void RunGroup(const BconvArgs& args, Group group) {
   }
 }
 
-template <int kPlanes>
-void Run(const BconvArgs& args) {
+template <int kPlanes, int kVectors>
+int64_t GroupBytes(const BconvArgs& args) {
+  using Cut = Shape<kPlanes, kVectors>;
+  return int64_t{args.taps} * args.c_words * Cut::kWordBytes + Cut::kPaddingBytes;
+}
+
+// Calls of one group each, all groups in turn.
+struct RunCall {
+  template <int kPlanes, int kVectors>
+  void Do(const BconvArgs& args, Group group) {
+    RunGroup<kPlanes, kVectors>(args, group, prepared);
+    if (prepared != nullptr) prepared += GroupBytes<kPlanes, kVectors>(args);
+  }
+  const uint8_t* prepared;
+};
+
+struct PrepareCall {
+  template <int kPlanes, int kVectors>
+  void Do(const BconvArgs& args, Group group) {
+    if (prepared != nullptr) {
+      const Chunk all = {0, int64_t{args.taps} * args.c_words};
+      Rearrange<kPlanes, kVectors>(args, group, all, prepared + bytes);
+    }
+    bytes += GroupBytes<kPlanes, kVectors>(args);
+  }
+  uint8_t* prepared;  // null: only count bytes
+  int64_t bytes;
+};
+
+template <int kPlanes, typename Call>
+void ForGroups(const BconvArgs& args, Call& call) {
   // Six rows of ternary tables leave registers for two vectors.
   constexpr int64_t kMaxBlocks = (kPlanes == 2 ? 2 : 4) * kVectorBlocks;
   const int64_t blocks = (int64_t{args.out_channels} + kLanes - 1) / kLanes;
   for (int64_t block = 0; block < blocks; block += kMaxBlocks) {
     const int64_t left = blocks - block < kMaxBlocks ? blocks - block : kMaxBlocks;
+    const Group group = {block, left};
     if (left > 3 * kVectorBlocks) {
-      RunGroup<kPlanes, kMaxBlocks / kVectorBlocks>(args, {block, left});
+      call.template Do<kPlanes, kMaxBlocks / kVectorBlocks>(args, group);
     } else if (left > 2 * kVectorBlocks) {
-      RunGroup<kPlanes, 3>(args, {block, left});
+      call.template Do<kPlanes, 3>(args, group);
     } else if (left > kVectorBlocks) {
-      RunGroup<kPlanes, 2>(args, {block, left});
+      call.template Do<kPlanes, 2>(args, group);
     } else {
-      RunGroup<kPlanes, 1>(args, {block, left});
+      call.template Do<kPlanes, 1>(args, group);
     }
+  }
+}
+
+template <typename Call>
+void ForAllGroups(const BconvArgs& args, Call& call) {
+  if (args.planes == 2) {
+    ForGroups<2>(args, call);
+  } else {
+    ForGroups<1>(args, call);
   }
 }
 
 }  // namespace
 
-void BconvLookupAvx2(const BconvArgs& args) {
-  if (args.planes == 2) {
-    Run<2>(args);
-  } else {
-    Run<1>(args);
-  }
+void BconvLookupAvx2(const BconvArgs& args, const uint8_t* pieces) {
+  RunCall call = {pieces};
+  ForAllGroups(args, call);
+}
+
+int64_t BconvLookupBytesAvx2(const BconvArgs& args) {
+  PrepareCall call = {nullptr, 0};
+  ForAllGroups(args, call);
+  return call.bytes;
+}
+
+void PrepareBconvLookupAvx2(const BconvArgs& args, uint8_t* pieces) {
+  PrepareCall call = {pieces, 0};
+  ForAllGroups(args, call);
 }
 
 }  // namespace bitmill

@@ -18,7 +18,10 @@ void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvP
 
 // AVX2, weights looked up as indices of small tables, a tile of pixels at a time. At most
 // kBconvLookupMaxWords words a window (taps * c_words).
-void BconvLookupAvx2(const BconvArgs& args);
+// `pieces`: all weights rearranged for it, or null.
+void BconvLookupAvx2(const BconvArgs& args, const uint8_t* pieces);
+int64_t BconvLookupBytesAvx2(const BconvArgs& args);  // of pieces
+void PrepareBconvLookupAvx2(const BconvArgs& args, uint8_t* pieces);
 // Weights of `blocks` blocks (at most 4 * vectors; block_words from one to the next) and `words`
 // words as vectors of 32 output channels for the lookup: pieces[word][16][planes][vectors][32
 // bytes], with
@@ -35,6 +38,11 @@ struct BconvLookupLimits {
 // up][blocks 0, 2, 1, 3 of four][8], each less 2^15.
 void StoreBconvLookupAvx2(const BconvArgs& args, const BconvPixel& pixel, int64_t first_block,
                           int64_t blocks, const int16_t* sums, BconvLookupLimits* limits);
+// AVX2, for very few pixels: adds the prepared rows of weights of the inputs that are -1. One
+// plane and at most kBconvRowsMaxWords words a window. `rows` lie on a boundary of 64 bytes.
+void BconvRowsAvx2(const BconvArgs& args, const uint8_t* rows);
+int64_t BconvRowsBytesAvx2(const BconvArgs& args);
+void PrepareBconvRowsAvx2(const BconvArgs& args, uint8_t* rows);
 // AVX2, exclusive or and byte-wise popcount; any size. For few pixels.
 void BconvDirectAvx2(const BconvArgs& args);
 
@@ -45,5 +53,7 @@ void StoreBconvTileAvx512(const BconvArgs& args, const BconvPixel* pixels, int64
 
 // Sums of a lane are 16 bits wide: 64 * 1023 < 2^16.
 constexpr int32_t kBconvLookupMaxWords = 1023;
+// Rows are listed on the stack.
+constexpr int32_t kBconvRowsMaxWords = 256;
 
 }  // namespace bitmill

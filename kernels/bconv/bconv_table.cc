@@ -7,6 +7,8 @@ void BconvRef(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
+int64_t PreparedBconvBytesAvx2(const BconvArgs& args);
+void PrepareBconvAvx2(const BconvArgs& args, void* prepared);
 #endif
 #if defined(BITMILL_ARM)
 void BconvNeon(const BconvArgs& args);
@@ -18,7 +20,7 @@ constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
     {"bconv_avx512", Isa::kAvx512, BconvAvx512},
-    {"bconv_avx2", Isa::kAvx2, BconvAvx2},
+    {"bconv_avx2", Isa::kAvx2, BconvAvx2, PreparedBconvBytesAvx2, PrepareBconvAvx2},
 #endif
 #if defined(BITMILL_ARM)
     {"bconv_neon", Isa::kNeon, BconvNeon},
@@ -39,6 +41,14 @@ const BconvKernel& SelectBconv(Isa allowed) {
     if (IsaAllows(allowed, kernel.isa)) return kernel;
   }
   return kKernels[kCount - 1];
+}
+
+int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args) {
+  return kernel.prepared_bytes != nullptr ? kernel.prepared_bytes(args) : 0;
+}
+
+void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared) {
+  if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
 }
 
 }  // namespace bitmill

@@ -12,12 +12,23 @@ struct BconvKernel {
   const char* name;  // "bconv_avx2"
   Isa isa;
   BconvFn run;
+  // Null where `run` reads the weights as they are.
+  int64_t (*prepared_bytes)(const BconvArgs& args) = nullptr;
+  void (*prepare)(const BconvArgs& args, void* prepared) = nullptr;
 };
 
 // All implementations built into this binary, whether or not this machine can run them.
 const BconvKernel* BconvKernels(int* count);
 // The first that `allowed` permits.
 const BconvKernel& SelectBconv(Isa allowed);
+
+// Some kernels rearrange the weights in every call, which counts when a call has few pixels. They
+// can do it once for all calls of a layer: allocate PreparedBconvBytes() bytes on a boundary of 64
+// (0: nothing to gain), fill them by PrepareBconv() and set args.prepared. Both read the weights,
+// out_channels, planes, taps and c_words of `args`, and its pixels (batch x out_h x out_w) as those
+// of a typical call; later calls may have more or fewer.
+int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args);
+void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared);
 
 // Packs logical weights w[out][c][taps] (c outermost of the last two; values -1, +1, and 0 when
 // planes is 2) of one group into the layout above; `packed` has PackedBconvWords() words.

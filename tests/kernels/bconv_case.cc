@@ -25,7 +25,8 @@ std::string BconvShape::ToString() const {
          text(stride_h) + "x" + text(stride_w) + ", dilation " + text(dilation_h) + "x" +
          text(dilation_w) + ", pad " + text(pad) + " of " + text(pad_value) + ", planes " +
          text(planes) + ", extra words " + text(extra_words) + ", negate " + text(negate) +
-         ", extreme " + text(extreme) + ", output " + text(static_cast<int>(output));
+         ", extreme " + text(extreme) + ", all minus " + text(all_minus) + ", output " +
+         text(static_cast<int>(output));
 }
 
 BconvCase::BconvCase(const BconvShape& shape, uint32_t seed) : shape_(shape) {
@@ -37,12 +38,15 @@ BconvCase::BconvCase(const BconvShape& shape, uint32_t seed) : shape_(shape) {
   pixel_words_ = s.c_words() + s.extra_words;
 
   activations_.resize(size_t(s.batch) * s.in_h * s.in_w * s.channels);
-  for (int8_t& a : activations_) a = s.extreme || random() % 2 == 0 ? 1 : -1;
+  for (int8_t& a : activations_) {
+    a = s.extreme || random() % 2 == 0 ? 1 : -1;
+    if (s.all_minus) a = -1;
+  }
   weights_.resize(size_t(s.out_channels) * s.channels * s.taps());
   for (int8_t& w : weights_) {
     w = random() % 2 == 0 ? 1 : -1;
     if (s.planes == 2 && random() % 3 == 0) w = 0;
-    if (s.extreme) w = -1;
+    if (s.extreme || s.all_minus) w = -1;
   }
   negate_.resize(s.out_channels);
   for (uint8_t& n : negate_) n = s.negate && random() % 2 == 0;
@@ -141,7 +145,8 @@ int64_t BconvCase::OutputBytes() const {
   return (last + out_pixel_ - kPixelGap) * (s.output == BconvOutput::kBits ? 1 : 4);
 }
 
-std::vector<uint8_t> BconvCase::Run(BconvFn run, Flush flush) const {
+std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared prepared,
+                                    Flush flush) const {
   const BconvShape& s = shape_;
   BconvArgs args = {};
   args.input = Region(0)->PlaceCopy(input_, flush);
@@ -188,7 +193,19 @@ std::vector<uint8_t> BconvCase::Run(BconvFn run, Flush flush) const {
   args.out_pixel = out_pixel_;
   args.out_row = out_row_;
   args.out_image = out_image_;
-  run(args);
+  if (prepared != BconvPrepared::kNone) {
+    BconvArgs typical = args;
+    if (prepared == BconvPrepared::kOnePixel) typical.batch = typical.out_h = typical.out_w = 1;
+    const int64_t prepared_bytes = PreparedBconvBytes(kernel, typical);
+    if (prepared_bytes > 0) {
+      // On a boundary of 64 bytes at either end of a page.
+      BITMILL_CHECK(prepared_bytes % 64 == 0);
+      uint8_t* weights = Region(10)->Place<uint8_t>(static_cast<size_t>(prepared_bytes), flush);
+      PrepareBconv(kernel, typical, weights);
+      args.prepared = weights;
+    }
+  }
+  kernel.run(args);
   return std::vector<uint8_t>(output, output + bytes);
 }
 

@@ -13,6 +13,9 @@
 namespace bitmill::test {
 
 enum class BconvOutput { kBits, kInt32, kFloat };
+// The weights that a kernel gets beside the plain ones: none, or prepared for calls of as many
+// pixels as there are or of one.
+enum class BconvPrepared { kNone, kThisCall, kOnePixel };
 
 struct BconvShape {
   int32_t batch = 1, in_h = 1, in_w = 1, channels = 1, out_channels = 1;
@@ -22,7 +25,8 @@ struct BconvShape {
   int32_t planes = 1;
   int32_t extra_words = 0;  // words of other groups beside the used ones of a pixel
   bool negate = false;      // some channels are stored negated
-  bool extreme = false;     // every product is -1
+  bool extreme = false;     // every product is -1: weights are
+  bool all_minus = false;   // activations and weights are all -1
   BconvOutput output = BconvOutput::kBits;
 
   int32_t out_h() const {
@@ -40,9 +44,9 @@ class BconvCase {
  public:
   BconvCase(const BconvShape& shape, uint32_t seed);
 
-  // Runs `run` with every buffer at `flush` and returns the bytes that it left in the output,
+  // Runs `kernel` with every buffer at `flush` and returns the bytes that it left in the output,
   // gaps between pixels included (0xcd where nothing was written).
-  std::vector<uint8_t> Run(BconvFn run, Flush flush) const;
+  std::vector<uint8_t> Run(const BconvKernel& kernel, BconvPrepared prepared, Flush flush) const;
   // The same bytes from the definition, without bits, words or kernels.
   std::vector<uint8_t> Expected() const;
 

@@ -14,9 +14,14 @@ void ExpectAllKernelsRight(const BconvShape& shape, uint32_t seed) {
   const BconvCase problem(shape, seed);
   const std::vector<uint8_t> expected = problem.Expected();
   for (const BconvKernel& kernel : kernels) {
-    for (const Flush flush : {Flush::kFront, Flush::kBack}) {
-      ASSERT_EQ(problem.Run(kernel.run, flush), expected)
-          << kernel.name << ": " << shape.ToString() << ", seed " << seed;
+    for (const BconvPrepared prepared :
+         {BconvPrepared::kNone, BconvPrepared::kThisCall, BconvPrepared::kOnePixel}) {
+      if (prepared != BconvPrepared::kNone && kernel.prepare == nullptr) continue;
+      for (const Flush flush : {Flush::kFront, Flush::kBack}) {
+        ASSERT_EQ(problem.Run(kernel, prepared, flush), expected)
+            << kernel.name << ": " << shape.ToString() << ", seed " << seed << ", prepared "
+            << static_cast<int>(prepared);
+      }
     }
   }
 }
@@ -123,6 +128,40 @@ TEST_P(BconvTest, IsExactForLongRowsOfMinusOnes) {
                                .extreme = extreme,
                                .output = kOutputs[words % 3]};
         ExpectAllKernelsRight(shape, words);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Sums of bits count up to the whole row only when everything is -1.
+TEST_P(BconvTest, IsExactForLongRowsOfMinusOnesTimesMinusOnes) {
+  for (const int32_t words : {1, 3, 4, 15, 16, 17, 64, 127, 256, 257}) {
+    for (const int32_t width : {1, 2, 9}) {
+      const BconvShape shape{.in_w = width,
+                             .channels = words * 64,
+                             .out_channels = 72,
+                             .planes = GetParam(),
+                             .all_minus = true,
+                             .output = kOutputs[words % 3]};
+      ExpectAllKernelsRight(shape, words);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Kernels cut many channels into groups; the last one is partly empty.
+TEST_P(BconvTest, IsExactForManyOutputChannels) {
+  for (const int32_t out_channels : {255, 256, 257, 384, 500, 511, 512, 513, 768, 769, 1100}) {
+    for (const int32_t width : {1, 3, 10}) {
+      for (const BconvOutput output : kOutputs) {
+        const BconvShape shape{.in_w = width,
+                               .channels = 200,
+                               .out_channels = out_channels,
+                               .planes = GetParam(),
+                               .negate = true,
+                               .output = output};
+        ExpectAllKernelsRight(shape, out_channels);
         if (HasFatalFailure()) return;
       }
     }
