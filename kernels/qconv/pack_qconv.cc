@@ -35,6 +35,13 @@ int64_t UnitsOf(QconvWeights kind, int32_t channels, int32_t taps) {
   return CeilDiv(CeilDiv(channels, kStepChannels) * taps, 8 / CodingOf(kind).bits);
 }
 
+// First byte of a unit of a block.
+int64_t UnitOf(int64_t block, int64_t unit, int64_t blocks, int64_t units) {
+  const int64_t pair = block / 2;
+  const int64_t width = pair * 2 + 1 < blocks ? 2 : 1;
+  return (pair * 2 * units + unit * width + block % 2) * kUnitBytes;
+}
+
 uint8_t CodeOf(int8_t weight, QconvWeights kind, Coding coding) {
   if (kind == QconvWeights::k1Bit) return weight < 0 ? 1 : 0;
   return static_cast<uint8_t>((weight + coding.offset) & ((1 << coding.bits) - 1));
@@ -52,13 +59,14 @@ void PackQconvWeights(const int8_t* weights, QconvWeights kind, int32_t out_chan
   const int64_t steps_per_unit = 8 / coding.bits;
   const int64_t steps_per_tap = CeilDiv(channels, kStepChannels);
   const int64_t units = UnitsOf(kind, channels, taps);
+  const int64_t blocks = CeilDiv(out_channels, kLanes);
   memset(packed, 0, static_cast<size_t>(PackedQconvBytes(kind, out_channels, channels, taps)));
   for (int64_t o = 0; o < out_channels; ++o) {
     for (int64_t c = 0; c < channels; ++c) {
       for (int64_t t = 0; t < taps; ++t) {
         const uint8_t code = CodeOf(weights[(o * channels + c) * taps + t], kind, coding);
         const int64_t step = t * steps_per_tap + c / kStepChannels;
-        uint8_t* unit = packed + (o / kLanes * units + step / steps_per_unit) * kUnitBytes;
+        uint8_t* unit = packed + UnitOf(o / kLanes, step / steps_per_unit, blocks, units);
         uint8_t* byte = unit + o % kLanes * kStepChannels + c % kStepChannels;
         *byte = static_cast<uint8_t>(*byte | code << (step % steps_per_unit * coding.bits));
       }

@@ -12,11 +12,13 @@
 // window's start.
 //
 // Weights: blocks of 8 output channels; lane = output channel. For step s and lane l the four
-// weights w[l][4s .. 4s+3]. Packed by kind:
-//   1 bit  [blocks][ceil(steps/8)][32 bytes]: byte l*4+j, bit i: channel j of step 8u+i; set = -1
-//   2 bit  [blocks][ceil(steps/4)][32 bytes]: byte l*4+j, bits 2i..2i+1: w + 2 of step 4u+i
-//   4 bit  [blocks][ceil(steps/2)][32 bytes]: byte l*4+j, bits 4i..4i+3: w + 8 of step 2u+i
-//   8 bit  [blocks][steps][32 bytes]: byte l*4+j: w, two's complement
+// weights w[l][4s .. 4s+3]. A unit of 32 bytes holds several steps, packed by kind:
+//   1 bit  8 steps: byte l*4+j, bit i: channel j of step 8u+i; set = -1
+//   2 bit  4 steps: byte l*4+j, bits 2i..2i+1: w + 2 of step 4u+i
+//   4 bit  2 steps: byte l*4+j, bits 4i..4i+3: w + 8 of step 2u+i
+//   8 bit  1 step: byte l*4+j: w, two's complement
+// Blocks go in pairs, [pairs][units][2][32 bytes], so that one stream feeds 16 channels; an odd
+// last block is [units][32 bytes]. Steps past the last have all bits zero.
 // Weights of channels past the last are whatever; their activation bytes are zero. Lanes past
 // out_channels are zero weights or ignored.
 //

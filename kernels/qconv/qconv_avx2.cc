@@ -1,11 +1,16 @@
-// Signed bytes of weights, expanded once for a tile of pixels, times unsigned bytes of activations.
+// Signed bytes of weights, expanded once for a list of pixels, times unsigned bytes of activations.
 //
 // Tile: 6 pixels x 16 output channels. A step of 4 input channels loads 2 vectors of weights and 6
 // broadcast activations; vpmaddubsw adds two products into 16 bits and vpaddw sums steps, 12 of
-// each for 384 products: 6 cycles on two multiplier ports, 64 MAC a cycle. Before a sum of 16 bits
-// could overflow (the contract's `levels` and the weight kind say when) vpmaddwd moves it to 32
-// bits, so nothing saturates. Where even two products may not fit (8-bit weights with more than 128
-// levels) bytes are widened to 16 bits and vpmaddwd multiplies: half the rate, exact.
+// each for 384 products. On paper that is 6 cycles of four vector pipes; Zen 3 steers sums to the
+// two multiplier pipes and takes 7.4 with or without the loads: the ceiling of the roofline. What
+// is left below it are sums moved to 32 bits (3 %), pixels that share address bits 6 to 11 (5 %
+// where a pixel is 1024 bytes), outputs and expansion (1 % each).
+//
+// Before a sum of 16 bits could overflow (QconvWordSumsOf: 42 steps of 2-bit weights and 8-bit
+// codes) vpmaddwd moves it to 32 bits, so nothing saturates. Where even two products may not fit
+// (8-bit weights with more than 129 levels) bytes are widened to 16 bits and vpmaddwd multiplies:
+// half the rate, exact. Few pixels are not worth expanding for: kernels/qconv/qconv_rows_avx2.cc.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -21,13 +26,30 @@ namespace {
 constexpr int64_t kLanes = 8;
 constexpr int64_t kStepBytes = 32;  // of expanded weights of a block
 constexpr int64_t kTileBlocks = 2;
-constexpr int64_t kListPixels = 60;   // whose sums wait for further chunks
-constexpr int64_t kChunkSteps = 128;  // 8 KiB of expanded weights
+constexpr int64_t kTilePixels = 6;
+constexpr int64_t kWordTilePixels = 3;
+constexpr int64_t kListPixels = 240;  // that share expanded weights; sums wait for further chunks
+constexpr int64_t kChunkSteps = 168;  // 10.5 KiB of expanded weights, 4 times 42 steps
 
 struct Chunk {
   const int32_t* step_bytes;
   int64_t steps;
+  int64_t section_steps;  // after which sums of 16 bits move on
   const int8_t* weights;  // [steps][blocks][32]
+};
+
+// How often sums of 16 bits move on while `steps` steps are added.
+inline int64_t SectionsOf(int64_t steps, const QconvWordSums& words) {
+  return words.steps > 0 ? (steps + words.steps - 1) / words.steps : 0;
+}
+
+// Constant indices keep every sum in a register.
+template <int... kIndex>
+struct Indices {};
+
+// Bytes that may be read as a word.
+struct __attribute__((may_alias)) FourBytes {
+  uint8_t bytes[4];
 };
 
 inline __m256i LoadWeights(const int8_t* weights) {
@@ -41,104 +63,143 @@ inline __m256i Broadcast(const uint8_t* bytes) {
   return _mm256_set1_epi32(word);
 }
 
+template <int kBlocks>
+inline void Fill(__m256i value, __m256i* vectors) {
+  vectors[0] = value;
+  if constexpr (kBlocks == 2) vectors[1] = value;
+}
+
 inline void AddTo(int32_t* sums, __m256i value) {
   __m256i* place = reinterpret_cast<__m256i*>(sums);
   _mm256_storeu_si256(place, _mm256_add_epi32(_mm256_loadu_si256(place), value));
 }
 
-// Holds the compiler to the order written: g++ 12 would load ahead until registers run out, and a
-// sum in memory is a chain of stores and loads.
-inline void KeepInRegister(__m256i* value) { __asm__("" : "+x"(*value)); }
+// sums[b] += the four bytes times weights[b], in 16 bits. In assembly because compilers that choose
+// the order load ahead until registers run out, and a sum in memory is a chain of stores and loads.
+template <int kBlocks>
+inline __attribute__((always_inline)) void Multiply(const uint8_t* bytes, const __m256i* weights,
+                                                    __m256i* sums) {
+  const FourBytes& four = *reinterpret_cast<const FourBytes*>(bytes);
+  __m256i a, products;
+  if constexpr (kBlocks == 2) {
+    __asm__ volatile(
+        "vpbroadcastd %[four], %[a]\n\t"
+        "vpmaddubsw %[w0], %[a], %[products]\n\t"
+        "vpmaddubsw %[w1], %[a], %[a]\n\t"
+        "vpaddw %[products], %[sum0], %[sum0]\n\t"
+        "vpaddw %[a], %[sum1], %[sum1]"
+        : [sum0] "+x"(sums[0]), [sum1] "+x"(sums[1]), [a] "=&x"(a), [products] "=&x"(products)
+        : [four] "m"(four), [w0] "x"(weights[0]), [w1] "x"(weights[1]));
+  } else {
+    __asm__ volatile(
+        "vpbroadcastd %[four], %[a]\n\t"
+        "vpmaddubsw %[w0], %[a], %[products]\n\t"
+        "vpaddw %[products], %[sum0], %[sum0]"
+        : [sum0] "+x"(sums[0]), [a] "=&x"(a), [products] "=&x"(products)
+        : [four] "m"(four), [w0] "x"(weights[0]));
+  }
+}
 
-// Adds a chunk to sums[pixel][block][8]; `flush_steps` steps fit into 16 bits.
-template <int kBlocks, int kPixels>
-void CountBytes(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_steps, int32_t* sums) {
-  const uint8_t* windows[kPixels];
-  for (int p = 0; p < kPixels; ++p) windows[p] = pixels[p].window;
+// Adds a chunk to sums[pixel][block][8]; sums of 16 bits take at most `words.steps` steps.
+template <int kBlocks, int... kPixel>
+inline __attribute__((always_inline)) void CountBytes(Indices<kPixel...>, const QconvPixel* pixels,
+                                                      const Chunk& chunk,
+                                                      const QconvWordSums& words, int32_t* sums) {
+  constexpr int kPixels = sizeof...(kPixel);
+  const uint8_t* const windows[kPixels] = {pixels[kPixel].window...};
+  const __m256i start = _mm256_set1_epi16(static_cast<int16_t>(words.start));
   const int8_t* weights = chunk.weights;
-  for (int64_t first = 0; first < chunk.steps; first += flush_steps) {
-    const int64_t end = chunk.steps - first < flush_steps ? chunk.steps : first + flush_steps;
-    __m256i words[kPixels][kBlocks];
-    for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < kBlocks; ++b) words[p][b] = _mm256_setzero_si256();
-    }
-    for (int64_t s = first; s < end; ++s) {
-      const int64_t offset = chunk.step_bytes[s];
+  const int32_t* step = chunk.step_bytes;
+  const int32_t* const last = step + chunk.steps;
+  while (step != last) {
+    const int32_t* const end =
+        last - step < chunk.section_steps ? last : step + chunk.section_steps;
+    __m256i part[kPixels][kBlocks];
+    (Fill<kBlocks>(start, part[kPixel]), ...);
+    for (; step != end; ++step) {
+      const int64_t offset = *step;
       __m256i w[kBlocks];
-      for (int b = 0; b < kBlocks; ++b) w[b] = LoadWeights(weights + b * kStepBytes);
+      w[0] = LoadWeights(weights);
+      w[kBlocks - 1] = LoadWeights(weights + (kBlocks - 1) * kStepBytes);
       weights += kBlocks * kStepBytes;
-      for (int p = 0; p < kPixels; ++p) {
-        const __m256i a = Broadcast(windows[p] + offset);
-        for (int b = 0; b < kBlocks; ++b) {
-          words[p][b] = _mm256_add_epi16(words[p][b], _mm256_maddubs_epi16(a, w[b]));
-          KeepInRegister(&words[p][b]);
-        }
-      }
+      (Multiply<kBlocks>(windows[kPixel] + offset, w, part[kPixel]), ...);
     }
-    for (int p = 0; p < kPixels; ++p) {
-      for (int b = 0; b < kBlocks; ++b) {
-        AddTo(sums + (p * kBlocks + b) * kLanes,
-              _mm256_madd_epi16(words[p][b], _mm256_set1_epi16(1)));
-      }
-    }
+    const auto flush = [&](const __m256i& word, int32_t* place) {
+      AddTo(place, _mm256_madd_epi16(word, _mm256_set1_epi16(1)));
+    };
+    (flush(part[kPixel][0], sums + kPixel * kBlocks * kLanes), ...);
+    if constexpr (kBlocks == 2) (flush(part[kPixel][1], sums + (kPixel * 2 + 1) * kLanes), ...);
   }
 }
 
 // The same in 16-bit products; even and odd bytes apart.
-template <int kBlocks, int kPixels>
-void CountWords(const QconvPixel* pixels, const Chunk& chunk, int64_t, int32_t* sums) {
+template <int kBlocks, int... kPixel>
+inline __attribute__((always_inline)) void CountWords(Indices<kPixel...>, const QconvPixel* pixels,
+                                                      const Chunk& chunk, int32_t* sums) {
+  constexpr int kPixels = sizeof...(kPixel);
   const __m256i low = _mm256_set1_epi16(0x00ff);
   __m256i total[kPixels][kBlocks];
-  for (int p = 0; p < kPixels; ++p) {
-    for (int b = 0; b < kBlocks; ++b) total[p][b] = _mm256_setzero_si256();
-  }
+  (Fill<kBlocks>(_mm256_setzero_si256(), total[kPixel]), ...);
   const int8_t* weights = chunk.weights;
-  for (int64_t s = 0; s < chunk.steps; ++s) {
+  for (int64_t s = 0; s < chunk.steps; ++s, weights += kBlocks * kStepBytes) {
+    const int64_t offset = chunk.step_bytes[s];
     __m256i even[kBlocks], odd[kBlocks];
     for (int b = 0; b < kBlocks; ++b) {
       const __m256i w = LoadWeights(weights + b * kStepBytes);
       even[b] = _mm256_srai_epi16(_mm256_slli_epi16(w, 8), 8);
       odd[b] = _mm256_srai_epi16(w, 8);
     }
-    weights += kBlocks * kStepBytes;
-    for (int p = 0; p < kPixels; ++p) {
-      const __m256i a = Broadcast(pixels[p].window + chunk.step_bytes[s]);
+    const auto add = [&](const QconvPixel& pixel, __m256i* to) {
+      const __m256i a = Broadcast(pixel.window + offset);
       const __m256i a_even = _mm256_and_si256(a, low);
       const __m256i a_odd = _mm256_srli_epi16(a, 8);
       for (int b = 0; b < kBlocks; ++b) {
-        const __m256i products =
-            _mm256_add_epi32(_mm256_madd_epi16(a_even, even[b]), _mm256_madd_epi16(a_odd, odd[b]));
-        total[p][b] = _mm256_add_epi32(total[p][b], products);
+        to[b] = _mm256_add_epi32(to[b], _mm256_add_epi32(_mm256_madd_epi16(a_even, even[b]),
+                                                         _mm256_madd_epi16(a_odd, odd[b])));
       }
-    }
+    };
+    (add(pixels[kPixel], total[kPixel]), ...);
   }
-  for (int p = 0; p < kPixels; ++p) {
-    for (int b = 0; b < kBlocks; ++b) AddTo(sums + (p * kBlocks + b) * kLanes, total[p][b]);
-  }
+  (AddTo(sums + kPixel * kBlocks * kLanes, total[kPixel][0]), ...);
+  if constexpr (kBlocks == 2) (AddTo(sums + (kPixel * 2 + 1) * kLanes, total[kPixel][1]), ...);
 }
 
-using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_steps,
+using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums& words,
                          int32_t* sums);
 
-// One chunk for all listed pixels. Tiles of 6, then what is left.
+template <int kBlocks, int... kPixel>
+void BytesTile(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums& words,
+               int32_t* sums) {
+  CountBytes<kBlocks>(Indices<kPixel...>(), pixels, chunk, words, sums);
+}
+
+template <int kBlocks, int... kPixel>
+void WordsTile(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums&, int32_t* sums) {
+  CountWords<kBlocks>(Indices<kPixel...>(), pixels, chunk, sums);
+}
+
+// One chunk for all listed pixels, in tiles of sizes as equal as can be.
 template <int kBlocks>
 void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chunk,
-                int64_t flush_steps, int32_t* sums) {
-  struct Tile {
-    int64_t pixels;
-    CountFn bytes, words;
-  };
-  static constexpr Tile kTiles[] = {{4, CountBytes<kBlocks, 4>, CountWords<kBlocks, 4>},
-                                    {2, CountBytes<kBlocks, 2>, CountWords<kBlocks, 2>},
-                                    {1, CountBytes<kBlocks, 1>, CountWords<kBlocks, 1>}};
-  for (const Tile& tile : kTiles) {
-    const CountFn count = flush_steps > 0 ? tile.bytes : tile.words;
-    while (pixel_count >= tile.pixels) {
-      count(pixels, chunk, flush_steps, sums);
-      pixels += tile.pixels;
-      pixel_count -= tile.pixels;
-      sums += tile.pixels * kBlocks * kLanes;
-    }
+                const QconvWordSums& words, int32_t* sums) {
+  static constexpr CountFn kBytesTiles[kTilePixels] = {BytesTile<kBlocks, 0>,
+                                                       BytesTile<kBlocks, 0, 1>,
+                                                       BytesTile<kBlocks, 0, 1, 2>,
+                                                       BytesTile<kBlocks, 0, 1, 2, 3>,
+                                                       BytesTile<kBlocks, 0, 1, 2, 3, 4>,
+                                                       BytesTile<kBlocks, 0, 1, 2, 3, 4, 5>};
+  static constexpr CountFn kWordsTiles[kWordTilePixels] = {
+      WordsTile<kBlocks, 0>, WordsTile<kBlocks, 0, 1>, WordsTile<kBlocks, 0, 1, 2>};
+  const int64_t most = words.steps > 0 ? kTilePixels : kWordTilePixels;
+  const CountFn* const tiles = words.steps > 0 ? kBytesTiles : kWordsTiles;
+  const int64_t tile_count = (pixel_count + most - 1) / most;
+  const int64_t smaller = pixel_count / tile_count;
+  const int64_t larger_count = pixel_count % tile_count;
+  for (int64_t t = 0; t < tile_count; ++t) {
+    const int64_t size = smaller + (t < larger_count ? 1 : 0);
+    tiles[size - 1](pixels, chunk, words, sums);
+    pixels += size;
+    sums += size * kBlocks * kLanes;
   }
 }
 
@@ -147,20 +208,26 @@ template <int kBlocks>
 void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
                int64_t channel) {
   alignas(32) int8_t weights[kChunkSteps * kBlocks * kStepBytes];
-  int32_t sums[kListPixels * kBlocks * kLanes];
-  memset(sums, 0, static_cast<size_t>(pixel_count) * kBlocks * kLanes * sizeof(sums[0]));
-  const int64_t block_bytes = QconvBlockBytes(args.kind, args.steps);
-  const uint8_t* packed = args.weights + channel / kLanes * block_bytes;
-  // A step adds two products to a sum of 16 bits.
-  const int64_t flush_steps = QconvProductsInInt16(args.kind, args.levels) / 2;
+  alignas(32) int32_t sums[kListPixels * kBlocks * kLanes];
+  const QconvWordSums words = QconvWordSumsOf(args.kind, args.levels);
+  // Each section adds the starts of the two sums of 16 bits that it joins.
+  const int64_t sections = args.steps / kChunkSteps * SectionsOf(kChunkSteps, words) +
+                           SectionsOf(args.steps % kChunkSteps, words);
+  const __m256i before = _mm256_set1_epi32(static_cast<int32_t>(-2 * sections * words.start));
+  for (int64_t i = 0; i < pixel_count * kBlocks; ++i) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums + i * kLanes), before);
+  }
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
-    const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
+    const int64_t steps = left < kChunkSteps ? left : kChunkSteps;
+    const int64_t parts = SectionsOf(steps, words);
+    const Chunk chunk = {args.step_bytes + first, steps,
+                         parts > 0 ? (steps + parts - 1) / parts : 0, weights};
     for (int64_t b = 0; b < kBlocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, packed + b * block_bytes, first, chunk.steps,
-                             weights + b * kStepBytes, kBlocks * kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
+                             chunk.steps, weights + b * kStepBytes, kBlocks * kStepBytes);
     }
-    CountChunk<kBlocks>(pixels, pixel_count, chunk, flush_steps, sums);
+    CountChunk<kBlocks>(pixels, pixel_count, chunk, words, sums);
   }
   StoreQconvTileAvx2(args, pixels, pixel_count, channel, kBlocks, sums);
 }
@@ -168,10 +235,11 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 }  // namespace
 
 void QconvAvx2(const QconvArgs& args) {
+  if (QconvRowsAvx2(args)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   QconvPixel list[kListPixels];
-  for (int64_t first = 0; first < pixels; first += kListPixels) {
-    const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
+  for (int64_t left = (pixels + kListPixels - 1) / kListPixels, first = 0; left > 0; --left) {
+    const int64_t count = (pixels - first + left - 1) / left;
     ListQconvPixels(args, first, count, list);
     for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
       if (args.out_channels - channel > kLanes) {
@@ -180,6 +248,7 @@ void QconvAvx2(const QconvArgs& args) {
         RunBlocks<1>(args, list, count, channel);
       }
     }
+    first += count;
   }
 }
 

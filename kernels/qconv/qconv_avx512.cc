@@ -44,33 +44,38 @@ inline void AddTo(int32_t* sums, __m512i value) {
   _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), value));
 }
 
-// Adds a chunk to sums[pixel][16]; `flush_steps` steps fit into 16 bits.
+// Adds a chunk to sums[pixel][16]; sums of 16 bits take at most `words.steps` steps.
 template <int kPixels>
-void CountBytes(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_steps, int32_t* sums) {
+void CountBytes(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums& words,
+                int32_t* sums) {
   const uint8_t* windows[kPixels];
   for (int p = 0; p < kPixels; ++p) windows[p] = pixels[p].window;
   const int8_t* weights = chunk.weights;
-  for (int64_t first = 0; first < chunk.steps; first += flush_steps) {
-    const int64_t end = chunk.steps - first < flush_steps ? chunk.steps : first + flush_steps;
-    __m512i words[kPixels];
-    for (int p = 0; p < kPixels; ++p) words[p] = _mm512_setzero_si512();
+  const __m512i start = _mm512_set1_epi16(static_cast<int16_t>(words.start));
+  // A sum of 32 bits joins two of 16.
+  const __m512i start_of_two = _mm512_set1_epi32(-2 * words.start);
+  for (int64_t first = 0; first < chunk.steps; first += words.steps) {
+    const int64_t end = chunk.steps - first < words.steps ? chunk.steps : first + words.steps;
+    __m512i part[kPixels];
+    for (int p = 0; p < kPixels; ++p) part[p] = start;
     for (int64_t s = first; s < end; ++s, weights += kStepBytes) {
       const int64_t offset = chunk.step_bytes[s];
       const __m512i w = LoadWeights(weights);
       for (int p = 0; p < kPixels; ++p) {
         const __m512i products = _mm512_maddubs_epi16(Broadcast(windows[p] + offset), w);
-        words[p] = _mm512_add_epi16(words[p], products);
+        part[p] = _mm512_add_epi16(part[p], products);
       }
     }
     for (int p = 0; p < kPixels; ++p) {
-      AddTo(sums + p * kSumLanes, _mm512_madd_epi16(words[p], _mm512_set1_epi16(1)));
+      const __m512i joined = _mm512_madd_epi16(part[p], _mm512_set1_epi16(1));
+      AddTo(sums + p * kSumLanes, _mm512_add_epi32(joined, start_of_two));
     }
   }
 }
 
 // The same in 16-bit products; even and odd bytes apart.
 template <int kPixels>
-void CountWords(const QconvPixel* pixels, const Chunk& chunk, int64_t, int32_t* sums) {
+void CountWords(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums&, int32_t* sums) {
   const __m512i low = _mm512_set1_epi16(0x00ff);
   __m512i total[kPixels];
   for (int p = 0; p < kPixels; ++p) total[p] = _mm512_setzero_si512();
@@ -89,12 +94,12 @@ void CountWords(const QconvPixel* pixels, const Chunk& chunk, int64_t, int32_t* 
   for (int p = 0; p < kPixels; ++p) AddTo(sums + p * kSumLanes, total[p]);
 }
 
-using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_steps,
+using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums& words,
                          int32_t* sums);
 
 // One chunk for all listed pixels: tiles of 8, then what is left.
 void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chunk,
-                int64_t flush_steps, int32_t* sums) {
+                const QconvWordSums& words, int32_t* sums) {
   struct Tile {
     int64_t pixels;
     CountFn bytes, words;
@@ -104,9 +109,9 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
                                     {2, CountBytes<2>, CountWords<2>},
                                     {1, CountBytes<1>, CountWords<1>}};
   for (const Tile& tile : kTiles) {
-    const CountFn count = flush_steps > 0 ? tile.bytes : tile.words;
+    const CountFn count = words.steps > 0 ? tile.bytes : tile.words;
     while (pixel_count >= tile.pixels) {
-      count(pixels, chunk, flush_steps, sums);
+      count(pixels, chunk, words, sums);
       pixels += tile.pixels;
       pixel_count -= tile.pixels;
       sums += tile.pixels * kSumLanes;
@@ -121,18 +126,15 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
   int32_t sums[kListPixels * kSumLanes];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kSumLanes * sizeof(sums[0]));
   if (blocks < kTileBlocks) memset(weights, 0, sizeof(weights));  // the missing block
-  const int64_t block_bytes = QconvBlockBytes(args.kind, args.steps);
-  const uint8_t* packed = args.weights + channel / kLanes * block_bytes;
-  // A step adds two products to a sum of 16 bits.
-  const int64_t flush_steps = QconvProductsInInt16(args.kind, args.levels) / 2;
+  const QconvWordSums words = QconvWordSumsOf(args.kind, args.levels);
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
     const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
     for (int64_t b = 0; b < blocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, packed + b * block_bytes, first, chunk.steps,
-                             weights + b * kBlockBytes, kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
+                             chunk.steps, weights + b * kBlockBytes, kStepBytes);
     }
-    CountChunk(pixels, pixel_count, chunk, flush_steps, sums);
+    CountChunk(pixels, pixel_count, chunk, words, sums);
   }
   if (blocks == kTileBlocks) {
     StoreQconvTileAvx2(args, pixels, pixel_count, channel, blocks, sums);

@@ -90,14 +90,12 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
   int32_t sums[kListPixels * kSumLanes];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kSumLanes * sizeof(sums[0]));
   if (blocks < kTileBlocks) memset(weights, 0, sizeof(weights));  // the missing block
-  const int64_t block_bytes = QconvBlockBytes(args.kind, args.steps);
-  const uint8_t* packed = args.weights + channel / kLanes * block_bytes;
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
     const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
     for (int64_t b = 0; b < blocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, packed + b * block_bytes, first, chunk.steps,
-                             weights + b * kBlockBytes, kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
+                             chunk.steps, weights + b * kBlockBytes, kStepBytes);
     }
     CountChunk(pixels, pixel_count, chunk, sums);
   }

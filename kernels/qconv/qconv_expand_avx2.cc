@@ -8,8 +8,6 @@
 namespace bitmill {
 namespace {
 
-constexpr int64_t kUnitBytes = 32;
-
 inline __m256i Load(const uint8_t* data) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(data));
 }
@@ -36,12 +34,12 @@ inline __m256i Expand(__m256i unit, int i) {
 }
 
 template <int kBits>
-void ExpandSteps(const uint8_t* weights, int64_t first, int64_t count, int8_t* out,
+void ExpandSteps(const QconvBlock& block, int64_t first, int64_t count, int8_t* out,
                  int64_t stride) {
   constexpr int kSteps = 8 / kBits;
-  weights += first / kSteps * kUnitBytes;
-  for (int64_t s = 0; s < count; s += kSteps, weights += kUnitBytes) {
-    const __m256i unit = Load(weights);
+  const uint8_t* units = block.units + first / kSteps * block.unit_stride;
+  for (int64_t s = 0; s < count; s += kSteps, units += block.unit_stride) {
+    const __m256i unit = Load(units);
     if (count - s >= kSteps) {
 #pragma GCC unroll 8
       for (int i = 0; i < kSteps; ++i) Store(out + (s + i) * stride, Expand<kBits>(unit, i));
@@ -53,20 +51,20 @@ void ExpandSteps(const uint8_t* weights, int64_t first, int64_t count, int8_t* o
 
 }  // namespace
 
-void ExpandQconvWeightsAvx2(QconvWeights kind, const uint8_t* weights, int64_t first, int64_t count,
-                            int8_t* out, int64_t stride) {
+void ExpandQconvWeightsAvx2(QconvWeights kind, const QconvBlock& block, int64_t first,
+                            int64_t count, int8_t* out, int64_t stride) {
   switch (kind) {
     case QconvWeights::k1Bit:
-      ExpandSteps<1>(weights, first, count, out, stride);
+      ExpandSteps<1>(block, first, count, out, stride);
       return;
     case QconvWeights::k2Bit:
-      ExpandSteps<2>(weights, first, count, out, stride);
+      ExpandSteps<2>(block, first, count, out, stride);
       return;
     case QconvWeights::k4Bit:
-      ExpandSteps<4>(weights, first, count, out, stride);
+      ExpandSteps<4>(block, first, count, out, stride);
       return;
     case QconvWeights::k8Bit:
-      ExpandSteps<8>(weights, first, count, out, stride);
+      ExpandSteps<8>(block, first, count, out, stride);
       return;
   }
 }

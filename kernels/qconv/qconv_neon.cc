@@ -20,7 +20,6 @@ void QconvNeon(const QconvArgs& args);
 namespace {
 
 constexpr int64_t kLanes = 8;
-constexpr int64_t kUnitBytes = 32;
 constexpr int64_t kStepBytes = 32;  // of expanded weights of a block
 constexpr int kVectors = 4;         // of two lanes with four products each
 constexpr int64_t kTilePixels = 4;
@@ -61,12 +60,12 @@ inline int8x16_t Expand(uint8x16_t unit, int bits, int i) {
 
 // Steps `first` to `first + count - 1` of a block to out[step][32]; adds each lane's weights to
 // lane_sums. `first` is a multiple of the steps of a unit.
-void ExpandSteps(const QconvArgs& args, const uint8_t* weights, int64_t first, int64_t count,
+void ExpandSteps(QconvWeights kind, const QconvBlock& block, int64_t first, int64_t count,
                  int8_t* out, int32x4_t* lane_sums) {
-  const int bits = FormatOf(args.kind).bits;
+  const int bits = FormatOf(kind).bits;
   const int64_t unit_steps = 8 / bits;
   for (int64_t s = 0; s < count; ++s) {
-    const uint8_t* unit = weights + (first + s) / unit_steps * kUnitBytes;
+    const uint8_t* unit = block.units + (first + s) / unit_steps * block.unit_stride;
     for (int half = 0; half < 2; ++half) {
       const int8x16_t w =
           Expand(vld1q_u8(unit + half * 16), bits, static_cast<int>(s % unit_steps));
@@ -138,13 +137,13 @@ void RunBlock(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_cou
   int8_t weights[kChunkSteps * kStepBytes];
   int32_t sums[kListPixels * kVectors * 4];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kVectors * 4 * sizeof(sums[0]));
-  const uint8_t* packed = args.weights + channel / kLanes * QconvBlockBytes(args.kind, args.steps);
+  const QconvBlock block = QconvBlockOf(args, channel / kLanes);
   const int64_t flush_steps = FormatOf(args.kind).flush_steps;
   int32x4_t lane_sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
     const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
-    ExpandSteps(args, packed, first, chunk.steps, weights, lane_sums);
+    ExpandSteps(args.kind, block, first, chunk.steps, weights, lane_sums);
     int64_t p = 0;
     for (; p + kTilePixels <= pixel_count; p += kTilePixels) {
       CountChunk<kTilePixels>(pixels + p, chunk, flush_steps, sums + p * kVectors * 4);

@@ -15,21 +15,51 @@ struct QconvPixel {
 // Output pixels `first` to `first + count - 1`, row by row, image by image.
 void ListQconvPixels(const QconvArgs& args, int64_t first, int64_t count, QconvPixel* pixels);
 
-// Bytes from one block of 8 channels to the next.
-int64_t QconvBlockBytes(QconvWeights kind, int32_t steps);
+// Where the weights of a block lie: a unit of 32 bytes every unit_stride bytes.
+struct QconvBlock {
+  const uint8_t* units;
+  int64_t unit_stride;  // 64 in a pair, 32 alone
+};
+QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block);
 
-// How many products a * w of codes below `levels` with weights of `kind` a sum of 16 bits with sign
-// holds whatever their values; 0 when not even two.
-int32_t QconvProductsInInt16(QconvWeights kind, int32_t levels);
+// Sums of 16 bits with sign that begin at `start` and hold the products of `steps` steps (two a
+// step and sum) whatever their values; 0 steps when not even one fits or a pair would saturate.
+struct QconvWordSums {
+  int32_t steps;
+  int32_t start;
+};
+QconvWordSums QconvWordSumsOf(QconvWeights kind, int32_t levels);
 
-// Steps `first` (a multiple of 8) to `first + count - 1` of the block at `weights` as signed bytes:
-// 32 a step, `stride` bytes from step to step. AVX2.
-void ExpandQconvWeightsAvx2(QconvWeights kind, const uint8_t* weights, int64_t first, int64_t count,
-                            int8_t* out, int64_t stride);
+// Steps `first` (a multiple of 8) to `first + count - 1` of a block as signed bytes: 32 a step,
+// `stride` bytes from step to step. AVX2.
+void ExpandQconvWeightsAvx2(QconvWeights kind, const QconvBlock& block, int64_t first,
+                            int64_t count, int8_t* out, int64_t stride);
 
-// Adds base to sums[pixel][blocks * 8] and writes the outputs of `blocks` blocks from `channel` on.
-// AVX2.
+// Which sections of the steps the sums are of: in between, int32 sums lie where the outputs will.
+struct QconvSection {
+  bool first = true, last = true;
+};
+
+// Adds base (or the sums of earlier sections) to sums[pixel][blocks * 8] and writes the outputs of
+// `blocks` blocks from `channel` on. AVX2.
 void StoreQconvTileAvx2(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
-                        int64_t channel, int64_t blocks, const int32_t* sums);
+                        int64_t channel, int64_t blocks, const int32_t* sums,
+                        const QconvSection& section = QconvSection());
+
+// Few pixels, "rows": their windows side by side, so that one stream of weights serves all.
+inline constexpr int64_t kQconvTileRows = 4;  // that are multiplied at a time
+
+// Steps of a unit; unit u of row r of a tile is its bytes (u * rows + r) * 4 * steps of a unit.
+int64_t QconvUnitSteps(QconvWeights kind);
+
+// Copies the units of steps `first` (a multiple of the steps of a unit) to `first + count - 1` of
+// the `rows` pixels of a tile, zeros past the last step. step_sums[row][i]: the sum of the
+// activations of step i of all units. AVX2.
+void GatherQconvRowsAvx2(const QconvArgs& args, const QconvPixel* pixels, int64_t rows,
+                         int64_t first, int64_t count, uint8_t* codes, int32_t (*step_sums)[8]);
+
+// The whole of a convolution of few pixels with weights below 8 bits, as fast as they can be read.
+// False, and nothing done, where expanding the weights is the better way. AVX2.
+bool QconvRowsAvx2(const QconvArgs& args);
 
 }  // namespace bitmill

@@ -3,23 +3,25 @@
 namespace bitmill {
 namespace {
 
+constexpr int64_t kUnitBytes = 32;
+
 struct Format {
   int32_t bits;
-  int32_t largest;  // absolute value of a weight
+  int32_t low, high;  // of a weight
 };
 
 Format FormatOf(QconvWeights kind) {
   switch (kind) {
     case QconvWeights::k1Bit:
-      return {1, 1};
+      return {1, -1, 1};
     case QconvWeights::k2Bit:
-      return {2, 2};
+      return {2, -2, 1};
     case QconvWeights::k4Bit:
-      return {4, 8};
+      return {4, -8, 7};
     case QconvWeights::k8Bit:
       break;
   }
-  return {8, 128};
+  return {8, -128, 127};
 }
 
 }  // namespace
@@ -40,15 +42,25 @@ void ListQconvPixels(const QconvArgs& args, int64_t first, int64_t count, QconvP
   }
 }
 
-int64_t QconvBlockBytes(QconvWeights kind, int32_t steps) {
-  const int64_t steps_per_unit = 8 / FormatOf(kind).bits;
-  return (steps + steps_per_unit - 1) / steps_per_unit * 32;
+int64_t QconvUnitSteps(QconvWeights kind) { return 8 / FormatOf(kind).bits; }
+
+QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block) {
+  const int64_t steps_per_unit = QconvUnitSteps(args.kind);
+  const int64_t block_bytes = (args.steps + steps_per_unit - 1) / steps_per_unit * kUnitBytes;
+  const int64_t pair = block / 2;
+  const bool alone = (pair * 2 + 1) * 8 >= args.out_channels;
+  return {args.weights + pair * 2 * block_bytes + block % 2 * kUnitBytes,
+          alone ? kUnitBytes : 2 * kUnitBytes};
 }
 
-int32_t QconvProductsInInt16(QconvWeights kind, int32_t levels) {
-  const int32_t largest = (levels > 1 ? levels - 1 : 1) * FormatOf(kind).largest;
-  const int32_t products = INT16_MAX / largest;
-  return products >= 2 ? products : 0;
+QconvWordSums QconvWordSumsOf(QconvWeights kind, int32_t levels) {
+  const Format format = FormatOf(kind);
+  const int32_t code = levels > 1 ? levels - 1 : 1;
+  const int32_t low = 2 * code * format.low;  // of a step
+  const int32_t high = 2 * code * format.high;
+  if (low < INT16_MIN || high > INT16_MAX) return {0, 0};
+  const int32_t steps = UINT16_MAX / (high - low);
+  return {steps, INT16_MIN - steps * low};
 }
 
 }  // namespace bitmill

@@ -30,7 +30,9 @@ int32_t Weight(const QconvArgs& args, int64_t block, int64_t step, int64_t lane,
   const int32_t bits = WeightBits(args.kind);
   const int64_t steps_per_unit = 8 / bits;
   const int64_t units = (args.steps + steps_per_unit - 1) / steps_per_unit;
-  const int64_t unit = block * units + step / steps_per_unit;
+  const int64_t pair = block / 2;
+  const int64_t width = (pair * 2 + 1) * kLanes < args.out_channels ? 2 : 1;
+  const int64_t unit = pair * 2 * units + step / steps_per_unit * width + block % 2;
   const uint8_t byte = args.weights[unit * kUnitBytes + lane * kStepChannels + j];
   const int32_t code = byte >> (step % steps_per_unit * bits) & ((1 << bits) - 1);
   switch (args.kind) {

@@ -11,6 +11,9 @@
 namespace bitmill::test {
 namespace {
 
+// Whether every product is as large as it can be, and with which sign.
+enum class Extreme { kNone, kLow, kHigh };
+
 struct QconvShape {
   int32_t batch = 1, in_h = 1, in_w = 1, channels = 1, out_channels = 1;
   int32_t kernel_h = 1, kernel_w = 1, stride_h = 1, stride_w = 1, dilation_h = 1, dilation_w = 1;
@@ -19,7 +22,7 @@ struct QconvShape {
   int32_t extra_bytes = 0;  // of other groups beside the used ones of a pixel, a multiple of 4
   QconvWeights kind = QconvWeights::k2Bit;
   int32_t levels = 256;
-  bool extreme = false;  // every product has the largest size
+  Extreme extreme = Extreme::kNone;
   bool as_float = false;
 
   int32_t out_h() const {
@@ -34,10 +37,10 @@ struct QconvShape {
 
 std::string ToString(const QconvShape& s) {
   std::string text;
-  for (const int32_t value :
-       {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h,
-        s.stride_w, s.dilation_h, s.dilation_w, s.pad, s.zero_point, s.extra_bytes,
-        static_cast<int32_t>(s.kind), s.levels, int32_t{s.extreme}, int32_t{s.as_float}}) {
+  for (const int32_t value : {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h,
+                              s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad,
+                              s.zero_point, s.extra_bytes, static_cast<int32_t>(s.kind), s.levels,
+                              static_cast<int32_t>(s.extreme), int32_t{s.as_float}}) {
     text.append(1, ' ').append(std::to_string(value));
   }
   return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme float:" + text;
@@ -78,14 +81,15 @@ class QconvCase {
     padded_channels_ = (s.out_channels + 7) / 8 * 8;
     codes_.resize(size_t(s.batch) * s.in_h * s.in_w * s.channels);
     for (uint8_t& code : codes_) {
-      code = static_cast<uint8_t>(s.extreme ? s.levels - 1 : random() % s.levels);
+      code = static_cast<uint8_t>(s.extreme != Extreme::kNone ? s.levels - 1 : random() % s.levels);
     }
     weights_.resize(size_t(s.out_channels) * s.channels * s.taps());
     for (int8_t& w : weights_) {
       w = static_cast<int8_t>(range.low +
                               static_cast<int32_t>(random() % (range.high - range.low + 1)));
       if (s.kind == QconvWeights::k1Bit && w == 0) w = 1;
-      if (s.extreme) w = static_cast<int8_t>(range.low);
+      if (s.extreme == Extreme::kLow) w = static_cast<int8_t>(range.low);
+      if (s.extreme == Extreme::kHigh) w = static_cast<int8_t>(range.high);
     }
     packed_.resize(PackedQconvBytes(s.kind, s.out_channels, s.channels, s.taps()));
     PackQconvWeights(weights_.data(), s.kind, s.out_channels, s.channels, s.taps(), packed_.data());
@@ -285,20 +289,61 @@ TEST_P(QconvTest, IsExactForStridesDilationsAndZeroPoints) {
   }
 }
 
-// Narrow partial sums overflow only when nearly all products have the same sign and full size.
+// Narrow partial sums overflow only when nearly all products have the same sign and full size. The
+// pixel counts are those that kernels treat apart.
 TEST_P(QconvTest, IsExactForLongRowsOfLargestProducts) {
   for (const int32_t levels : {2, 3, 4, 16, 128, 129, 130, 255, 256}) {
     for (const int32_t channels : {4, 60, 64, 68, 508, 512, 516, 1029, 4096}) {
-      for (const bool extreme : {true, false}) {
-        const QconvShape shape{.in_w = 1 + channels % 8,
-                               .channels = channels,
-                               .out_channels = 20,
+      for (const Extreme extreme : {Extreme::kNone, Extreme::kLow, Extreme::kHigh}) {
+        for (const int32_t pixels : {1, 2 + channels % 3, 17}) {
+          const QconvShape shape{.in_w = pixels,
+                                 .channels = channels,
+                                 .out_channels = 28,
+                                 .kind = GetParam(),
+                                 .levels = levels,
+                                 .extreme = extreme};
+          ExpectAllKernelsRight(shape, channels);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// So many that a few pixels are done in sections, with sums kept in the output in between.
+TEST_P(QconvTest, IsExactForRowsLongerThanASection) {
+  for (const int32_t pixels : {1, 3, 8, 11, 12}) {
+    for (const int32_t out_channels : {5, 16, 27}) {
+      for (const bool as_float : {false, true}) {
+        const QconvShape shape{.in_w = pixels,
+                               .channels = pixels == 1 ? 70003 : 24571,
+                               .out_channels = out_channels,
                                .kind = GetParam(),
-                               .levels = levels,
-                               .extreme = extreme};
-        ExpectAllKernelsRight(shape, channels);
+                               .as_float = as_float};
+        ExpectAllKernelsRight(shape, pixels);
         if (HasFatalFailure()) return;
       }
+    }
+  }
+}
+
+// A window of scattered steps for each of a few pixels.
+TEST_P(QconvTest, IsExactForWindowsOfFewPixels) {
+  for (int32_t pixels = 1; pixels <= 13; ++pixels) {
+    for (const int32_t channels : {1, 6, 16, 35}) {
+      const QconvShape shape{.in_h = 3,
+                             .in_w = 2 + 2 * pixels,
+                             .channels = channels,
+                             .out_channels = 24,
+                             .kernel_h = 3,
+                             .kernel_w = 3,
+                             .stride_w = 2,
+                             .zero_point = 7,
+                             .extra_bytes = 4,
+                             .kind = GetParam(),
+                             .as_float = pixels % 2 == 0};
+      ExpectAllKernelsRight(shape, pixels * 100 + channels);
+      if (HasFatalFailure()) return;
     }
   }
 }
