@@ -82,7 +82,8 @@ struct CompileOptions {
   int64_t max_rows = 1;      // largest batch
   std::string isa = "auto";  // or a name of kernels/isa.h
   Precision precision = Precision::kExact;
-  std::shared_ptr<const SampleRows> calibration = nullptr;  // kFast wants it; used while compiling alone
+  std::shared_ptr<const SampleRows> calibration =
+      nullptr;  // kFast wants it; used while compiling alone
 };
 
 class Backend {

@@ -3,8 +3,6 @@
 // inline function that the linker shared between instruction sets would run the wrong one.
 #pragma once
 
-#include <limits>
-
 #include "kernels/fmap/fmap.h"
 
 namespace bitmill {
@@ -106,7 +104,7 @@ constexpr int kFmapLanes = kFmapVectorBytes / 4;
 // them would pass through memory from tap to tap.)
 template <int kVectors, bool kMaximum>
 inline void FmapPoolPixel(const FmapPoolArgs& args, const float* src, float* dst) {
-  constexpr float kStart = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0F;
+  constexpr float kStart = kMaximum ? -__builtin_inff() : 0.0F;
   const FmapVector start = FmapVector{} + kStart;
   FmapVector v0 = start, v1 = start, v2 = start, v3 = start;
   const auto combine = [](FmapVector& best, const float* tap) {
@@ -134,7 +132,7 @@ inline void FmapPoolPixel(const FmapPoolArgs& args, const float* src, float* dst
 
 template <bool kMaximum>
 inline void FmapPoolChannel(const FmapPoolArgs& args, const float* src, float* dst) {
-  float best = kMaximum ? -std::numeric_limits<float>::infinity() : 0.0F;
+  float best = kMaximum ? -__builtin_inff() : 0.0F;
   for (int64_t t = 0; t < args.tap_count; ++t) {
     const float value = src[args.taps[t]];
     best = kMaximum ? (value > best ? value : best) : best + value;
