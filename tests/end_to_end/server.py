@@ -16,6 +16,7 @@ PROGRAM = os.environ.get("BITMILL_PROGRAM", str(ROOT / "build/release/bitmill"))
 SHARED_MODELS = ROOT.parent / "shared" / "models"
 SHIPPED = ROOT / "models" / "repository"
 GOLDEN = ROOT / "models" / "golden"
+DATA = ROOT / "models" / "data"
 
 
 @dataclass
