@@ -120,6 +120,7 @@ def measure(program: Path, item: Item, peers: list[Peer], rounds: int) -> Measur
                 result.notes.append(f"{item.key}: {peer.name} {form} refused: {reason}")
     if not item.fast:
         result.notes += check_agreement(program, path, peers, result)
+    rounds = item.rounds(rounds)
     for turn in range(rounds):
         print(f"\r{item.key}: round {turn + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
         result.ours.append(our_milliseconds(program, path, item))
@@ -160,7 +161,7 @@ def section(machine: dict, rounds: int, peers: list[Peer], results: list[Measure
     versions = ", ".join(f"{peer.name} {peer.version}" for peer in peers) or "no peers installed"
     return "\n".join([
         f"Made by `bench/compare.py` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
-        f"{machine['isa']}; {versions}; {rounds} rounds, ours and the peers in turn.",
+        f"{machine['isa']}; {versions}; {rounds} rounds (a third where no bar is set), ours and the peers in turn.",
         "Medians, in brackets the quartiles; ratio: the peer's time over ours within a round. One "
         "thread: CPU time. Two: wall, a copy of the model on each.",
         "Random weights (`bench/models/build.py`). int8: static QDQ of the twin with ReLU in place "
