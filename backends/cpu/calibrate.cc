@@ -63,14 +63,18 @@ class SampleRunner {
     const std::unique_ptr<ExecutionContext> context = executable_->CreateContext();
     Values values;
     std::vector<std::byte*> out;
+    values.reserve(outputs_.size());
+    out.reserve(outputs_.size());
     for (std::vector<float>& output : outputs_) {
       values.emplace_back(output);
       out.push_back(reinterpret_cast<std::byte*>(output.data()));
     }
     std::vector<std::byte* const*> out_ports;
+    out_ports.reserve(out.size());
     for (std::byte*& pointer : out) out_ports.push_back(&pointer);
     std::vector<const std::byte*> in(row_bytes_.size());
     std::vector<const std::byte* const*> in_ports;
+    in_ports.reserve(in.size());
     for (const std::byte*& pointer : in) in_ports.push_back(&pointer);
     const BatchRows batch{1, in_ports, out_ports};
     for (const int64_t row : rows) {
@@ -205,6 +209,7 @@ class Calibration {
     std::map<ValueId, ValueHistogram> histograms;
     for (const FloatLayer& layer : layers) histograms[layer.input];
     std::vector<ValueId> inputs;
+    inputs.reserve(histograms.size());
     for (const auto& [id, histogram] : histograms) inputs.push_back(id);
     BITMILL_ASSIGN_OR_RETURN(SampleRunner runner, SampleRunner::Create(graph, inputs, kernels_));
     BITMILL_RETURN_IF_ERROR(runner.Run(samples_, rows_, [&](const Values& values) {

@@ -91,14 +91,14 @@ inline void FmapRun(const FmapArgs& args) {
 }
 
 #if defined(__AVX512F__)
-constexpr int kFmapVectorBytes = 64;
+inline constexpr int kFmapVectorBytes = 64;
 #elif defined(__AVX2__)
-constexpr int kFmapVectorBytes = 32;
+inline constexpr int kFmapVectorBytes = 32;
 #else
-constexpr int kFmapVectorBytes = 16;
+inline constexpr int kFmapVectorBytes = 16;
 #endif
 typedef float FmapVector __attribute__((vector_size(kFmapVectorBytes)));
-constexpr int kFmapLanes = kFmapVectorBytes / 4;
+inline constexpr int kFmapLanes = kFmapVectorBytes / 4;
 
 // kVectors times kFmapLanes channels of one output pixel, in registers over all taps. (An array of
 // them would pass through memory from tap to tap.)

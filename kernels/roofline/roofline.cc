@@ -160,7 +160,7 @@ double BestRateOfThreads(Isa level, Ceiling ceiling, int threads, double seconds
         done += loop.Burst();
         elapsed = WallSeconds() - begin;
       } while (elapsed < kWindowSeconds);
-      rates[static_cast<size_t>(window * threads + thread)] = done / elapsed;
+      rates[size_t(window) * size_t(threads) + size_t(thread)] = done / elapsed;
     }
   };
   std::vector<std::thread> workers;

@@ -99,7 +99,8 @@ std::string RefusalOf(const Layer& layer, const Value& input, const Value& outpu
   if (layer.row() > std::numeric_limits<int32_t>::max() / (127 * 2 * kFastLevels)) {
     return absl::StrCat("sums of ", layer.row(), " products may exceed 32 bits");
   }
-  const auto pixels = static_cast<double>(ElementCount(output.shape) / layer.outputs);
+  const int64_t output_pixels = ElementCount(output.shape) / layer.outputs;
+  const auto pixels = static_cast<double>(output_pixels);
   const double products = pixels * static_cast<double>(layer.outputs * layer.row());
   const double cost = pixels * PaddedProducts(layer) * kInt8Product +
                       static_cast<double>(ElementCount(input.shape)) * kCodeProducts;
