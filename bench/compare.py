@@ -2,7 +2,7 @@
 """Time whole networks and layers beside ONNX Runtime, OpenVINO and Larq Compute Engine.
 
 Usage:  compare.py [--build build/release] [--only TEXT] [--rounds N] [--quick]
-                   [--python PEER=INTERPRETER] [--no-write]
+                   [--resume] [--python PEER=INTERPRETER] [--no-write]
 
 Needs numpy and onnx; the peers are optional (pip install onnxruntime openvino; larq-compute-engine
 in an environment of its own, named by --python lce=PATH) and skipped with a line when missing.
@@ -12,7 +12,7 @@ the wall, each thread running its own copy of the model. Ratios are taken within
 and quartiles over the rounds. Peers that run the same network must first give the same answers.
 
 Writes the section `networks` of docs/benchmarks.md and docs/roofline.svg, and appends to
-bench/history.json; a ratio more than 10 % below its last one on the same CPU is named. With --quick
+bench/history.json; --resume goes on where a run of the same program was cut off. A ratio more than 10 % below its last one on the same CPU is named. With --quick
 (three rounds), --only or --no-write nothing is written. Exit status: 0 done, 1 when the program is
 missing, failed, or a peer that agrees with nobody was found, 2 for misuse.
 """
@@ -29,6 +29,7 @@ import time
 from pathlib import Path
 
 import history
+from checkpoint import Checkpoint
 from comparison import AGREEMENT, ITEMS, PEERS, SAME_NETWORK, Item, Measured, Spread, verdicts
 from roofline_picture import roofline_svg
 from sections import cpu_name, write_section
@@ -189,6 +190,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--only", default="", metavar="TEXT", help="items with this in their name")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds, writes nothing")
+    parser.add_argument("--resume", action="store_true", help="keep what a run left in build/")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=INTERPRETER")
     arguments = parser.parse_args(argv)
@@ -212,7 +214,8 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(shutil.copy2(program, folder))
         try:
-            return compare(program, items, peers, rounds,
+            done = Checkpoint(OUTPUT / "compare.json", program, rounds, arguments.resume)
+            return compare(program, items, peers, rounds, done,
                            write=not (arguments.quick or arguments.no_write or arguments.only))
         except (RuntimeError, PeerError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
@@ -222,9 +225,14 @@ def main(argv: list[str]) -> int:
                 peer.__exit__()
 
 
-def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, write: bool) -> int:
-    """Measure, print, and write when asked to; return the exit status."""
-    results = [measure(program, item, peers, rounds) for item in items]
+def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, done: Checkpoint,
+            write: bool) -> int:
+    """Measure what is not done, print, and write when asked to; return the exit status."""
+    results = []
+    for item in items:
+        result = done.find(item) or measure(program, item, peers, rounds)
+        done.add(result)
+        results.append(result)
     machine = run_bench(program, ["--suite", "roofline", "--quick"])["machine"]
     text = section(machine, rounds, peers, results)
     print(text)

@@ -6,12 +6,14 @@ Run:  python3 -m unittest discover -s tests/bench       (standard library only)
 from __future__ import annotations
 
 import sys
+import tempfile
 import unittest
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import history  # noqa: E402
+from checkpoint import Checkpoint  # noqa: E402
 from comparison import Item, Measured, Spread, verdicts  # noqa: E402
 from roofline_picture import kernel_points  # noqa: E402
 
@@ -68,6 +70,30 @@ class Verdicts(unittest.TestCase):
     def test_count_images_of_a_batch(self) -> None:
         lines = verdicts([measured("birealnet18", 1, [4.0]), measured("birealnet18", 8, [16.0])])
         self.assertIn("images/s of batch 8 over batch 1: 2.00", lines[0])
+
+
+class Checkpoints(unittest.TestCase):
+    def setUp(self) -> None:
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.path, self.program = Path(folder.name) / "kept.json", Path(folder.name) / "program"
+        self.program.write_bytes(b"one")
+        self.result = measured("net", 1, [1.0, 2.0], lce=[3.0, 4.0])
+        Checkpoint(self.path, self.program, 30, resume=False).add(self.result)
+
+    def test_give_back_what_was_measured(self) -> None:
+        kept = Checkpoint(self.path, self.program, 30, resume=True)
+        self.assertEqual(kept.find(self.result.item), self.result)
+        self.assertIsNone(kept.find(Item("other")))
+
+    def test_forget_the_work_of_another_program_or_length(self) -> None:
+        self.assertIsNone(Checkpoint(self.path, self.program, 3, resume=True).find(self.result.item))
+        self.program.write_bytes(b"two")
+        self.assertIsNone(Checkpoint(self.path, self.program, 30, resume=True).find(self.result.item))
+
+    def test_are_for_those_who_ask(self) -> None:
+        self.assertIsNone(
+            Checkpoint(self.path, self.program, 30, resume=False).find(self.result.item))
 
 
 class Roofline(unittest.TestCase):
