@@ -12,9 +12,10 @@ the wall, each thread running its own copy of the model. Ratios are taken within
 and quartiles over the rounds. Peers that run the same network must first give the same answers.
 
 Writes the section `networks` of docs/benchmarks.md and docs/roofline.svg, and appends to
-bench/history.json; --resume goes on where a run of the same program was cut off. A ratio more than 10 % below its last one on the same CPU is named. With --quick
-(three rounds), --only or --no-write nothing is written. Exit status: 0 done, 1 when the program is
-missing, failed, or a peer that agrees with nobody was found, 2 for misuse.
+bench/history.json; with --quick (three rounds), --only or --no-write nothing is written. A ratio
+more than 10 % below its last one on the same CPU is named. --resume goes on where a run of the same
+program was cut off. Exit status: 0 done, 1 when the program is missing, failed, or gives other
+answers than a peer that runs the same network, 2 for misuse.
 """
 
 from __future__ import annotations
@@ -140,7 +141,8 @@ def milliseconds(spread: Spread) -> str:
 
 def table(results: list[Measured]) -> list[str]:
     """Return the table of all items, a line for each peer's form."""
-    lines = ["| network | batch | threads | ours, ms a batch | images/s | peer | ms a batch | ratio |",
+    lines = ["| network | batch | threads | ours, ms a batch | images/s | peer | ms a batch "
+             "| ratio |",
              "| --- | ---: | ---: | ---: | ---: | --- | ---: | ---: |"]
     for result in results:
         item, ours = result.item, Spread.of(result.ours)
@@ -162,11 +164,13 @@ def section(machine: dict, rounds: int, peers: list[Peer], results: list[Measure
     versions = ", ".join(f"{peer.name} {peer.version}" for peer in peers) or "no peers installed"
     return "\n".join([
         f"Made by `bench/compare.py` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
-        f"{machine['isa']}; {versions}; {rounds} rounds (a third where no bar is set), ours and the peers in turn.",
+        f"{machine['isa']}; {versions}; {rounds} rounds (a third where no bar is set), "
+        "ours and the peers in turn.",
         "Medians, in brackets the quartiles; ratio: the peer's time over ours within a round. One "
         "thread: CPU time. Two: wall, a copy of the model on each.",
         "Random weights (`bench/models/build.py`). int8: static QDQ of the twin with ReLU in place "
-        "of the sign. fast: float layers in int8 (`--precision fast`). binary: BinaryConvolution, or Larq Zoo's network with indirect kernels.",
+        "of the sign. fast: float layers in int8 (`--precision fast`). binary: "
+        "BinaryConvolution, or Larq Zoo's network with indirect kernels.",
         "", *table(results), "", *verdicts(results), "",
         "![Roofline](roofline.svg)",
     ])
@@ -178,7 +182,7 @@ def parse_pythons(pairs: list[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, python = pair.partition("=")
         if not equals or name not in PEERS:
-            raise ValueError(f"--python {pair}: wanted PEER=INTERPRETER, PEER of {', '.join(PEERS)}")
+            raise ValueError(f"--python {pair}: wanted PEER=INTERPRETER, a PEER of {PEERS}")
         pythons[name] = python
     return pythons
 
@@ -189,7 +193,8 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "release")
     parser.add_argument("--only", default="", metavar="TEXT", help="items with this in their name")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}")
-    parser.add_argument("--quick", action="store_true", help=f"{QUICK_ROUNDS} rounds, writes nothing")
+    parser.add_argument("--quick", action="store_true",
+                        help=f"{QUICK_ROUNDS} rounds, writes nothing")
     parser.add_argument("--resume", action="store_true", help="keep what a run left in build/")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=INTERPRETER")

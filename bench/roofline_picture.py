@@ -25,6 +25,7 @@ LIMITS = (("bit_macs_per_s", "1 x 1", "1 x 1 bit"),
 LEVELS = (("l1_bytes_per_s", "L1"), ("l2_bytes_per_s", "L2"), ("l3_bytes_per_s", "L3"),
           ("dram_bytes_per_s", "memory"))
 FLOAT_BITS = 32
+KIND = re.compile(r"(ternary|\d+)(?: bit)? x (int8|\d+)(?: bit)? (conv|dense)")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def kernel_points(report: dict) -> list[Point]:
     """Return the points of `bitmill bench --suite kernels`, those that count products."""
     points = []
     for row in report["results"]:
-        kind = re.fullmatch(r"(ternary|\d+)(?: bit)? x (int8|\d+)(?: bit)? (conv|dense)", row["kind"])
+        kind = KIND.fullmatch(row["kind"])
         sides = [int(side) for side in re.findall(r"\d+", row["shape"])]
         if kind is None or row["unit"] != "GMAC/s":
             continue

@@ -16,7 +16,8 @@ def birealnet18(path: Path, seed: int) -> None:
     shortcut; where the size halves, the shortcut is average pooling and a float 1 x 1 convolution.
     """
     net = Net("birealnet18", seed, (3, 224, 224))
-    x = net.conv("stem/conv", net.input, net.float_weights("stem/weights", (64, 3, 7, 7), 5), 7, 2, 3)
+    weights = net.float_weights("stem/weights", (64, 3, 7, 7), 5)
+    x = net.conv("stem/conv", net.input, weights, 7, 2, 3)
     x = net.norm("stem/norm", x, 64, 1.0, grid=2)
     x = net.pool("MaxPool", "stem/pool", x, 3, 2, 1)
     channels = STAGES[0]

@@ -100,8 +100,8 @@ def differences(name: str, got: np.ndarray, wanted: np.ndarray) -> list[str]:
     correlation = min(np.corrcoef(a, b)[0, 1] for a, b in zip(got[off], wanted[off], strict=True))
     if name in INEXACT and off.mean() <= SAMPLES_ALLOWED_TO_DIFFER and correlation >= CORRELATION:
         return []
-    return [f"samples {np.flatnonzero(off).tolist()} differ by up to {gap.max():.2g} of the largest "
-            f"logit, correlation {correlation:.4f}"]
+    return [f"samples {np.flatnonzero(off).tolist()} differ by up to {gap.max():.2g} of the "
+            f"largest logit, correlation {correlation:.4f}"]
 
 
 def check(program: Path, models: Path, name: str, samples: int, isa: str) -> list[str]:

@@ -36,7 +36,8 @@ class _Stream:
 def binarydensenet28(path: Path, seed: int) -> None:
     """Write the 28-layer form: 3 x 224 x 224 to 1,000 classes, 23 binary layers."""
     net = Net("binarydensenet28", seed, (3, 224, 224))
-    x = net.conv("stem/conv", net.input, net.float_weights("stem/weights", (64, 3, 7, 7), 5), 7, 2, 3)
+    weights = net.float_weights("stem/weights", (64, 3, 7, 7), 5)
+    x = net.conv("stem/conv", net.input, weights, 7, 2, 3)
     x = net.op("Relu", "stem/relu", [net.norm("stem/norm", x, 64, 1.0, grid=2)])
     stream = _Stream(net.pool("MaxPool", "stem/pool", x, 3, 2, 1), 64, 1.0, 0.8)
     for block, layers in enumerate(LAYERS, 1):

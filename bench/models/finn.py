@@ -1,4 +1,4 @@
-"""The networks of FINN (arXiv:1612.07119), 1-bit throughout, with weight quantizers in the graph."""
+"""The networks of FINN (arXiv:1612.07119), 1-bit throughout, weight quantizers in the graph."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from netlib import Net
 
 
 def cnv_w1a1(path: Path, seed: int) -> None:
-    """Write CNV: 3 x 32 x 32 to 10 classes, six convolutions without padding, three dense layers."""
+    """Write CNV: 3 x 32 x 32 to 10 classes, 6 convolutions without borders, 3 dense layers."""
     net = Net("cnv_w1a1", seed, (3, 32, 32))
     x = net.integers("input", net.input, 8, 2.0**-7)
     channels = 3

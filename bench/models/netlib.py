@@ -16,7 +16,7 @@ import math
 from pathlib import Path
 
 import numpy as np
-from onnx import TensorProto, checker, helper, numpy_helper
+from onnx import TensorProto, ValueInfoProto, checker, helper, numpy_helper
 
 QONNX = "qonnx.custom_op.general"
 EPSILON = 2.0**-16
@@ -29,6 +29,10 @@ def on_grid(values: np.ndarray, bits: int) -> np.ndarray:
     return (np.rint(np.asarray(values) * 2.0**bits) / 2.0**bits).astype(np.float32)
 
 
+def _batch_of(name: str, shape: tuple[int, ...]) -> ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape])
+
+
 class Net:
     """A graph with one input and one output, built node by node.
 
@@ -36,10 +40,10 @@ class Net:
     which is the symbol N. `name` arguments become the node's name and that of its output.
     """
 
-    def __init__(self, name: str, seed: int, input_shape: tuple[int, ...], input_name: str = "image"):
+    def __init__(self, name: str, seed: int, input_shape: tuple[int, ...]):
         self.name = name
         self.rng = np.random.default_rng(seed)
-        self.input = input_name
+        self.input = "image"
         self._input_shape = input_shape
         self._nodes: list = []
         self._constants: dict[str, object] = {}
@@ -67,8 +71,8 @@ class Net:
         graph = helper.make_graph(
             self._nodes,
             self.name,
-            [helper.make_tensor_value_info(self.input, TensorProto.FLOAT, ["N", *self._input_shape])],
-            [helper.make_tensor_value_info(output, TensorProto.FLOAT, ["N", *output_shape])],
+            [_batch_of(self.input, self._input_shape)],
+            [_batch_of(output, output_shape)],
             list(self._constants.values()),
         )
         imports = [helper.make_opsetid("", OPSET), helper.make_opsetid(QONNX, 1)]

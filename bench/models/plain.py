@@ -68,8 +68,9 @@ def _bipolar(node: onnx.NodeProto, constants: dict[str, np.ndarray],
         return [helper.make_node(form, [x], [y], name=y)]
     for name, value in (("zero", 0), ("one", 1), ("minus_one", -1)):
         constants[name] = np.array(value, np.float32)
-    return [helper.make_node("GreaterOrEqual", [x, "zero"], [f"{y}/positive"], name=f"{y}/positive"),
-            helper.make_node("Where", [f"{y}/positive", "one", "minus_one"], [y], name=y)]
+    positive = f"{y}/positive"
+    return [helper.make_node("GreaterOrEqual", [x, "zero"], [positive], name=positive),
+            helper.make_node("Where", [positive, "one", "minus_one"], [y], name=y)]
 
 
 def _quant(node: onnx.NodeProto, constants: dict[str, np.ndarray]) -> list[onnx.NodeProto]:

@@ -1,4 +1,4 @@
-"""QuickNet (arXiv:2011.09398): few float layers, one-padded binary layers, a shortcut around each."""
+"""QuickNet (arXiv:2011.09398): few float layers, binary layers with borders of one."""
 
 from __future__ import annotations
 

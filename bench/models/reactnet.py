@@ -11,9 +11,10 @@ WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)  # o
 
 
 def reactnet(path: Path, seed: int) -> None:
-    """Write form A: 3 x 224 x 224 to 1,000 classes, 13 blocks of a 3 x 3 and 1 x 1 binary layers."""
+    """Write form A: 3 x 224 x 224 to 1,000 classes, 13 blocks of 3 x 3 and 1 x 1 binary layers."""
     net = Net("reactnet", seed, (3, 224, 224))
-    x = net.conv("stem/conv", net.input, net.float_weights("stem/weights", (32, 3, 3, 3), 3), 3, 2, 1)
+    weights = net.float_weights("stem/weights", (32, 3, 3, 3), 3)
+    x = net.conv("stem/conv", net.input, weights, 3, 2, 1)
     x = net.norm("stem/norm", x, 32, 1.0, grid=1)
     channels = 32
     for block, width in enumerate(WIDTHS, 1):

@@ -85,7 +85,8 @@ def two_bit_model(path: Path) -> onnx.ModelProto:
     """Return a dense layer's ternary weights as MatMulNBits with int8 arithmetic."""
     graph = plain_model(path).graph
     product = next(node for node in graph.node if node.op_type == "MatMul")
-    weights = next(numpy_helper.to_array(t) for t in graph.initializer if t.name == product.input[1])
+    constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    weights = constants[product.input[1]]
     inputs, outputs = weights.shape
     block = 128
     scale = np.abs(weights).max()

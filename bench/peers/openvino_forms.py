@@ -10,7 +10,7 @@ import openvino
 from openvino import opset1, opset13
 from plain import plain_model
 
-# FakeQuantize rounds between its limits, half to even; a shifted middle sends zero to the upper side.
+# FakeQuantize rounds between its limits, half to even: a shifted middle sends zero up.
 MIDDLE = -(2.0**-20)
 
 

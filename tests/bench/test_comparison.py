@@ -87,9 +87,10 @@ class Checkpoints(unittest.TestCase):
         self.assertIsNone(kept.find(Item("other")))
 
     def test_forget_the_work_of_another_program_or_length(self) -> None:
-        self.assertIsNone(Checkpoint(self.path, self.program, 3, resume=True).find(self.result.item))
+        item = self.result.item
+        self.assertIsNone(Checkpoint(self.path, self.program, 3, resume=True).find(item))
         self.program.write_bytes(b"two")
-        self.assertIsNone(Checkpoint(self.path, self.program, 30, resume=True).find(self.result.item))
+        self.assertIsNone(Checkpoint(self.path, self.program, 30, resume=True).find(item))
 
     def test_are_for_those_who_ask(self) -> None:
         self.assertIsNone(
