@@ -106,6 +106,7 @@ absl::Status AddTables(const LowBitConvOp& op, const std::vector<int8_t>& weight
         return absl::InternalError(absl::StrCat("weight ", int{w}, " of output channel ", channel,
                                                 " does not fit ", op.weight_bits, " bits"));
       }
+      filter.ternary = filter.ternary && w >= -1;
       sum += w;
       magnitude += w < 0 ? -w : w;
     }
@@ -155,6 +156,7 @@ absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWi
   const auto taps = static_cast<int32_t>(runs.taps);
   QconvFilter filter;
   filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
+  filter.ternary = filter.kind == QconvWeights::k2Bit;
   filter.step_bytes = StepOffsets(window, runs, input);
   filter.call_bytes = PackedQconvBytes(filter.kind, outputs, channels, taps);
   if (split.calls * filter.call_bytes > kMaxWeightBytes) {

@@ -19,6 +19,7 @@ namespace bitmill {
 struct QconvFilter {
   QconvWeights kind = QconvWeights::k1Bit;
   AlignedBuffer weights;   // of all calls
+  bool ternary = false;    // 2-bit weights of which none is -2
   int64_t call_bytes = 0;  // from one call to the next
   std::vector<int32_t> step_bytes;
   std::vector<int32_t> base;       // [calls][outputs of a call, rounded up to 8]

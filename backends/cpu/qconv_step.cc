@@ -231,6 +231,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   if (!filter.ok()) return filter.status();
   step->filter = *std::move(filter);
   args.kind = step->filter.kind;
+  args.ternary = step->filter.ternary;
   args.steps = static_cast<int32_t>(step->filter.step_bytes.size());
   args.step_bytes = step->filter.step_bytes.data();
   step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;

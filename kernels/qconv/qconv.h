@@ -48,6 +48,8 @@ struct QconvArgs {
   // Largest activation code + 1 (3 for ternary activations, 256 for 8-bit): kernels use it to know
   // how long 16-bit partial sums stay exact.
   int32_t levels;
+  // 2-bit weights of which none is -2: likewise.
+  bool ternary = false;
   const int32_t* base;  // [out_channels rounded up to 8]
 
   int32_t* out_int32;  // exactly one of the two is not null

@@ -3,14 +3,16 @@
 // Tile: 6 pixels x 16 output channels. A step of 4 input channels loads 2 vectors of weights and 6
 // broadcast activations; vpmaddubsw adds two products into 16 bits and vpaddw sums steps, 12 of
 // each for 384 products. On paper that is 6 cycles of four vector pipes; Zen 3 steers sums to the
-// two multiplier pipes and takes 7.4 with or without the loads: the ceiling of the roofline. What
-// is left below it are sums moved to 32 bits (3 %), pixels that share address bits 6 to 11 (5 %
-// where a pixel is 1024 bytes), outputs and expansion (1 % each).
+// two multiplier pipes and takes 7.4, the ceiling of the roofline, and 7.7 with the loads. The rest
+// of what is lost: sums moved to 32 bits (a store a cycle: 4 %, of ternary weights 2.5 %), outputs
+// and expansion (1 % each; more for few input channels). Not better: windows copied side by side,
+// sums waiting in the output, tiles of 4 pixels x 3 blocks, unrolled steps.
 //
 // Before a sum of 16 bits could overflow (QconvWordSumsOf: 42 steps of 2-bit weights and 8-bit
-// codes) vpmaddwd moves it to 32 bits, so nothing saturates. Where even two products may not fit
-// (8-bit weights with more than 129 levels) bytes are widened to 16 bits and vpmaddwd multiplies:
-// half the rate, exact. Few pixels are not worth expanding for: kernels/qconv/qconv_rows_avx2.cc.
+// codes, 64 of ternary ones) vpmaddwd moves it to 32 bits, so nothing saturates. Where even two
+// products may not fit (8-bit weights with more than 129 levels) bytes are widened to 16 bits and
+// vpmaddwd multiplies: half the rate, exact. Few pixels are not worth expanding for:
+// kernels/qconv/qconv_rows_avx2.cc.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -29,7 +31,7 @@ constexpr int64_t kTileBlocks = 2;
 constexpr int64_t kTilePixels = 6;
 constexpr int64_t kWordTilePixels = 3;
 constexpr int64_t kListPixels = 240;  // that share expanded weights; sums wait for further chunks
-constexpr int64_t kChunkSteps = 168;  // 10.5 KiB of expanded weights, 4 times 42 steps
+constexpr int64_t kMostChunkSteps = 192;  // 12 KiB of expanded weights
 
 struct Chunk {
   const int32_t* step_bytes;
@@ -41,6 +43,13 @@ struct Chunk {
 // How often sums of 16 bits move on while `steps` steps are added.
 inline int64_t SectionsOf(int64_t steps, const QconvWordSums& words) {
   return words.steps > 0 ? (steps + words.steps - 1) / words.steps : 0;
+}
+
+// A multiple of 8, and of whole sections where that fits.
+inline int64_t ChunkStepsOf(const QconvWordSums& words) {
+  if (words.steps <= 0 || words.steps > kMostChunkSteps) return kMostChunkSteps;
+  const int64_t whole = kMostChunkSteps / words.steps * words.steps / 8 * 8;
+  return whole > 0 ? whole : kMostChunkSteps;
 }
 
 // Constant indices keep every sum in a register.
@@ -67,6 +76,13 @@ template <int kBlocks>
 inline void Fill(__m256i value, __m256i* vectors) {
   vectors[0] = value;
   if constexpr (kBlocks == 2) vectors[1] = value;
+}
+
+inline void Begin(int32_t value, int64_t vectors, int32_t* sums) {
+  const __m256i all = _mm256_set1_epi32(value);
+  for (int64_t i = 0; i < vectors; ++i) {
+    _mm256_store_si256(reinterpret_cast<__m256i*>(sums + i * kLanes), all);
+  }
 }
 
 inline void AddTo(int32_t* sums, __m256i value) {
@@ -178,10 +194,29 @@ void WordsTile(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSums
   CountWords<kBlocks>(Indices<kPixel...>(), pixels, chunk, sums);
 }
 
-// One chunk for all listed pixels, in tiles of sizes as equal as can be.
+// One chunk of a list: where sums begin and where they end.
+struct Pass {
+  const QconvArgs& args;
+  int64_t channel;
+  QconvSection section;  // the chunk among all steps
+  int32_t below;         // what sums of 32 bits begin with
+};
+
+// Outputs of neighbours lie far apart, and a tile takes longer than a line from memory.
+inline void PrefetchOutputs(const Pass& pass, const QconvPixel* pixels, int64_t pixel_count) {
+  const char* const first = pass.args.out_int32 != nullptr
+                                ? reinterpret_cast<const char*>(pass.args.out_int32)
+                                : reinterpret_cast<const char*>(pass.args.out_float);
+  for (int64_t p = 0; p < pixel_count; ++p) {
+    _mm_prefetch(first + (pixels[p].out + pass.channel) * 4, _MM_HINT_T0);
+  }
+}
+
+// One chunk for all listed pixels, in tiles of sizes as equal as can be. Sums begin with the first
+// chunk and become outputs with the last, tile by tile.
 template <int kBlocks>
 void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chunk,
-                const QconvWordSums& words, int32_t* sums) {
+                const QconvWordSums& words, const Pass& pass, int32_t* sums) {
   static constexpr CountFn kBytesTiles[kTilePixels] = {BytesTile<kBlocks, 0>,
                                                        BytesTile<kBlocks, 0, 1>,
                                                        BytesTile<kBlocks, 0, 1, 2>,
@@ -197,7 +232,12 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
   const int64_t larger_count = pixel_count % tile_count;
   for (int64_t t = 0; t < tile_count; ++t) {
     const int64_t size = smaller + (t < larger_count ? 1 : 0);
+    if (pass.section.first) Begin(pass.below, size * kBlocks, sums);
+    if (pass.section.last) PrefetchOutputs(pass, pixels, size);
     tiles[size - 1](pixels, chunk, words, sums);
+    if (pass.section.last) {
+      StoreQconvTileAvx2(pass.args, pixels, size, pass.channel, kBlocks, sums);
+    }
     pixels += size;
     sums += size * kBlocks * kLanes;
   }
@@ -207,29 +247,27 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
 template <int kBlocks>
 void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
                int64_t channel) {
-  alignas(32) int8_t weights[kChunkSteps * kBlocks * kStepBytes];
+  alignas(32) int8_t weights[kMostChunkSteps * kBlocks * kStepBytes];
   alignas(32) int32_t sums[kListPixels * kBlocks * kLanes];
-  const QconvWordSums words = QconvWordSumsOf(args.kind, args.levels);
+  const QconvWordSums words = QconvWordSumsOf(args);
+  const int64_t chunk_steps = ChunkStepsOf(words);
   // Each section adds the starts of the two sums of 16 bits that it joins.
-  const int64_t sections = args.steps / kChunkSteps * SectionsOf(kChunkSteps, words) +
-                           SectionsOf(args.steps % kChunkSteps, words);
-  const __m256i before = _mm256_set1_epi32(static_cast<int32_t>(-2 * sections * words.start));
-  for (int64_t i = 0; i < pixel_count * kBlocks; ++i) {
-    _mm256_store_si256(reinterpret_cast<__m256i*>(sums + i * kLanes), before);
-  }
-  for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
+  const int64_t all_sections = args.steps / chunk_steps * SectionsOf(chunk_steps, words) +
+                               SectionsOf(args.steps % chunk_steps, words);
+  const auto below = static_cast<int32_t>(-2 * all_sections * words.start);
+  for (int64_t first = 0; first < args.steps; first += chunk_steps) {
     const int64_t left = args.steps - first;
-    const int64_t steps = left < kChunkSteps ? left : kChunkSteps;
-    const int64_t parts = SectionsOf(steps, words);
+    const int64_t steps = left < chunk_steps ? left : chunk_steps;
+    const int64_t sections = SectionsOf(steps, words);
     const Chunk chunk = {args.step_bytes + first, steps,
-                         parts > 0 ? (steps + parts - 1) / parts : 0, weights};
+                         sections > 0 ? (steps + sections - 1) / sections : 0, weights};
     for (int64_t b = 0; b < kBlocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
-                             chunk.steps, weights + b * kStepBytes, kBlocks * kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first, steps,
+                             weights + b * kStepBytes, kBlocks * kStepBytes);
     }
-    CountChunk<kBlocks>(pixels, pixel_count, chunk, words, sums);
+    const Pass pass = {args, channel, {first == 0, left <= chunk_steps}, below};
+    CountChunk<kBlocks>(pixels, pixel_count, chunk, words, pass, sums);
   }
-  StoreQconvTileAvx2(args, pixels, pixel_count, channel, kBlocks, sums);
 }
 
 }  // namespace

@@ -126,7 +126,7 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
   int32_t sums[kListPixels * kSumLanes];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kSumLanes * sizeof(sums[0]));
   if (blocks < kTileBlocks) memset(weights, 0, sizeof(weights));  // the missing block
-  const QconvWordSums words = QconvWordSumsOf(args.kind, args.levels);
+  const QconvWordSums words = QconvWordSumsOf(args);
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
     const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};

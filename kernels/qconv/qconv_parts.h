@@ -28,7 +28,7 @@ struct QconvWordSums {
   int32_t steps;
   int32_t start;
 };
-QconvWordSums QconvWordSumsOf(QconvWeights kind, int32_t levels);
+QconvWordSums QconvWordSumsOf(const QconvArgs& args);
 
 // Steps `first` (a multiple of 8) to `first + count - 1` of a block as signed bytes: 32 a step,
 // `stride` bytes from step to step. AVX2.

@@ -53,9 +53,10 @@ QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block) {
           alone ? kUnitBytes : 2 * kUnitBytes};
 }
 
-QconvWordSums QconvWordSumsOf(QconvWeights kind, int32_t levels) {
-  const Format format = FormatOf(kind);
-  const int32_t code = levels > 1 ? levels - 1 : 1;
+QconvWordSums QconvWordSumsOf(const QconvArgs& args) {
+  Format format = FormatOf(args.kind);
+  if (args.ternary) format.low = -1;
+  const int32_t code = args.levels > 1 ? args.levels - 1 : 1;
   const int32_t low = 2 * code * format.low;  // of a step
   const int32_t high = 2 * code * format.high;
   if (low < INT16_MIN || high > INT16_MAX) return {0, 0};

@@ -171,9 +171,15 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
   data->shape = shape;
   const int64_t row_bytes = shape.in_w() * shape.channels_in;
   data->input = Random<uint8_t>(batch * shape.in_h() * row_bytes);
-  data->weights = Random<uint8_t>(PackedQconvBytes(
-      QconvWeights::k2Bit, static_cast<int32_t>(shape.channels_out),
-      static_cast<int32_t>(shape.channels_in), static_cast<int32_t>(shape.taps())));
+  const int32_t channels_out = static_cast<int32_t>(shape.channels_out);
+  const int32_t channels_in = static_cast<int32_t>(shape.channels_in);
+  const int32_t taps = static_cast<int32_t>(shape.taps());
+  std::vector<int8_t> ternary = Random<int8_t>(shape.channels_out * shape.channels_in * taps);
+  for (int8_t& weight : ternary) weight = static_cast<int8_t>(weight % 2);
+  data->weights.resize(
+      static_cast<size_t>(PackedQconvBytes(QconvWeights::k2Bit, channels_out, channels_in, taps)));
+  PackQconvWeights(ternary.data(), QconvWeights::k2Bit, channels_out, channels_in, taps,
+                   data->weights.data());
   for (int64_t y = 0; y < shape.kernel(); ++y) {
     for (int64_t x = 0; x < shape.kernel(); ++x) {
       for (int64_t c = 0; c < shape.channels_in; c += 4) {
@@ -195,6 +201,7 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
   args.step_bytes = data->step_bytes.data();
   args.steps = static_cast<int32_t>(data->step_bytes.size());
   args.kind = QconvWeights::k2Bit;
+  args.ternary = true;
   args.weights = data->weights.data();
   args.levels = kByteLevels;
   args.base = data->base.data();

@@ -23,6 +23,7 @@ struct QconvShape {
   QconvWeights kind = QconvWeights::k2Bit;
   int32_t levels = 256;
   Extreme extreme = Extreme::kNone;
+  bool ternary = false;  // 2-bit weights without -2
   bool as_float = false;
 
   int32_t out_h() const {
@@ -37,13 +38,14 @@ struct QconvShape {
 
 std::string ToString(const QconvShape& s) {
   std::string text;
-  for (const int32_t value : {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h,
-                              s.kernel_w, s.stride_h, s.stride_w, s.dilation_h, s.dilation_w, s.pad,
-                              s.zero_point, s.extra_bytes, static_cast<int32_t>(s.kind), s.levels,
-                              static_cast<int32_t>(s.extreme), int32_t{s.as_float}}) {
+  for (const int32_t value :
+       {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h,
+        s.stride_w, s.dilation_h, s.dilation_w, s.pad, s.zero_point, s.extra_bytes,
+        static_cast<int32_t>(s.kind), s.levels, static_cast<int32_t>(s.extreme), int32_t{s.ternary},
+        int32_t{s.as_float}}) {
     text.append(1, ' ').append(std::to_string(value));
   }
-  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme float:" + text;
+  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme ternary float:" + text;
 }
 
 struct WeightRange {
@@ -74,7 +76,8 @@ class QconvCase {
   QconvCase(const QconvShape& shape, uint32_t seed) : shape_(shape) {
     std::mt19937 random(seed);
     const QconvShape& s = shape_;
-    const WeightRange range = RangeOf(s.kind);
+    WeightRange range = RangeOf(s.kind);
+    if (s.ternary) range.low = -1;
     padded_h_ = s.in_h + 2 * s.pad;
     padded_w_ = s.in_w + 2 * s.pad;
     pixel_bytes_ = s.used_bytes() + s.extra_bytes;
@@ -152,6 +155,7 @@ class QconvCase {
     args.kind = s.kind;
     args.weights = Region(2)->PlaceCopy(packed_, flush);
     args.levels = s.levels;
+    args.ternary = s.ternary;
     args.base = Region(3)->PlaceCopy(base_, flush);
     int32_t* output = Region(4)->Place<int32_t>(OutputSize(), flush);
     if (s.as_float) {
@@ -361,6 +365,25 @@ TEST_P(QconvTest, IsExactForEveryNumberOfPixels) {
                            .kind = GetParam()};
     ExpectAllKernelsRight(shape, width);
     if (HasFatalFailure()) return;
+  }
+}
+
+TEST(QconvTernaryTest, IsExactForLongRowsOfLargestProducts) {
+  for (const int32_t levels : {3, 128, 256}) {
+    for (const int32_t channels : {252, 256, 260, 508, 512, 516, 2048}) {
+      for (const Extreme extreme : {Extreme::kNone, Extreme::kLow, Extreme::kHigh}) {
+        for (const int32_t pixels : {1, 4, 17}) {
+          const QconvShape shape{.in_w = pixels,
+                                 .channels = channels,
+                                 .out_channels = 24,
+                                 .levels = levels,
+                                 .extreme = extreme,
+                                 .ternary = true};
+          ExpectAllKernelsRight(shape, channels);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
   }
 }
 
