@@ -30,10 +30,10 @@ namespace {
 constexpr int64_t kLanes = 8;
 constexpr int64_t kUnitBytes = 32;
 constexpr int64_t kTileBlocks = 2;
-constexpr int64_t kMostPixels = 12;  // beyond them expansion is cheaper than masks
+constexpr int64_t kMostPixels = 24;  // beyond them expansion is cheaper than masks
 constexpr int64_t kMostTiles = kMostPixels / kQconvTileRows;
 constexpr int64_t kScratchBytes = 32768;  // of gathered activations: a section of the steps
-constexpr int64_t kAheadBytes = 1024;     // of prefetches
+constexpr int64_t kAheadBytes = 4096;     // of prefetches
 
 // Constant indices keep every sum in a register.
 template <int... kIndex>

@@ -41,6 +41,8 @@ struct LayerShape {
 const LayerShape kConvs[] = {
     {56, 1, 64, 64}, {28, 1, 128, 128}, {14, 1, 256, 256}, {7, 1, 512, 512}};
 const LayerShape kDenses[] = {{0, 1024, 1024, 1024}, {0, 1, 4096, 4096}, {0, 1, 4096, 11008}};
+// 128 MiB of 2-bit weights, more than a cache holds.
+const LayerShape kLargeDense = {0, 1, 8192, 65536};
 
 template <typename T>
 std::vector<T> Random(int64_t count) {
@@ -171,15 +173,13 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
   data->shape = shape;
   const int64_t row_bytes = shape.in_w() * shape.channels_in;
   data->input = Random<uint8_t>(batch * shape.in_h() * row_bytes);
-  const int32_t channels_out = static_cast<int32_t>(shape.channels_out);
-  const int32_t channels_in = static_cast<int32_t>(shape.channels_in);
-  const int32_t taps = static_cast<int32_t>(shape.taps());
-  std::vector<int8_t> ternary = Random<int8_t>(shape.channels_out * shape.channels_in * taps);
-  for (int8_t& weight : ternary) weight = static_cast<int8_t>(weight % 2);
-  data->weights.resize(
-      static_cast<size_t>(PackedQconvBytes(QconvWeights::k2Bit, channels_out, channels_in, taps)));
-  PackQconvWeights(ternary.data(), QconvWeights::k2Bit, channels_out, channels_in, taps,
-                   data->weights.data());
+  data->weights = Random<uint8_t>(PackedQconvBytes(
+      QconvWeights::k2Bit, static_cast<int32_t>(shape.channels_out),
+      static_cast<int32_t>(shape.channels_in), static_cast<int32_t>(shape.taps())));
+  // Codes of 0 (-2) become 1 (-1).
+  for (uint8_t& codes : data->weights) {
+    codes = static_cast<uint8_t>(codes | (~(codes | codes >> 1) & 0x55));
+  }
   for (int64_t y = 0; y < shape.kernel(); ++y) {
     for (int64_t x = 0; x < shape.kernel(); ++x) {
       for (int64_t c = 0; c < shape.channels_in; c += 4) {
@@ -384,6 +384,7 @@ std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<i
     }
   }
   for (const LayerShape& shape : kDenses) groups.push_back(QconvGroup(shape, 1, isa, only_best));
+  groups.push_back(QconvGroup(kLargeDense, 1, isa, only_best));
   for (const int64_t batch : batches) {
     for (const LayerShape& shape : kConvs) {
       for (const bool planes : {false, true}) {
