@@ -79,27 +79,67 @@ inline __m256i LaneMask(int64_t lanes) {
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int32_t>(lanes)), index);
 }
 
-void StoreNumbers(const BconvArgs& args, const BconvPixel& pixel, int64_t channel, __m256i x) {
-  const int64_t left = args.out_channels - channel;
-  const __m256i base = Load(args.base + pixel.table_row + channel);
-  const __m256i acc = _mm256_sub_epi32(base, _mm256_add_epi32(x, x));
+// acc = base - 2 * (sum + 2^15) of 8 channels.
+inline __m256i Accumulate(const int16_t* sums, const int32_t* base) {
+  const __m256i sum =
+      _mm256_cvtepi16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(sums)));
+  const __m256i biased = _mm256_sub_epi32(Load(base), _mm256_add_epi32(sum, sum));
+  return _mm256_sub_epi32(biased, _mm256_set1_epi32(2 * -INT16_MIN));
+}
+
+inline __m256 Scale(__m256i acc, const float* scale, const float* bias) {
+  const __m256 scaled = _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(scale));
+  return _mm256_add_ps(scaled, _mm256_loadu_ps(bias));
+}
+
+// Where the sums of block `b` of four are.
+constexpr int64_t PlaceOfBlock(int64_t b) { return b % 2 * kHalfSums + b / 2 * kLanes; }
+
+// A vector of 32 channels.
+inline void StoreVector(const int16_t* sums, const int32_t* base, int32_t* out) {
+  for (int64_t b = 0; b < kVectorBlocks; ++b) {
+    Store(out + b * kLanes, Accumulate(sums + PlaceOfBlock(b), base + b * kLanes));
+  }
+}
+
+inline void StoreVector(const int16_t* sums, const int32_t* base, const float* scale,
+                        const float* bias, float* out) {
+  for (int64_t b = 0; b < kVectorBlocks; ++b) {
+    const int64_t c = b * kLanes;
+    const __m256i acc = Accumulate(sums + PlaceOfBlock(b), base + c);
+    _mm256_storeu_ps(out + c, Scale(acc, scale + c, bias + c));
+  }
+}
+
+void StoreNumbers(const BconvArgs& args, const BconvPixel& pixel, int64_t first_block,
+                  int64_t blocks, const int16_t* sums) {
+  const int64_t first = first_block * kLanes;
+  int64_t count = blocks * kLanes;
+  if (args.out_channels - first < count) count = args.out_channels - first;
+  const int32_t* base = args.base + pixel.table_row + first;
+  int64_t c = 0;
   if (args.out_int32 != nullptr) {
-    int32_t* out = args.out_int32 + pixel.out + channel;
-    if (left >= kLanes) {
-      Store(out, acc);
-    } else {
-      _mm256_maskstore_epi32(out, LaneMask(left), acc);
+    int32_t* out = args.out_int32 + pixel.out + first;
+    for (; c + kVectorChannels <= count; c += kVectorChannels) {
+      StoreVector(sums + c, base + c, out + c);
+    }
+    for (int64_t b = 0; c + b * kLanes < count; ++b) {
+      const int64_t at = c + b * kLanes;
+      const __m256i acc = Accumulate(sums + c + PlaceOfBlock(b), base + at);
+      _mm256_maskstore_epi32(out + at, LaneMask(count - at), acc);
     }
     return;
   }
-  const __m256 scaled =
-      _mm256_mul_ps(_mm256_cvtepi32_ps(acc), _mm256_loadu_ps(args.scale + channel));
-  const __m256 value = _mm256_add_ps(scaled, _mm256_loadu_ps(args.bias + channel));
-  float* out = args.out_float + pixel.out + channel;
-  if (left >= kLanes) {
-    _mm256_storeu_ps(out, value);
-  } else {
-    _mm256_maskstore_ps(out, LaneMask(left), value);
+  const float* scale = args.scale + first;
+  const float* bias = args.bias + first;
+  float* out = args.out_float + pixel.out + first;
+  for (; c + kVectorChannels <= count; c += kVectorChannels) {
+    StoreVector(sums + c, base + c, scale + c, bias + c, out + c);
+  }
+  for (int64_t b = 0; c + b * kLanes < count; ++b) {
+    const int64_t at = c + b * kLanes;
+    const __m256i acc = Accumulate(sums + c + PlaceOfBlock(b), base + at);
+    _mm256_maskstore_ps(out + at, LaneMask(count - at), Scale(acc, scale + at, bias + at));
   }
 }
 
@@ -109,14 +149,8 @@ void StoreBconvLookupAvx2(const BconvArgs& args, const BconvPixel& pixel, int64_
                           int64_t blocks, const int16_t* sums, BconvLookupLimits* limits) {
   if (args.out_bits != nullptr) {
     StoreBits(args, pixel, first_block, blocks, sums, limits);
-    return;
-  }
-  for (int64_t b = 0; b < blocks; ++b) {
-    const int16_t* block = sums + (b / kVectorBlocks * kVectorBlocks + b % 2 * 2) * kLanes +
-                           b % kVectorBlocks / 2 * kLanes;
-    const __m128i biased = _mm_loadu_si128(reinterpret_cast<const __m128i*>(block));
-    const __m128i counts = _mm_xor_si128(biased, _mm_set1_epi16(INT16_MIN));
-    StoreNumbers(args, pixel, (first_block + b) * kLanes, _mm256_cvtepu16_epi32(counts));
+  } else {
+    StoreNumbers(args, pixel, first_block, blocks, sums);
   }
 }
 
