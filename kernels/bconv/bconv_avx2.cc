@@ -1,7 +1,8 @@
 // Chooses the formulation. Lookup pays for rearranging the weights once in each tile of pixels:
 // about as much as three pixels cost, so from eight pixels on it wins, and from two on where they
-// come rearranged. Weights prepared for calls of one pixel are rows, which win up to
-// kMaxRowsPixels.
+// come rearranged, in twice the bytes (one, where channels fill its vectors and are not so many
+// that reading counts). Weights prepared for calls of one pixel and many channels are rows; listing
+// those to add costs as much as adding them for 256 channels.
 #include <string.h>
 
 #include "kernels/bconv/bconv_parts.h"
@@ -16,25 +17,30 @@ namespace {
 
 constexpr int64_t kMinLookupPixels = 8;
 constexpr int64_t kMinPreparedPixels = 2;
+constexpr int32_t kMinOnePixelChannels = 64;  // from here on lookup takes a single pixel too,
+constexpr int32_t kMinRowsChannels = 384;     // up to here; then rows do
 constexpr int64_t kMaxRowsPixels = 8;
-constexpr int32_t kMinRowsChannels = 64;  // fewer leave most of a row empty
 
 // In front of prepared weights, on a cache line of its own.
-enum class Form : int64_t { kPieces, kRows };
+enum class Form : int64_t { kNone, kPieces, kRows };
 constexpr int64_t kHeaderBytes = 64;
 
 int64_t Pixels(const BconvArgs& args) { return int64_t{args.batch} * args.out_h * args.out_w; }
 int64_t Words(const BconvArgs& args) { return int64_t{args.taps} * args.c_words; }
 
-// The form for calls with as many pixels as `args` has; false if there is none.
-bool ChooseForm(const BconvArgs& args, Form* form) {
-  if (Pixels(args) >= kMinPreparedPixels) {
-    *form = Form::kPieces;
-    return Words(args) <= kBconvLookupMaxWords;
-  }
-  *form = Form::kRows;
-  return args.planes == 1 && Words(args) <= kBconvRowsMaxWords &&
-         args.out_channels >= kMinRowsChannels;
+bool CanLookUp(const BconvArgs& args, bool prepared) {
+  if (Words(args) > kBconvLookupMaxWords) return false;
+  if (!prepared) return Pixels(args) >= kMinLookupPixels;
+  return Pixels(args) >= kMinPreparedPixels ||
+         (args.out_channels >= kMinOnePixelChannels && args.out_channels < kMinRowsChannels);
+}
+
+// The form for calls with as many pixels as `args` has.
+Form ChooseForm(const BconvArgs& args) {
+  if (CanLookUp(args, true)) return Form::kPieces;
+  const bool rows = args.planes == 1 && args.out_channels >= kMinRowsChannels &&
+                    Words(args) <= kBconvRowsMaxWords;
+  return rows ? Form::kRows : Form::kNone;
 }
 
 }  // namespace
@@ -51,8 +57,7 @@ void BconvAvx2(const BconvArgs& args) {
     }
     if (form == Form::kPieces) pieces = weights;
   }
-  const int64_t min_pixels = pieces != nullptr ? kMinPreparedPixels : kMinLookupPixels;
-  if (Pixels(args) >= min_pixels && Words(args) <= kBconvLookupMaxWords) {
+  if (CanLookUp(args, pieces != nullptr)) {
     BconvLookupAvx2(args, pieces);
   } else {
     BconvDirectAvx2(args);
@@ -60,15 +65,20 @@ void BconvAvx2(const BconvArgs& args) {
 }
 
 int64_t PreparedBconvBytesAvx2(const BconvArgs& args) {
-  Form form;
-  if (!ChooseForm(args, &form)) return 0;
-  return kHeaderBytes +
-         (form == Form::kRows ? BconvRowsBytesAvx2(args) : BconvLookupBytesAvx2(args));
+  switch (ChooseForm(args)) {
+    case Form::kRows:
+      return kHeaderBytes + BconvRowsBytesAvx2(args);
+    case Form::kPieces:
+      return kHeaderBytes + BconvLookupBytesAvx2(args);
+    case Form::kNone:
+      break;
+  }
+  return 0;
 }
 
 void PrepareBconvAvx2(const BconvArgs& args, void* prepared) {
-  Form form;
-  if (!ChooseForm(args, &form)) return;
+  const Form form = ChooseForm(args);
+  if (form == Form::kNone) return;
   memset(prepared, 0, kHeaderBytes);
   memcpy(prepared, &form, sizeof(form));
   uint8_t* weights = static_cast<uint8_t*>(prepared) + kHeaderBytes;
