@@ -273,7 +273,7 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 }  // namespace
 
 void QconvAvx2(const QconvArgs& args) {
-  if (QconvRowsAvx2(args)) return;
+  if (RunQconvRowsAvx2(args, QconvRowsOfAvx2)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   QconvPixel list[kListPixels];
   for (int64_t left = (pixels + kListPixels - 1) / kListPixels, first = 0; left > 0; --left) {

@@ -4,7 +4,8 @@
 // broadcast activations; vpmaddubsw adds two products into 16 bits and vpaddw sums steps, 8 of each
 // for 512 products: 8 cycles on two 512-bit ports, 64 MAC a cycle. Before a sum of 16 bits could
 // overflow, vpmaddwd moves it to 32 bits, so nothing saturates. Where even two products may not fit
-// (8-bit weights with more than 128 levels) bytes are widened to 16 bits first.
+// (8-bit weights with more than 129 levels) bytes are widened to 16 bits first. Few pixels are not
+// worth expanding for: kernels/qconv/qconv_rows_avx512.cc.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -40,6 +41,13 @@ inline __m512i Broadcast(const uint8_t* bytes) {
   return _mm512_set1_epi32(word);
 }
 
+// g++ 12 would copy sums to and fro instead of adding to them. (Emulated registers are memory.)
+inline void KeepInRegister([[maybe_unused]] __m512i* sum) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(*sum));
+#endif
+}
+
 inline void AddTo(int32_t* sums, __m512i value) {
   _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), value));
 }
@@ -64,6 +72,7 @@ void CountBytes(const QconvPixel* pixels, const Chunk& chunk, const QconvWordSum
       for (int p = 0; p < kPixels; ++p) {
         const __m512i products = _mm512_maddubs_epi16(Broadcast(windows[p] + offset), w);
         part[p] = _mm512_add_epi16(part[p], products);
+        KeepInRegister(&part[p]);
       }
     }
     for (int p = 0; p < kPixels; ++p) {
@@ -148,6 +157,7 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 }  // namespace
 
 void QconvAvx512(const QconvArgs& args) {
+  if (RunQconvRowsAvx2(args, QconvRowsOfAvx512)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   QconvPixel list[kListPixels];
   for (int64_t first = 0; first < pixels; first += kListPixels) {

@@ -1,9 +1,10 @@
-// Signed bytes of weights, expanded once for a tile of pixels, times unsigned bytes of activations:
+// Signed bytes of weights, expanded once for a list of pixels, times unsigned bytes of activations:
 // vpdpbusd adds four products into 32 bits without saturation, so every kind of weight is exact.
 //
-// Tile: 8 pixels x 16 output channels. A step of 4 input channels loads a vector of weights and 8
-// broadcast activations for 8 vpdpbusd, 512 products: 8 cycles where one port multiplies, 64 MAC a
-// cycle; loads take 4.5.
+// Tile: 8 pixels x 32 output channels. A step of 4 input channels loads 2 vectors of weights and 8
+// broadcast activations for 16 vpdpbusd, 1024 products: 16 cycles where one port multiplies (Zen
+// 4), 8 where two do, 64 or 128 MAC a cycle; loads take 5. Expansion costs 3 operations for 64
+// weights and list. Few pixels are not worth it: kernels/qconv/qconv_rows_avx512vpopcnt.cc.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -16,21 +17,24 @@ void QconvAvx512Vpopcnt(const QconvArgs& args);
 
 namespace {
 
-constexpr int64_t kLanes = 8;  // of a block
-constexpr int64_t kTileBlocks = 2;
-constexpr int64_t kSumLanes = kTileBlocks * kLanes;
-constexpr int64_t kBlockBytes = 32;   // of expanded weights of a step
-constexpr int64_t kStepBytes = 64;    // one vector: two blocks
-constexpr int64_t kListPixels = 64;   // whose sums wait for further chunks
-constexpr int64_t kChunkSteps = 128;  // 8 KiB of expanded weights
+constexpr int64_t kLanes = 8;        // of a block
+constexpr int64_t kPairLanes = 16;   // of a vector: two blocks
+constexpr int64_t kBlockBytes = 32;  // of expanded weights of a step
+constexpr int64_t kPairBytes = 64;
+constexpr int64_t kMostPairs = 2;
+constexpr int64_t kTilePixels = 8;
+constexpr int64_t kListPixels = 128;  // that share expanded weights; sums wait for further chunks
+constexpr int64_t kChunkSteps = 128;  // 16 KiB of expanded weights
 
 struct Chunk {
   const int32_t* step_bytes;
   int64_t steps;
-  const int8_t* weights;  // [steps][64]
+  const int8_t* weights;  // [steps][pairs][64]
 };
 
-inline __m512i LoadWeights(const int8_t* weights) { return _mm512_load_si512(weights); }
+// Constant indices keep every sum in a register.
+template <int... kIndex>
+struct Indices {};
 
 // Four activation bytes in every lane.
 inline __m512i Broadcast(const uint8_t* bytes) {
@@ -39,57 +43,95 @@ inline __m512i Broadcast(const uint8_t* bytes) {
   return _mm512_set1_epi32(word);
 }
 
-inline void AddTo(int32_t* sums, __m512i value) {
-  _mm512_storeu_si512(sums, _mm512_add_epi32(_mm512_loadu_si512(sums), value));
+// g++ 12 would copy sums to and fro instead of adding to them. (Emulated registers are memory.)
+inline void KeepInRegister([[maybe_unused]] __m512i* sum) {
+#if defined(__AVX512F__)
+  __asm__("" : "+v"(*sum));
+#endif
 }
 
-// Adds a chunk to sums[pixel][16].
-template <int kPixels>
-void CountTile(const QconvPixel* pixels, const Chunk& chunk, int32_t* sums) {
-  const uint8_t* windows[kPixels];
-  __m512i total[kPixels];
-  for (int p = 0; p < kPixels; ++p) {
-    windows[p] = pixels[p].window;
-    total[p] = _mm512_setzero_si512();
+template <int kPairs>
+inline void AddProducts(__m512i a, const __m512i* weights, __m512i* sums) {
+  sums[0] = _mm512_dpbusd_epi32(sums[0], a, weights[0]);
+  KeepInRegister(&sums[0]);
+  if constexpr (kPairs == 2) {
+    sums[1] = _mm512_dpbusd_epi32(sums[1], a, weights[1]);
+    KeepInRegister(&sums[1]);
   }
+}
+
+template <int kPairs>
+inline void Load(const int32_t* place, __m512i* sums) {
+  sums[0] = _mm512_load_si512(place);
+  if constexpr (kPairs == 2) sums[1] = _mm512_load_si512(place + kPairLanes);
+}
+
+template <int kPairs>
+inline void Store(const __m512i* sums, int32_t* place) {
+  _mm512_store_si512(place, sums[0]);
+  if constexpr (kPairs == 2) _mm512_store_si512(place + kPairLanes, sums[1]);
+}
+
+// Adds a chunk to sums[pixel][pair][16].
+template <int kPairs, int... kPixel>
+inline __attribute__((always_inline)) void CountPixels(Indices<kPixel...>, const QconvPixel* pixels,
+                                                       const Chunk& chunk, int32_t* sums) {
+  constexpr int kPixels = sizeof...(kPixel);
+  constexpr int64_t kLanesOfAll = kPairs * kPairLanes;
+  const uint8_t* const windows[kPixels] = {pixels[kPixel].window...};
+  __m512i total[kPixels][kPairs];
+  (Load<kPairs>(sums + kPixel * kLanesOfAll, total[kPixel]), ...);
   const int8_t* weights = chunk.weights;
-  for (int64_t s = 0; s < chunk.steps; ++s, weights += kStepBytes) {
+  for (int64_t s = 0; s < chunk.steps; ++s, weights += kPairs * kPairBytes) {
     const int64_t offset = chunk.step_bytes[s];
-    const __m512i w = LoadWeights(weights);
-    for (int p = 0; p < kPixels; ++p) {
-      total[p] = _mm512_dpbusd_epi32(total[p], Broadcast(windows[p] + offset), w);
-    }
+    __m512i w[kPairs];
+    w[0] = _mm512_load_si512(weights);
+    if constexpr (kPairs == 2) w[1] = _mm512_load_si512(weights + kPairBytes);
+    (AddProducts<kPairs>(Broadcast(windows[kPixel] + offset), w, total[kPixel]), ...);
   }
-  for (int p = 0; p < kPixels; ++p) AddTo(sums + p * kSumLanes, total[p]);
+  (Store<kPairs>(total[kPixel], sums + kPixel * kLanesOfAll), ...);
 }
 
 using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, int32_t* sums);
 
-// One chunk for all listed pixels: tiles of 8, then what is left.
+template <int kPairs, int... kPixel>
+void CountTile(const QconvPixel* pixels, const Chunk& chunk, int32_t* sums) {
+  CountPixels<kPairs>(Indices<kPixel...>(), pixels, chunk, sums);
+}
+
+// One chunk for all listed pixels, in tiles of sizes as equal as can be.
+template <int kPairs>
 void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chunk, int32_t* sums) {
-  struct Tile {
-    int64_t pixels;
-    CountFn count;
-  };
-  static constexpr Tile kTiles[] = {
-      {8, CountTile<8>}, {4, CountTile<4>}, {2, CountTile<2>}, {1, CountTile<1>}};
-  for (const Tile& tile : kTiles) {
-    while (pixel_count >= tile.pixels) {
-      tile.count(pixels, chunk, sums);
-      pixels += tile.pixels;
-      pixel_count -= tile.pixels;
-      sums += tile.pixels * kSumLanes;
-    }
+  static constexpr CountFn kTiles[kTilePixels] = {CountTile<kPairs, 0>,
+                                                  CountTile<kPairs, 0, 1>,
+                                                  CountTile<kPairs, 0, 1, 2>,
+                                                  CountTile<kPairs, 0, 1, 2, 3>,
+                                                  CountTile<kPairs, 0, 1, 2, 3, 4>,
+                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5>,
+                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5, 6>,
+                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5, 6, 7>};
+  const int64_t tile_count = (pixel_count + kTilePixels - 1) / kTilePixels;
+  const int64_t smaller = pixel_count / tile_count;
+  const int64_t larger_count = pixel_count % tile_count;
+  for (int64_t t = 0; t < tile_count; ++t) {
+    const int64_t size = smaller + (t < larger_count ? 1 : 0);
+    kTiles[size - 1](pixels, chunk, sums);
+    pixels += size;
+    sums += size * kPairs * kPairLanes;
   }
 }
 
-// All steps of one or two blocks for the listed pixels.
+// All steps of kPairs pairs of blocks from `channel` on, of which `blocks` exist, for the listed
+// pixels.
+template <int kPairs>
 void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
                int64_t channel, int64_t blocks) {
+  constexpr int64_t kStepBytes = kPairs * kPairBytes;
+  constexpr int64_t kLanesOfAll = kPairs * kPairLanes;
   alignas(64) int8_t weights[kChunkSteps * kStepBytes];
-  int32_t sums[kListPixels * kSumLanes];
-  memset(sums, 0, static_cast<size_t>(pixel_count) * kSumLanes * sizeof(sums[0]));
-  if (blocks < kTileBlocks) memset(weights, 0, sizeof(weights));  // the missing block
+  alignas(64) int32_t sums[kListPixels * kLanesOfAll];
+  memset(sums, 0, static_cast<size_t>(pixel_count * kLanesOfAll) * sizeof(sums[0]));
+  if (blocks < 2 * kPairs) memset(weights, 0, sizeof(weights));  // the missing block
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
     const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
@@ -97,28 +139,36 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
       ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
                              chunk.steps, weights + b * kBlockBytes, kStepBytes);
     }
-    CountChunk(pixels, pixel_count, chunk, sums);
+    CountChunk<kPairs>(pixels, pixel_count, chunk, sums);
   }
-  if (blocks == kTileBlocks) {
+  if (blocks == 2 * kPairs) {
     StoreQconvTileAvx2(args, pixels, pixel_count, channel, blocks, sums);
     return;
   }
   for (int64_t p = 0; p < pixel_count; ++p) {
-    StoreQconvTileAvx2(args, pixels + p, 1, channel, blocks, sums + p * kSumLanes);
+    StoreQconvTileAvx2(args, pixels + p, 1, channel, blocks, sums + p * kLanesOfAll);
   }
 }
 
 }  // namespace
 
 void QconvAvx512Vpopcnt(const QconvArgs& args) {
+  if (RunQconvRowsAvx2(args, QconvRowsOfAvx512Vpopcnt)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   QconvPixel list[kListPixels];
-  for (int64_t first = 0; first < pixels; first += kListPixels) {
-    const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
+  for (int64_t left = (pixels + kListPixels - 1) / kListPixels, first = 0; left > 0; --left) {
+    const int64_t count = (pixels - first + left - 1) / left;
     ListQconvPixels(args, first, count, list);
-    for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
-      RunBlocks(args, list, count, channel, args.out_channels - channel > kLanes ? kTileBlocks : 1);
+    constexpr int64_t kMostLanes = kMostPairs * kPairLanes;
+    for (int64_t channel = 0; channel < args.out_channels; channel += kMostLanes) {
+      const int64_t left_blocks = (args.out_channels - channel + kLanes - 1) / kLanes;
+      if (left_blocks > 2) {
+        RunBlocks<2>(args, list, count, channel, left_blocks < 4 ? left_blocks : 4);
+      } else {
+        RunBlocks<1>(args, list, count, channel, left_blocks);
+      }
     }
+    first += count;
   }
 }
 

@@ -21,6 +21,7 @@ struct QconvBlock {
   int64_t unit_stride;  // 64 in a pair, 32 alone
 };
 QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block);
+int64_t QconvUnitSteps(QconvWeights kind);
 
 // Sums of 16 bits with sign that begin at `start` and hold the products of `steps` steps (two a
 // step and sum) whatever their values; 0 steps when not even one fits or a pair would saturate.
@@ -46,20 +47,30 @@ void StoreQconvTileAvx2(const QconvArgs& args, const QconvPixel* pixels, int64_t
                         int64_t channel, int64_t blocks, const int32_t* sums,
                         const QconvSection& section = QconvSection());
 
-// Few pixels, "rows": their windows side by side, so that one stream of weights serves all.
+// Few pixels, "rows": their windows lie side by side, so that one stream of weights serves all.
 inline constexpr int64_t kQconvTileRows = 4;  // that are multiplied at a time
 
-// Steps of a unit; unit u of row r of a tile is its bytes (u * rows + r) * 4 * steps of a unit.
-int64_t QconvUnitSteps(QconvWeights kind);
+// Some units of steps of up to kQconvTileRows rows. Unit u of row r is the activation bytes of
+// (u * rows + r) * 4 * steps of a unit and on; zeros past the last step.
+struct QconvRows {
+  int64_t rows, units;
+  const uint8_t* activations;
+  // [row][i]: the sum of the activations of step i of all units, as masked codes need it.
+  int32_t step_sums[kQconvTileRows][8];
+};
 
-// Copies the units of steps `first` (a multiple of the steps of a unit) to `first + count - 1` of
-// the `rows` pixels of a tile, zeros past the last step. step_sums[row][i]: the sum of the
-// activations of step i of all units. AVX2.
-void GatherQconvRowsAvx2(const QconvArgs& args, const QconvPixel* pixels, int64_t rows,
-                         int64_t first, int64_t count, uint8_t* codes, int32_t (*step_sums)[8]);
+// sums[row][block][8] = weights times activations; `units` of one or two blocks, one after the
+// other.
+using QconvRowsFn = void (*)(const QconvRows& rows, const uint8_t* units, int32_t* sums);
+// The kernel for as many rows and blocks; weights below 8 bits.
+using QconvRowsOfFn = QconvRowsFn (*)(QconvWeights kind, int64_t rows, int64_t blocks);
 
-// The whole of a convolution of few pixels with weights below 8 bits, as fast as they can be read.
-// False, and nothing done, where expanding the weights is the better way. AVX2.
-bool QconvRowsAvx2(const QconvArgs& args);
+// The whole of a convolution of few pixels with weights below 8 bits. False, and nothing done,
+// where there are more or wider ones. AVX2.
+bool RunQconvRowsAvx2(const QconvArgs& args, QconvRowsOfFn kernel_of);
+
+QconvRowsFn QconvRowsOfAvx2(QconvWeights kind, int64_t rows, int64_t blocks);
+QconvRowsFn QconvRowsOfAvx512(QconvWeights kind, int64_t rows, int64_t blocks);
+QconvRowsFn QconvRowsOfAvx512Vpopcnt(QconvWeights kind, int64_t rows, int64_t blocks);
 
 }  // namespace bitmill

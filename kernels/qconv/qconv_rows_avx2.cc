@@ -29,11 +29,7 @@ namespace {
 
 constexpr int64_t kLanes = 8;
 constexpr int64_t kUnitBytes = 32;
-constexpr int64_t kTileBlocks = 2;
-constexpr int64_t kMostPixels = 24;  // beyond them expansion is cheaper than masks
-constexpr int64_t kMostTiles = kMostPixels / kQconvTileRows;
-constexpr int64_t kScratchBytes = 32768;  // of gathered activations: a section of the steps
-constexpr int64_t kAheadBytes = 4096;     // of prefetches
+constexpr int64_t kAheadBytes = 4096;  // of prefetches
 
 // Constant indices keep every sum in a register.
 template <int... kIndex>
@@ -53,16 +49,6 @@ struct Form {
   static_assert(kGroup * kSteps * kStepMost <= UINT16_MAX);
   static_assert(kScales == 1 || kGroup * kSteps / 2 * (kStepMost << kBits) <= UINT16_MAX);
 };
-
-// weight = factor * code + offset
-struct Coding {
-  int32_t factor, offset;
-};
-
-Coding CodingOf(QconvWeights kind) {
-  if (kind == QconvWeights::k1Bit) return {-2, 1};
-  return {1, kind == QconvWeights::k2Bit ? -2 : -8};
-}
 
 // sums[b] += the four bytes times codes[b], in 16 bits. In assembly: see qconv_avx2.cc.
 template <int kBlocks>
@@ -95,6 +81,17 @@ inline void Fill(__m256i value, __m256i* vectors) {
   if constexpr (kBlocks == 2) vectors[1] = value;
 }
 
+// From codes to weights: less 2 or 8; 1 - 2 * bit.
+template <int kBits>
+inline __m256i Decode(__m256i total, const int32_t* step_sums) {
+  int32_t sum = 0;
+  for (int s = 0; s < 8; ++s) sum += step_sums[s];
+  if constexpr (kBits == 1) {
+    return _mm256_sub_epi32(_mm256_set1_epi32(sum), _mm256_add_epi32(total, total));
+  }
+  return _mm256_sub_epi32(total, _mm256_set1_epi32(sum * (1 << (kBits - 1))));
+}
+
 // Step kStep of a unit for all rows. `unit` is shifted as steps are used up.
 template <int kBits, int kScales, int kBlocks, int kStep, int... kRow>
 inline __attribute__((always_inline)) void AddStep(Indices<kRow...>, const uint8_t* activations,
@@ -115,11 +112,9 @@ inline __attribute__((always_inline)) void AddStep(Indices<kRow...>, const uint8
    ...);
 }
 
-// sums[row][block][8] = codes times activations over `count` units.
 template <int kBits, int kScales, int kBlocks, int... kStep, int... kRow>
 inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<kRow...> rows,
-                                                     const uint8_t* activations,
-                                                     const uint8_t* units, int64_t count,
+                                                     const QconvRows& tile, const uint8_t* units,
                                                      int32_t* sums) {
   using F = Form<kBits, kScales>;
   constexpr int kRows = sizeof...(kRow);
@@ -127,12 +122,13 @@ inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<
   masks[0] = _mm256_set1_epi8((1 << kBits) - 1);
   if constexpr (kScales == 2) masks[1] = _mm256_slli_epi16(masks[0], kBits);
   const __m256i start = _mm256_set1_epi16(INT16_MIN);
-  const int64_t groups = (count + F::kGroup - 1) / F::kGroup;
+  const int64_t groups = (tile.units + F::kGroup - 1) / F::kGroup;
   // What every group begins below zero, for the two sums of 16 bits that vpmaddwd joins.
   const __m256i below = _mm256_set1_epi32(static_cast<int32_t>(groups << 16));
   __m256i totals[kRows][kBlocks];
   (Fill<kBlocks>(below, totals[kRow]), ...);
-  for (int64_t left = count; left > 0; left -= F::kGroup) {
+  const uint8_t* activations = tile.activations;
+  for (int64_t left = tile.units; left > 0; left -= F::kGroup) {
     __m256i part[kRows][kBlocks], scaled[kRows][kBlocks];
     (Fill<kBlocks>(start, part[kRow]), ...);
     (Fill<kBlocks>(_mm256_setzero_si256(), scaled[kRow]), ...);
@@ -157,39 +153,38 @@ inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<
     (join(part[kRow][0], scaled[kRow][0], &totals[kRow][0]), ...);
     if constexpr (kBlocks == 2) (join(part[kRow][1], scaled[kRow][1], &totals[kRow][1]), ...);
   }
-  const auto store = [sums](int64_t index, __m256i total) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + index * kLanes), total);
+  const auto store = [&](int row, int block, __m256i total) {
+    const __m256i value = Decode<kBits>(total, tile.step_sums[row]);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(sums + (row * kBlocks + block) * kLanes), value);
   };
-  (store(kRow * kBlocks, totals[kRow][0]), ...);
-  if constexpr (kBlocks == 2) (store(kRow * 2 + 1, totals[kRow][1]), ...);
+  (store(kRow, 0, totals[kRow][0]), ...);
+  if constexpr (kBlocks == 2) (store(kRow, 1, totals[kRow][1]), ...);
 }
 
-using CountFn = void (*)(const uint8_t* activations, const uint8_t* units, int64_t count,
-                         int32_t* sums);
-
 template <int kBits, int kBlocks, int... kRow>
-void RowTile(const uint8_t* activations, const uint8_t* units, int64_t count, int32_t* sums) {
+void CountTile(const QconvRows& tile, const uint8_t* units, int32_t* sums) {
   constexpr int kScales = sizeof...(kRow) == 1 && kBits < 4 ? 2 : 1;
   constexpr Indices<kRow...> kRows;
   if constexpr (kBits == 1) {
-    CountRows<1, kScales, kBlocks>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRows, activations, units,
-                                   count, sums);
+    CountRows<1, kScales, kBlocks>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRows, tile, units, sums);
   } else if constexpr (kBits == 2) {
-    CountRows<2, kScales, kBlocks>(Indices<0, 1, 2, 3>(), kRows, activations, units, count, sums);
+    CountRows<2, kScales, kBlocks>(Indices<0, 1, 2, 3>(), kRows, tile, units, sums);
   } else {
-    CountRows<4, kScales, kBlocks>(Indices<0, 1>(), kRows, activations, units, count, sums);
+    CountRows<4, kScales, kBlocks>(Indices<0, 1>(), kRows, tile, units, sums);
   }
 }
 
 template <int kBits, int kBlocks>
-CountFn TileOf(int64_t rows) {
-  static constexpr CountFn kTiles[kQconvTileRows] = {
-      RowTile<kBits, kBlocks, 0>, RowTile<kBits, kBlocks, 0, 1>, RowTile<kBits, kBlocks, 0, 1, 2>,
-      RowTile<kBits, kBlocks, 0, 1, 2, 3>};
+QconvRowsFn TileOf(int64_t rows) {
+  static constexpr QconvRowsFn kTiles[kQconvTileRows] = {
+      CountTile<kBits, kBlocks, 0>, CountTile<kBits, kBlocks, 0, 1>,
+      CountTile<kBits, kBlocks, 0, 1, 2>, CountTile<kBits, kBlocks, 0, 1, 2, 3>};
   return kTiles[rows - 1];
 }
 
-CountFn TileOf(QconvWeights kind, int64_t blocks, int64_t rows) {
+}  // namespace
+
+QconvRowsFn QconvRowsOfAvx2(QconvWeights kind, int64_t rows, int64_t blocks) {
   switch (kind) {
     case QconvWeights::k1Bit:
       return blocks == 2 ? TileOf<1, 2>(rows) : TileOf<1, 1>(rows);
@@ -201,77 +196,6 @@ CountFn TileOf(QconvWeights kind, int64_t blocks, int64_t rows) {
       break;
   }
   return nullptr;
-}
-
-struct Tile {
-  const QconvPixel* pixels;
-  int64_t rows;
-  const uint8_t* activations;
-  int32_t offsets[kQconvTileRows];  // the sum of a row's activations times that of the coding
-};
-
-// Pixels in tiles of sizes as equal as can be, their activations of a section side by side.
-int64_t MakeTiles(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
-                  int64_t first, int64_t count, uint8_t* scratch, Tile* tiles) {
-  const int64_t tile_count = (pixel_count + kQconvTileRows - 1) / kQconvTileRows;
-  const int64_t unit_steps = QconvUnitSteps(args.kind);
-  const int64_t row_bytes = (count + unit_steps - 1) / unit_steps * unit_steps * 4;
-  for (int64_t t = 0; t < tile_count; ++t) {
-    const int64_t rows = (pixel_count + tile_count - t - 1) / (tile_count - t);
-    int32_t step_sums[kQconvTileRows][8];
-    GatherQconvRowsAvx2(args, pixels, rows, first, count, scratch, step_sums);
-    tiles[t] = {pixels, rows, scratch, {}};
-    for (int64_t r = 0; r < rows; ++r) {
-      int32_t sum = 0;
-      for (const int32_t step_sum : step_sums[r]) sum += step_sum;
-      tiles[t].offsets[r] = sum * CodingOf(args.kind).offset;
-    }
-    pixels += rows;
-    pixel_count -= rows;
-    scratch += rows * row_bytes;
-  }
-  return tile_count;
-}
-
-// From codes to weights.
-void Decode(const Tile& tile, int64_t lanes, int32_t factor, int32_t* sums) {
-  for (int64_t r = 0; r < tile.rows; ++r) {
-    for (int64_t i = 0; i < lanes; ++i, ++sums) *sums = *sums * factor + tile.offsets[r];
-  }
-}
-
-}  // namespace
-
-bool QconvRowsAvx2(const QconvArgs& args) {
-  const int64_t pixel_count = int64_t{args.batch} * args.out_h * args.out_w;
-  if (args.kind == QconvWeights::k8Bit || pixel_count > kMostPixels) return false;
-  QconvPixel pixels[kMostPixels];
-  ListQconvPixels(args, 0, pixel_count, pixels);
-  alignas(64) uint8_t scratch[kScratchBytes];
-  const int64_t unit_steps = QconvUnitSteps(args.kind);
-  const int64_t section_steps = kScratchBytes / 4 / pixel_count / 8 * 8;
-  const int32_t factor = CodingOf(args.kind).factor;
-  for (int64_t first = 0; first < args.steps; first += section_steps) {
-    const int64_t left = args.steps - first;
-    const int64_t count = left < section_steps ? left : section_steps;
-    const QconvSection section = {first == 0, left <= section_steps};
-    Tile tiles[kMostTiles];
-    const int64_t tile_count = MakeTiles(args, pixels, pixel_count, first, count, scratch, tiles);
-    for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
-      const int64_t blocks = args.out_channels - channel > kLanes ? kTileBlocks : 1;
-      const QconvBlock block = QconvBlockOf(args, channel / kLanes);
-      const uint8_t* const units = block.units + first / unit_steps * block.unit_stride;
-      for (int64_t t = 0; t < tile_count; ++t) {
-        const Tile& tile = tiles[t];
-        alignas(32) int32_t sums[kQconvTileRows * kTileBlocks * kLanes];
-        TileOf(args.kind, blocks, tile.rows)(tile.activations, units,
-                                             (count + unit_steps - 1) / unit_steps, sums);
-        Decode(tile, blocks * kLanes, factor, sums);
-        StoreQconvTileAvx2(args, tile.pixels, tile.rows, channel, blocks, sums, section);
-      }
-    }
-  }
-  return true;
 }
 
 }  // namespace bitmill
