@@ -31,7 +31,7 @@ constexpr int64_t kTileBlocks = 2;
 constexpr int64_t kTilePixels = 6;
 constexpr int64_t kWordTilePixels = 3;
 constexpr int64_t kListPixels = 240;  // that share expanded weights; sums wait for further chunks
-constexpr int64_t kMostChunkSteps = 192;  // 12 KiB of expanded weights
+constexpr int64_t kMostChunkSteps = 256;  // 16 KiB of expanded weights
 
 struct Chunk {
   const int32_t* step_bytes;
