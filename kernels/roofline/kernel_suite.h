@@ -4,7 +4,7 @@
 // Convolutions 3x3 of 56x56x64, 28x28x128, 14x14x256 and 7x7x512 (as many channels out as in,
 // stride 1), products 1024x1024x1024 and a vector times 4096x4096 and 4096x11008; 1-bit and ternary
 // weights with 1-bit activations, ternary weights with 8-bit ones (there also a vector times
-// 8192x65536, more than caches hold); sign and pack, and pooling. Each result is compared with the
+// 16384x65536, more than caches hold); sign and pack, and pooling. Each result is compared with the
 // reference before it is timed. Kernel and ceiling take turns, a millisecond each, in CPU time of
 // the calling thread; medians count.
 #pragma once
@@ -49,7 +49,7 @@ struct KernelSuiteOptions {
   std::function<void(double done, const std::string& label)> progress;
 };
 
-// Uses up to 450 MB. Thread-safe; other load on the machine costs nothing but time.
+// Uses up to 600 MB. Thread-safe; other load on the machine costs nothing but time.
 std::vector<KernelRecord> RunKernelSuite(const KernelSuiteOptions& options);
 
 }  // namespace bitmill

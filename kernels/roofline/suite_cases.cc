@@ -41,8 +41,8 @@ struct LayerShape {
 const LayerShape kConvs[] = {
     {56, 1, 64, 64}, {28, 1, 128, 128}, {14, 1, 256, 256}, {7, 1, 512, 512}};
 const LayerShape kDenses[] = {{0, 1024, 1024, 1024}, {0, 1, 4096, 4096}, {0, 1, 4096, 11008}};
-// 128 MiB of 2-bit weights, more than a cache holds.
-const LayerShape kLargeDense = {0, 1, 8192, 65536};
+// 256 MiB of 2-bit weights, more than a cache holds.
+const LayerShape kLargeDense = {0, 1, 16384, 65536};
 
 template <typename T>
 std::vector<T> Random(int64_t count) {
