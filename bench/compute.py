@@ -63,8 +63,7 @@ def heading(report: dict, what: str) -> list[str]:
 def kernels_section(report: dict) -> str:
     """Return the table of kernels."""
     lines = heading(report, "Share: of the lower of the arithmetic and the reading limit, the median "
-                            "of ratios of neighbouring milliseconds; above 100 % where the kernel "
-                            "loads fewer tables than the loop that gives the limit.")
+                            "of ratios of neighbouring milliseconds.")
     lines += ["| work | shape | batch | kernel | reached | limit | unit | share |",
               "| --- | --- | ---: | --- | ---: | ---: | --- | ---: |"]
     for row in report["results"]:

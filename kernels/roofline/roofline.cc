@@ -57,11 +57,11 @@ Loops LoopsOf(Isa level) {
               {FloatMacsAvx512},
               ReadAvx512};
     case Isa::kAvx2:
-      // Two products of 2 x 2 bits, or two ternary ones, have one index of 4 bits.
-      return {"vpshufb lookup of 4 bits",
-              {BitLookupMacsAvx2},
+      // Ternary: one lookup for +1, one for -1. Two products of 2 x 2 bits have one index.
+      return {"vpshufb lookup of 4 bits of two pixels",
+              {BitPairLookupMacsAvx2},
               {BitPopcountMacsAvx2},
-              {TernaryBitMacsAvx2},
+              {BitPairLookupMacsAvx2, 2},
               {BitLookupMacsAvx2, 2},
               {Int8MacsAvx2},
               {FloatMacsAvx2},

@@ -32,6 +32,31 @@ int64_t BitLookupMacsAvx2(int64_t turns) {
   return 8 * 2 * 128;  // a lookup of 4 bits in each of 32 bytes
 }
 
+// A table counts two pixels in the halves of its bytes, so that a lookup serves both. Three lookups
+// are summed before the halves part; each table serves two vectors of indices.
+int64_t BitPairLookupMacsAvx2(int64_t turns) {
+  const uint8_t* tables = kTables;
+#define BITMILL_LOOKUPS(index, low, high) \
+  "vpshufb %%ymm" #index ", %%ymm8, %%ymm4\n vpshufb %%ymm" #index ", %%ymm9, %%ymm5\n" \
+  "vpshufb %%ymm" #index ", %%ymm10, %%ymm6\n vpaddb %%ymm4, %%ymm5, %%ymm5\n" \
+  "vpaddb %%ymm5, %%ymm6, %%ymm6\n vpand %%ymm13, %%ymm6, %%ymm7\n" \
+  "vpaddb %%ymm7, %%ymm" #low ", %%ymm" #low "\n vpsrlw $4, %%ymm6, %%ymm6\n" \
+  "vpaddw %%ymm6, %%ymm" #high ", %%ymm" #high "\n"
+  __asm__ volatile(
+      "vpxor %%ymm14, %%ymm14, %%ymm14\n vpxor %%ymm15, %%ymm15, %%ymm15\n"
+      "vpcmpeqb %%ymm13, %%ymm13, %%ymm13\n vpsrlw $12, %%ymm13, %%ymm13\n"
+      "1:\n"
+      ".rept 2\n"
+      "vbroadcasti128 (%1), %%ymm8\n vbroadcasti128 16(%1), %%ymm9\n"
+      "vbroadcasti128 32(%1), %%ymm10\n"
+      BITMILL_LOOKUPS(14, 0, 1) BITMILL_LOOKUPS(15, 2, 3)
+      ".endr\n"
+      "dec %0\n jnz 1b\n"
+      : "+r"(turns) : "r"(tables) : BITMILL_YMM_CLOBBERS);
+#undef BITMILL_LOOKUPS
+  return 2 * 2 * 3 * 2 * 128;  // a lookup of 4 bits of two pixels in each of 32 bytes
+}
+
 // Exclusive or, both halves of each byte looked up, bytes summed; into 64 bits every 16 vectors.
 int64_t BitPopcountMacsAvx2(int64_t turns) {
   __asm__ volatile(
@@ -51,33 +76,6 @@ int64_t BitPopcountMacsAvx2(int64_t turns) {
       "dec %0\n jnz 1b\n"
       : "+r"(turns) : : BITMILL_YMM_CLOBBERS);
   return 16 * kVectorBits;
-}
-
-// Eight vectors of mask and (a xor sign), seven full adders of five operations, one popcount by bytes.
-int64_t TernaryBitMacsAvx2(int64_t turns) {
-#define BITMILL_PRODUCTS \
-  "vpxor %%ymm14, %%ymm15, %%ymm4\n vpand %%ymm13, %%ymm4, %%ymm4\n" \
-  "vpxor %%ymm14, %%ymm15, %%ymm5\n vpand %%ymm13, %%ymm5, %%ymm5\n"
-#define BITMILL_ADD(carry, sum, x, y) \
-  "vpxor %%ymm" #x ", %%ymm" #sum ", %%ymm11\n vpand %%ymm" #x ", %%ymm" #sum ", %%ymm" #carry "\n" \
-  "vpand %%ymm" #y ", %%ymm11, %%ymm" #x "\n vpxor %%ymm" #y ", %%ymm11, %%ymm" #sum "\n" \
-  "vpor %%ymm" #x ", %%ymm" #carry ", %%ymm" #carry "\n"
-  __asm__ volatile(
-      "vpcmpeqb %%ymm12, %%ymm12, %%ymm12\n vpsrlw $12, %%ymm12, %%ymm12\n"
-      "1:\n"
-      BITMILL_PRODUCTS BITMILL_ADD(6, 0, 4, 5) BITMILL_PRODUCTS BITMILL_ADD(7, 0, 4, 5)
-      BITMILL_ADD(8, 1, 6, 7)
-      BITMILL_PRODUCTS BITMILL_ADD(6, 0, 4, 5) BITMILL_PRODUCTS BITMILL_ADD(7, 0, 4, 5)
-      BITMILL_ADD(9, 1, 6, 7)
-      BITMILL_ADD(10, 2, 8, 9)
-      "vpand %%ymm12, %%ymm10, %%ymm4\n vpsrlw $4, %%ymm10, %%ymm5\n vpand %%ymm12, %%ymm5, %%ymm5\n"
-      "vpshufb %%ymm4, %%ymm12, %%ymm4\n vpshufb %%ymm5, %%ymm12, %%ymm5\n"
-      "vpaddb %%ymm4, %%ymm5, %%ymm5\n vpaddb %%ymm5, %%ymm3, %%ymm3\n"
-      "dec %0\n jnz 1b\n"
-      : "+r"(turns) : : BITMILL_YMM_CLOBBERS);
-#undef BITMILL_ADD
-#undef BITMILL_PRODUCTS
-  return 8 * kVectorBits;
 }
 
 // Two products into 16 bits, summed there: what short weights allow.

@@ -17,8 +17,8 @@ int64_t FloatMacsRef(int64_t turns);
 void ReadRef(const uint8_t* data, int64_t bytes);
 
 int64_t BitLookupMacsAvx2(int64_t turns);
+int64_t BitPairLookupMacsAvx2(int64_t turns);
 int64_t BitPopcountMacsAvx2(int64_t turns);
-int64_t TernaryBitMacsAvx2(int64_t turns);
 int64_t Int8MacsAvx2(int64_t turns);
 int64_t FloatMacsAvx2(int64_t turns);
 void ReadAvx2(const uint8_t* data, int64_t bytes);
