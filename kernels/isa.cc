@@ -5,12 +5,14 @@
 
 #if defined(BITMILL_X86)
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace bitmill {
 namespace {
 
-constexpr const char* kNames[] = {"ref", "avx2", "avx512", "avx512vpopcnt", "neon"};
+constexpr const char* kNames[] = {"ref", "avx2", "avx512", "avx512vpopcnt", "amx", "neon"};
 constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
 constexpr size_t kModelNameBytes = 64;
 
@@ -45,6 +47,18 @@ ModelName ReadModelName() {
   memcpy(text, words, sizeof(words));
   SetName(text, &name);
   return name;
+}
+
+// AMX-TILE and AMX-INT8 in the processor, and the operating system grants the state of the tiles:
+// Linux keeps no room for it (8 KiB a thread) until a process asks (arch/x86/xstate.rst).
+bool HasTiles() {
+  constexpr unsigned kAmxTile = 1U << 24, kAmxInt8 = 1U << 25;
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & kAmxTile) == 0 || (d & kAmxInt8) == 0) return false;
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #else
 // Linux says it in /proc/cpuinfo, under one of two keys, or not at all.
@@ -92,7 +106,9 @@ Isa BestIsa() {
   if (!avx512) return Isa::kAvx2;
   const bool vpopcnt =
       __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni");
-  return vpopcnt ? Isa::kAvx512Vpopcnt : Isa::kAvx512;
+  if (!vpopcnt) return Isa::kAvx512;
+  static const bool tiles = HasTiles();
+  return tiles ? Isa::kAmx : Isa::kAvx512Vpopcnt;
 #elif defined(BITMILL_ARM)
   return Isa::kNeon;  // part of every 64-bit Arm
 #else

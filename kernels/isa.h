@@ -14,14 +14,19 @@ enum class Isa : uint8_t {
   kAvx2,           // AVX2, FMA, BMI2
   kAvx512,         // and AVX-512 F, BW, DQ, VL
   kAvx512Vpopcnt,  // and VPOPCNTDQ, VNNI (Ice Lake, Zen 4 and later)
+  kAmx,            // and AMX tiles of int8 (Sapphire Rapids and later)
   kNeon,           // 64-bit Arm
 };
 
-// "ref", "avx2", "avx512", "avx512vpopcnt", "neon".
+inline constexpr Isa kAllIsas[] = {Isa::kRef,           Isa::kAvx2, Isa::kAvx512,
+                                   Isa::kAvx512Vpopcnt, Isa::kAmx,  Isa::kNeon};
+
+// "ref", "avx2", "avx512", "avx512vpopcnt", "amx", "neon".
 const char* IsaName(Isa isa);
 // False for an unknown name; "auto" is not a level (use BestIsa).
 bool ParseIsa(const char* name, Isa* isa);
-// The highest level of this machine (CPUID and operating system support).
+// The highest level of this machine (CPUID and operating system support). Where there are tiles,
+// the first call asks Linux for leave to use them, for the whole process.
 Isa BestIsa();
 // Whether code for `needed` may run where `allowed` is the highest level in use.
 bool IsaAllows(Isa allowed, Isa needed);

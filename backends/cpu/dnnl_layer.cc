@@ -30,6 +30,9 @@ void LimitIsa(Isa isa) {
       static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core));
       return;
     case Isa::kAvx512Vpopcnt:
+      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_vnni));
+      return;
+    case Isa::kAmx:
     case Isa::kNeon:
       return;
   }

@@ -6,8 +6,6 @@
 namespace bitmill {
 namespace {
 
-constexpr Isa kAllIsas[] = {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vpopcnt, Isa::kNeon};
-
 std::string AvailableIsas() {
   std::string names = "auto";
   for (const Isa isa : kAllIsas) {

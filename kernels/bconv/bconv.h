@@ -48,6 +48,8 @@ struct BconvArgs {
   // The same weights as PrepareBconv() (kernels/bconv/bconv_table.h) left them for this kernel, or
   // null.
   const void* prepared;
+  // BconvScratchBytes() bytes on a boundary of 64 that the call may write, or null.
+  void* scratch;
 
   // Class of output pixel (y, x): row_class[y] * col_classes + col_class[x]; both null: class 0.
   const int32_t* row_class;

@@ -4,6 +4,10 @@ namespace bitmill {
 
 void BconvRef(const BconvArgs& args);
 #if defined(BITMILL_X86)
+void BconvAmx(const BconvArgs& args);
+int64_t PreparedBconvBytesAmx(const BconvArgs& args);
+void PrepareBconvAmx(const BconvArgs& args, void* prepared);
+int64_t BconvScratchBytesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
@@ -18,6 +22,8 @@ namespace {
 
 constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"bconv_amx", Isa::kAmx, BconvAmx, PreparedBconvBytesAmx, PrepareBconvAmx,
+     BconvScratchBytesAmx},
     {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
     {"bconv_avx512", Isa::kAvx512, BconvAvx512},
     {"bconv_avx2", Isa::kAvx2, BconvAvx2, PreparedBconvBytesAvx2, PrepareBconvAvx2},
@@ -49,6 +55,10 @@ int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args) {
 
 void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared) {
   if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
+}
+
+int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args) {
+  return kernel.scratch_bytes != nullptr ? kernel.scratch_bytes(args) : 0;
 }
 
 }  // namespace bitmill

@@ -15,6 +15,7 @@ struct BconvKernel {
   // Null where `run` reads the weights as they are.
   int64_t (*prepared_bytes)(const BconvArgs& args) = nullptr;
   void (*prepare)(const BconvArgs& args, void* prepared) = nullptr;
+  int64_t (*scratch_bytes)(const BconvArgs& args) = nullptr;  // null: none
 };
 
 // All implementations built into this binary, whether or not this machine can run them.
@@ -29,6 +30,9 @@ const BconvKernel& SelectBconv(Isa allowed);
 // of a typical call; later calls may have more or fewer.
 int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args);
 void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared);
+// What args.scratch must hold for `args` and for calls that differ in having fewer images, lines or
+// pixels a line; 0: nothing. Kernels that get none are slower, not wrong.
+int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args);
 
 // Packs logical weights w[out][c][taps] (c outermost of the last two; values -1, +1, and 0 when
 // planes is 2) of one group into the layout above; `packed` has PackedBconvWords() words.

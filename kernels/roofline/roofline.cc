@@ -37,6 +37,15 @@ struct Loops {
 Loops LoopsOf(Isa level) {
 #if defined(BITMILL_X86)
   switch (level) {
+    case Isa::kAmx:
+      return {"tdpbusd of bits as bytes",
+              {ByteMacsAmx},
+              {BitPopcountMacsAvx512Vpopcnt},
+              {ByteMacsAmx},
+              {ByteMacsAmx},
+              {ByteMacsAmx},
+              {FloatMacsAvx512},
+              ReadAvx512};
     case Isa::kAvx512Vpopcnt:
       return {"xor, vpopcntq, vpaddq",
               {BitPopcountMacsAvx512Vpopcnt},

@@ -29,6 +29,9 @@ int64_t Int8MacsAvx512(int64_t turns);
 int64_t FloatMacsAvx512(int64_t turns);
 void ReadAvx512(const uint8_t* data, int64_t bytes);
 
+// Loads and leaves the tile configuration itself.
+int64_t ByteMacsAmx(int64_t turns);
+
 int64_t BitPopcountMacsAvx512Vpopcnt(int64_t turns);
 int64_t TernaryBitMacsAvx512Vpopcnt(int64_t turns);
 int64_t Int8MacsAvx512Vpopcnt(int64_t turns);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <random>
 
+#include "base/aligned_buffer.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/pack/pack_table.h"
 #include "kernels/pool/pool_table.h"
@@ -119,9 +120,27 @@ std::shared_ptr<BconvData> MakeBconv(const LayerShape& shape, int64_t batch, int
   return data;
 }
 
-bool BconvRight(BconvData& data, BconvFn run) {
+// What one kernel gets beside the data that all share.
+struct BconvCall {
+  BconvCall(const BconvKernel& chosen, const BconvArgs& plain)
+      : kernel(chosen),
+        prepared(PreparedBconvBytes(chosen, plain)),
+        scratch(BconvScratchBytes(chosen, plain)),
+        args(plain) {
+    PrepareBconv(kernel, args, prepared.data());
+    if (prepared.size() > 0) args.prepared = prepared.data();
+    if (scratch.size() > 0) args.scratch = scratch.data();
+  }
+  void Run() const { kernel.run(args); }
+
+  BconvKernel kernel;
+  AlignedBuffer prepared, scratch;
+  BconvArgs args;
+};
+
+bool BconvRight(BconvData& data, const BconvCall& call) {
   std::fill(data.output.begin(), data.output.end(), uint8_t{0xa5});
-  run(data.args);
+  call.Run();
   const int64_t image = data.args.batch - 1;
   for (const int64_t row : SampleRows(data.args.out_h)) {
     BconvArgs args = data.args;
@@ -152,8 +171,9 @@ SuiteGroup BconvGroup(const LayerShape& shape, int64_t batch, int32_t planes, Is
               c.macs = shape.macs(batch);
               c.read_bytes = static_cast<double>(data->weights.size() * sizeof(uint64_t));
               c.footprint = c.read_bytes + static_cast<double>(data->input.size() * 8);
-              c.right = [data, kernel] { return BconvRight(*data, kernel.run); };
-              c.run = [data, kernel] { kernel.run(data->args); };
+              const auto call = std::make_shared<const BconvCall>(kernel, data->args);
+              c.right = [data, call] { return BconvRight(*data, *call); };
+              c.run = [data, call] { call->Run(); };
               cases.push_back(std::move(c));
             }
             return cases;

@@ -205,6 +205,11 @@ std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared pre
       args.prepared = weights;
     }
   }
+  const int64_t scratch_bytes = BconvScratchBytes(kernel, args);
+  if (prepared != BconvPrepared::kNone && scratch_bytes > 0) {
+    BITMILL_CHECK(scratch_bytes % 64 == 0);
+    args.scratch = Region(11)->Place<uint8_t>(static_cast<size_t>(scratch_bytes), flush);
+  }
   kernel.run(args);
   return std::vector<uint8_t>(output, output + bytes);
 }

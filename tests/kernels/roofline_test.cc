@@ -8,7 +8,7 @@ namespace bitmill {
 namespace {
 
 TEST(RooflineTest, EveryLevelOfThisMachineHasCeilings) {
-  for (const Isa isa : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vpopcnt, Isa::kNeon}) {
+  for (const Isa isa : kAllIsas) {
     if (!IsaAllows(BestIsa(), isa)) continue;
     const Roofline roofline = MeasureRoofline(isa, 0.1);
     for (const CeilingInfo& info : CeilingInfos()) {

@@ -55,7 +55,7 @@ Signature SignatureOfLowered(const Graph& graph) {
 
 std::vector<std::string> IsasToTest() {
   std::vector<std::string> names;
-  for (const Isa isa : {Isa::kRef, Isa::kAvx2, Isa::kAvx512, Isa::kAvx512Vpopcnt, Isa::kNeon}) {
+  for (const Isa isa : kAllIsas) {
     if (IsaAllows(BestIsa(), isa)) names.emplace_back(IsaName(isa));
   }
   return names;

@@ -1,0 +1,398 @@
+// Bits as bytes on tiles: tdpbusd multiplies 16 pixels x 64 channels of 0 and 1 by 64 x 16 weights
+// of -1, 0 and 1 in 16 cycles, 1,024 products a cycle, three times what vpopcntq counts.
+//
+// The differing signs of a 1-bit product are those of its activations under weights +1 and the
+// others under weights -1, so x = sum(w * a) + the number of weights -1; ternary likewise.
+//
+// Weights are prepared as masks of the bytes that a row of a tile holds, one bit a weight: bytes
+// are made of them as they are needed, since reading bytes from beyond the second-level cache would
+// take longer. Activations become bytes once, whatever the number of taps that read them: a tile is
+// 16 positions at equal distances in that image of bytes. Positions between the lines' ends (the
+// border) are computed in vain where that takes fewer tiles than starting anew in each line.
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/bconv/bconv_parts.h"
+#include "kernels/tiles_amx.h"
+
+namespace bitmill {
+
+void BconvAmx(const BconvArgs& args);
+int64_t PreparedBconvBytesAmx(const BconvArgs& args);
+void PrepareBconvAmx(const BconvArgs& args, void* prepared);
+int64_t BconvScratchBytesAmx(const BconvArgs& args);
+void BconvAvx512Vpopcnt(const BconvArgs& args);
+
+namespace {
+
+constexpr int64_t kLanes = 8;
+constexpr int64_t kStripChannels = 2 * kTileRows;  // whose weights are bytes at a time
+constexpr int64_t kWordBytes = 64;                 // of a word of bits, as bytes
+// Activations of a call become bytes in parts of about this size.
+constexpr int64_t kImageBytes = 512 * 1024;
+// So few pixels are left to the kernel that needs no tiles.
+constexpr int64_t kFewPixels = 8;
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+int64_t Words(const BconvArgs& args) { return int64_t{args.taps} * args.c_words; }
+int64_t ChannelTiles(const BconvArgs& args) {
+  return RoundUp(args.out_channels, kTileRows) / kTileRows;
+}
+int64_t MaskWords(const BconvArgs& args) { return Words(args) * args.planes * kTileRows; }
+
+// Where output pixels lie as positions, stride_w pixels apart, in the input.
+struct Grid {
+  int64_t position_words;
+  int64_t line_positions;  // from one output line to the next, 0: not a whole number
+  int64_t last_word;       // of the window of pixel (0, 0)
+};
+
+Grid GridOf(const BconvArgs& args) {
+  Grid grid = {};
+  grid.position_words = int64_t{args.stride_w} * args.pixel_words;
+  const int64_t line_words = args.stride_h * args.row_words;
+  if (args.out_h == 1) {
+    grid.line_positions = args.out_w;
+  } else if (args.out_w == 1 && line_words % args.pixel_words == 0) {
+    grid.position_words = line_words;
+    grid.line_positions = 1;
+  } else if (line_words % grid.position_words == 0) {
+    grid.line_positions = line_words / grid.position_words;
+  }
+  for (int32_t t = 0; t < args.taps; ++t) {
+    const int64_t last = args.tap_words[t] + args.c_words - 1;
+    if (last > grid.last_word) grid.last_word = last;
+  }
+  return grid;
+}
+
+// Whether tiles run on from one output line to the next.
+bool RunsOn(const BconvArgs& args, const Grid& grid) {
+  if (grid.line_positions < args.out_w) return false;
+  const int64_t positions = (args.out_h - 1) * grid.line_positions + args.out_w;
+  return RoundUp(positions, kTileRows) <= args.out_h * RoundUp(args.out_w, kTileRows);
+}
+
+int64_t SpanWords(const BconvArgs& args, const Grid& grid, int64_t lines) {
+  return (lines - 1) * args.stride_h * args.row_words + (args.out_w - 1) * grid.position_words +
+         grid.last_word + 1;
+}
+
+// What of a call is computed at a time.
+struct Part {
+  int64_t images, lines;
+  int64_t image_words;  // of one image's lines
+};
+
+Part PartOf(const BconvArgs& args, const Grid& grid) {
+  Part part = {args.batch, args.out_h, SpanWords(args, grid, args.out_h)};
+  const int64_t most_words = kImageBytes / kWordBytes;
+  if (part.image_words > most_words) {
+    const int64_t line_words = args.stride_h * args.row_words;
+    const int64_t lines = (most_words - SpanWords(args, grid, 1)) / line_words + 1;
+    part.lines = lines < 1 ? 1 : lines;
+    part.image_words = SpanWords(args, grid, part.lines);
+  }
+  const int64_t images = most_words / part.image_words;
+  part.images = images < 1 ? 1 : images < args.batch ? images : args.batch;
+  return part;
+}
+
+// Enough for any part of this call and of those with fewer images or lines, and for what a last
+// tile reads in vain.
+int64_t PartBytes(const BconvArgs& args, const Grid& grid) {
+  const int64_t all = args.batch * SpanWords(args, grid, args.out_h) * kWordBytes;
+  const int64_t line = SpanWords(args, grid, 1) * kWordBytes;
+  const int64_t most = line > kImageBytes ? line : kImageBytes;
+  return (all < most ? all : most) + kTileRows * grid.position_words * kWordBytes;
+}
+
+// Bytes 0 and 1 of `words` words.
+void ExpandActivations(const uint64_t* words, int64_t count, uint8_t* bytes) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  for (int64_t i = 0; i < count; ++i) {
+    _mm512_store_si512(bytes + i * kWordBytes, _mm512_maskz_mov_epi8(words[i], ones));
+  }
+}
+
+// Masks become tiles of 16 channels, [words][1024].
+template <int kPlanes>
+void ExpandWeights(const uint64_t* masks, int64_t words, int8_t* tiles) {
+  const __m512i ones = _mm512_set1_epi8(1);
+  const __m512i minus_ones = _mm512_set1_epi8(-1);
+  for (int64_t i = 0; i < words * kTileRows; ++i) {
+    const int64_t row = i % kTileRows;
+    const uint64_t* const pair = masks + (i - row) * kPlanes + row;
+    const __m512i signs = _mm512_mask_blend_epi8(pair[(kPlanes - 1) * kTileRows], ones, minus_ones);
+    const __m512i values = kPlanes == 2 ? _mm512_maskz_mov_epi8(pair[0], signs) : signs;
+    _mm512_store_si512(tiles + i * kTileRowBytes, values);
+  }
+}
+
+// Bits 4r .. 4r + 3 of the words of 16 channels, 4 bits a channel.
+void GatherMasks(const uint64_t* first, const uint64_t* second, uint64_t* masks) {
+  for (int64_t row = 0; row < kTileRows; ++row) {
+    uint64_t mask = 0;
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      mask |= (first[lane] >> (4 * row) & 15) << (4 * lane);
+      if (second != nullptr) mask |= (second[lane] >> (4 * row) & 15) << (4 * (lane + kLanes));
+    }
+    masks[row] = mask;
+  }
+}
+
+// Counts of -1 and masks of one tile of channels: masks[word][plane][16].
+void PrepareTile(const BconvArgs& args, int64_t tile, int32_t* negatives, uint64_t* masks) {
+  const int64_t words = Words(args), planes = args.planes;
+  const int64_t block_words = words * planes * kLanes;
+  const uint64_t* const first = args.weights + tile * 2 * block_words;
+  const bool alone = tile * 2 + 1 == RoundUp(args.out_channels, kLanes) / kLanes;
+  memset(negatives, 0, kTileRows * sizeof(int32_t));
+  for (int64_t word = 0; word < words; ++word) {
+    for (int64_t plane = 0; plane < planes; ++plane) {
+      const uint64_t* const vector = first + (word * planes + plane) * kLanes;
+      GatherMasks(vector, alone ? nullptr : vector + block_words, masks);
+      masks += kTileRows;
+    }
+    for (int64_t lane = 0; lane < kTileRows; ++lane) {
+      if (alone && lane >= kLanes) break;
+      const uint64_t* const bits =
+          first + lane / kLanes * block_words + word * planes * kLanes + lane % kLanes;
+      const uint64_t minus = planes == 2 ? bits[0] & bits[kLanes] : bits[0];
+      negatives[lane] += static_cast<int32_t>(_mm_popcnt_u64(minus));
+    }
+  }
+}
+
+struct Tile {
+  const uint8_t* bytes;  // of the first position's window
+  int64_t image, line, column;
+};
+
+// 1 or 2 tiles of positions times 1 or 2 of channels: counts[position tile][channel tile][16][16].
+struct Block {
+  const uint8_t* positions[2];
+  const int8_t* weights[2];
+  const int32_t* negatives[2];
+};
+
+template <int kPositions, int kChannels>
+void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block, int32_t* counts) {
+  _tile_loadd(0, block.negatives[0], 0);
+  if constexpr (kChannels == 2) _tile_loadd(1, block.negatives[1], 0);
+  if constexpr (kPositions == 2) _tile_loadd(2, block.negatives[0], 0);
+  if constexpr (kPositions == 2 && kChannels == 2) _tile_loadd(3, block.negatives[1], 0);
+  int64_t tile = 0;
+  for (int32_t t = 0; t < args.taps; ++t) {
+    const int64_t first = args.tap_words[t] * kWordBytes;
+    const int64_t end = first + args.c_words * kWordBytes;
+    for (int64_t at = first; at < end; at += kWordBytes, tile += kTileBytes) {
+      _tile_loadd(6, block.weights[0] + tile, kTileRowBytes);
+      _tile_loadd(4, block.positions[0] + at, position_bytes);
+      _tile_dpbusd(0, 4, 6);
+      if constexpr (kChannels == 2) {
+        _tile_loadd(7, block.weights[1] + tile, kTileRowBytes);
+        _tile_dpbusd(1, 4, 7);
+      }
+      if constexpr (kPositions == 2) {
+        _tile_loadd(5, block.positions[1] + at, position_bytes);
+        _tile_dpbusd(2, 5, 6);
+        if constexpr (kChannels == 2) _tile_dpbusd(3, 5, 7);
+      }
+    }
+  }
+  constexpr int64_t kCounts = kTileRows * kTileRows;
+  _tile_stored(0, counts, kTileRowBytes);
+  if constexpr (kChannels == 2) _tile_stored(1, counts + kCounts, kTileRowBytes);
+  if constexpr (kPositions == 2) _tile_stored(2, counts + 2 * kCounts, kTileRowBytes);
+  if constexpr (kPositions == 2 && kChannels == 2) {
+    _tile_stored(3, counts + 3 * kCounts, kTileRowBytes);
+  }
+}
+
+using MultiplyFn = void (*)(const BconvArgs& args, int64_t position_bytes, const Block& block,
+                            int32_t* counts);
+constexpr MultiplyFn kMultiply[2][2] = {{Multiply<1, 1>, Multiply<1, 2>},
+                                        {Multiply<2, 1>, Multiply<2, 2>}};
+
+// The outputs of up to 16 channels of a pixel from their counts.
+void StoreNumbers(const BconvArgs& args, int64_t table_row, int64_t channel, int64_t out,
+                  const int32_t* counts) {
+  const int64_t left = args.out_channels - channel;
+  const __mmask16 lanes = left >= kTileRows ? 0xffff : static_cast<__mmask16>((1U << left) - 1);
+  const __m512i x = _mm512_load_si512(counts);
+  const __m512i base = _mm512_maskz_loadu_epi32(lanes, args.base + table_row + channel);
+  const __m512i acc = _mm512_sub_epi32(base, _mm512_add_epi32(x, x));
+  if (args.out_int32 != nullptr) {
+    _mm512_mask_storeu_epi32(args.out_int32 + out + channel, lanes, acc);
+    return;
+  }
+  const __m512 scale = _mm512_maskz_loadu_ps(lanes, args.scale + channel);
+  const __m512 bias = _mm512_maskz_loadu_ps(lanes, args.bias + channel);
+  const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale);
+  _mm512_mask_storeu_ps(args.out_float + out + channel, lanes, _mm512_add_ps(scaled, bias));
+}
+
+void StoreBits(const BconvArgs& args, int64_t table_row, int64_t channel, int64_t out,
+               const int32_t* counts) {
+  const int64_t left = args.out_channels - channel;
+  const __mmask16 lanes = left >= kTileRows ? 0xffff : static_cast<__mmask16>((1U << left) - 1);
+  const __m512i limits = _mm512_maskz_loadu_epi32(lanes, args.limits + table_row + channel);
+  const auto bits =
+      static_cast<uint16_t>(_mm512_mask_cmpgt_epi32_mask(lanes, _mm512_load_si512(counts), limits));
+  uint8_t* const bytes = args.out_bits + out + channel / 8;
+  if (left > kLanes) {
+    memcpy(bytes, &bits, sizeof(bits));
+  } else {
+    bytes[0] = static_cast<uint8_t>(bits);
+  }
+}
+
+// Tiles of positions of some lines of some images, one after the other.
+struct Tiles {
+  const BconvArgs& args;
+  const Grid& grid;
+  bool runs_on;
+  const uint8_t* bytes;
+  int64_t image_bytes;
+  int64_t first_image, images, first_line, lines;
+
+  int64_t line_tiles() const { return RoundUp(args.out_w, kTileRows) / kTileRows; }
+  int64_t image_tiles() const {
+    if (!runs_on) return lines * line_tiles();
+    return RoundUp((lines - 1) * grid.line_positions + args.out_w, kTileRows) / kTileRows;
+  }
+  int64_t count() const { return images * image_tiles(); }
+
+  Tile At(int64_t index) const {
+    const int64_t image = index / image_tiles(), tile = index % image_tiles();
+    const int64_t position = (runs_on ? tile : tile % line_tiles()) * kTileRows;
+    const int64_t line = runs_on ? position / grid.line_positions : tile / line_tiles();
+    const int64_t column = runs_on ? position % grid.line_positions : position;
+    const int64_t word = line * args.stride_h * args.row_words + column * grid.position_words;
+    return {bytes + image * image_bytes + word * kWordBytes, first_image + image, first_line + line,
+            column};
+  }
+};
+
+// The pixels among 16 positions from `tile` on, 1 or 2 tiles of channels.
+void StoreTile(const BconvArgs& args, const Tiles& tiles, const Tile& tile, int64_t channel,
+               int64_t channel_tiles, const int32_t* counts) {
+  int64_t line = tile.line, column = tile.column;
+  for (int64_t p = 0; p < kTileRows; ++p, ++column) {
+    if (tiles.runs_on && column == tiles.grid.line_positions) {
+      column = 0;
+      ++line;
+    }
+    if (column >= args.out_w) {
+      if (!tiles.runs_on) return;
+      continue;
+    }
+    if (line >= tiles.first_line + tiles.lines) return;
+    const int64_t kind = args.row_class == nullptr
+                             ? 0
+                             : args.row_class[line] * args.col_classes + args.col_class[column];
+    const int64_t table_row = kind * RoundUp(args.out_channels, kLanes);
+    const int64_t out = tile.image * args.out_image + line * args.out_row + column * args.out_pixel;
+    for (int64_t c = 0; c < channel_tiles; ++c) {
+      const int32_t* const row = counts + (c * kTileRows + p) * kTileRows;
+      if (args.out_bits != nullptr) {
+        StoreBits(args, table_row, channel + c * kTileRows, out, row);
+      } else {
+        StoreNumbers(args, table_row, channel + c * kTileRows, out, row);
+      }
+    }
+  }
+}
+
+struct Prepared {
+  const int32_t* negatives;  // [tiles][16]
+  const uint64_t* masks;     // [tiles][words][planes][16]
+};
+
+void RunTiles(const BconvArgs& args, const Prepared& prepared, const Tiles& tiles, int8_t* strip) {
+  alignas(64) int32_t counts[4 * kTileRows * kTileRows];
+  const int64_t words = Words(args), mask_words = MaskWords(args);
+  const int64_t channel_tiles = ChannelTiles(args), count = tiles.count();
+  const int64_t position_bytes = tiles.grid.position_words * kWordBytes;
+  for (int64_t c = 0; c < channel_tiles; c += 2) {
+    const int64_t wide = channel_tiles - c >= 2 ? 2 : 1;
+    for (int64_t i = 0; i < wide; ++i) {
+      const uint64_t* const masks = prepared.masks + (c + i) * mask_words;
+      int8_t* const bytes = strip + i * words * kTileBytes;
+      args.planes == 2 ? ExpandWeights<2>(masks, words, bytes)
+                       : ExpandWeights<1>(masks, words, bytes);
+    }
+    for (int64_t t = 0; t < count; t += 2) {
+      const int64_t high = count - t >= 2 ? 2 : 1;
+      const Tile pair[2] = {tiles.At(t), tiles.At(t + high - 1)};
+      const Block block = {
+          {pair[0].bytes, pair[1].bytes},
+          {strip, strip + words * kTileBytes},
+          {prepared.negatives + c * kTileRows, prepared.negatives + (c + wide - 1) * kTileRows}};
+      kMultiply[high - 1][wide - 1](args, position_bytes, block, counts);
+      for (int64_t i = 0; i < high; ++i) {
+        StoreTile(args, tiles, pair[i], c * kTileRows, wide,
+                  counts + i * 2 * kTileRows * kTileRows);
+      }
+    }
+  }
+}
+
+}  // namespace
+
+int64_t PreparedBconvBytesAmx(const BconvArgs& args) {
+  const int64_t tile_bytes = kTileRows * static_cast<int64_t>(sizeof(int32_t)) +
+                             MaskWords(args) * static_cast<int64_t>(sizeof(uint64_t));
+  return ChannelTiles(args) * tile_bytes;
+}
+
+void PrepareBconvAmx(const BconvArgs& args, void* prepared) {
+  auto* const negatives = static_cast<int32_t*>(prepared);
+  const int64_t tiles = ChannelTiles(args);
+  auto* const masks = reinterpret_cast<uint64_t*>(negatives + tiles * kTileRows);
+  for (int64_t tile = 0; tile < tiles; ++tile) {
+    PrepareTile(args, tile, negatives + tile * kTileRows, masks + tile * MaskWords(args));
+  }
+}
+
+int64_t BconvScratchBytesAmx(const BconvArgs& args) {
+  const int64_t strip = kStripChannels * Words(args) * kWordBytes;
+  return strip + PartBytes(args, GridOf(args));
+}
+
+void BconvAmx(const BconvArgs& args) {
+  const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
+  if (args.prepared == nullptr || args.scratch == nullptr || pixels <= kFewPixels) {
+    BconvAvx512Vpopcnt(args);
+    return;
+  }
+  const Grid grid = GridOf(args);
+  const Part part = PartOf(args, grid);
+  auto* const strip = static_cast<int8_t*>(args.scratch);
+  auto* const bytes =
+      static_cast<uint8_t*>(args.scratch) + kStripChannels * Words(args) * kWordBytes;
+  const auto* const negatives = static_cast<const int32_t*>(args.prepared);
+  const Prepared prepared = {
+      negatives, reinterpret_cast<const uint64_t*>(negatives + ChannelTiles(args) * kTileRows)};
+  const bool runs_on = RunsOn(args, grid);
+  const TileScope scope;
+  for (int64_t image = 0; image < args.batch; image += part.images) {
+    const int64_t images = args.batch - image < part.images ? args.batch - image : part.images;
+    for (int64_t line = 0; line < args.out_h; line += part.lines) {
+      const int64_t lines = args.out_h - line < part.lines ? args.out_h - line : part.lines;
+      const int64_t words = SpanWords(args, grid, lines);
+      for (int64_t i = 0; i < images; ++i) {
+        const uint64_t* const source =
+            args.input + (image + i) * args.image_words + line * args.stride_h * args.row_words;
+        ExpandActivations(source, words, bytes + i * part.image_words * kWordBytes);
+      }
+      const Tiles tiles = {args,  grid,   runs_on, bytes, part.image_words * kWordBytes,
+                           image, images, line,    lines};
+      RunTiles(args, prepared, tiles, strip);
+    }
+  }
+}
+
+}  // namespace bitmill
