@@ -47,7 +47,7 @@ class BconvStep final : public LineStep {
     if (call.row_class != nullptr) call.row_class += first;
     auto* const lines = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes +
                                                  first * output.layout.row_bytes);
-    RunGroups(call, nullptr, lines);
+    RunGroups(run, call, nullptr, lines);
     if (!chain.empty()) {
       chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
     }
@@ -88,21 +88,21 @@ class BconvStep final : public LineStep {
       call.batch = static_cast<int32_t>(run.rows);
     }
     if (output.layout.storage == Storage::kBits) {
-      RunGroups(call, reinterpret_cast<uint8_t*>(dst), nullptr);
+      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
     } else {
-      RunGroups(call, nullptr, reinterpret_cast<float*>(dst));
+      RunGroups(run, call, nullptr, reinterpret_cast<float*>(dst));
     }
   }
 
   // Straight to bits or floats, laid out as the output is.
-  void RunGroups(BconvArgs call, uint8_t* bits, float* floats) const {
+  void RunGroups(const StepRun& run, BconvArgs call, uint8_t* bits, float* floats) const {
     const BufferLayout& out = output.layout;
     const int64_t element = bits != nullptr ? 1 : int64_t{sizeof(float)};
     call.out_image = out.image_bytes / element;
     call.out_row = out.row_bytes / element;
     call.out_pixel = (blocks.single_pixel ? out.image_bytes : out.pixel_bytes) / element;
     for (int64_t g = 0; g < split.calls; ++g) {
-      SelectGroup(g, call);
+      SelectGroup(run, g, call);
       const int64_t first = g * split.outputs;
       call.out_bits = bits != nullptr ? bits + first / 8 : nullptr;
       call.out_float = floats != nullptr ? floats + first : nullptr;
@@ -127,7 +127,7 @@ class BconvStep final : public LineStep {
     call.out_row = call.out_w * channels;
     call.out_image = call.out_h * call.out_row;
     for (int64_t g = 0; g < split.calls; ++g) {
-      SelectGroup(g, call);
+      SelectGroup(run, g, call);
       const int64_t first = g * split.outputs;
       call.out_int32 = epilogue.wants_float() ? nullptr : reinterpret_cast<int32_t*>(work) + first;
       call.out_float = epilogue.wants_float() ? reinterpret_cast<float*>(work) + first : nullptr;
@@ -136,9 +136,11 @@ class BconvStep final : public LineStep {
     }
   }
 
-  void SelectGroup(int64_t g, BconvArgs& call) const {
+  void SelectGroup(const StepRun& run, int64_t g, BconvArgs& call) const {
     const int64_t padded = PadEight(split.outputs);
     call.weights = weights.as<uint64_t>() + g * call_weight_words;
+    call.prepared = prepared_bytes > 0 ? prepared.data() + g * prepared_bytes : nullptr;
+    call.scratch = kernel_scratch >= 0 ? run.buffers[kernel_scratch] : nullptr;
     call.base = base.data() + g * classes * padded;
     call.limits = limits.empty() ? nullptr : limits.data() + g * classes * padded;
     call.scale = scale.empty() ? nullptr : scale.data() + g * padded;
@@ -154,7 +156,9 @@ class BconvStep final : public LineStep {
   int64_t call_weight_words = 0;
   int64_t classes = 1;
 
-  AlignedBuffer weights;  // [calls][blocks][taps][words][planes][8]
+  AlignedBuffer weights;       // [calls][blocks][taps][words][planes][8]
+  AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
+  int64_t prepared_bytes = 0;  // of a call
   std::vector<int32_t> tap_words;
   std::vector<int32_t> row_class, col_class;
   std::vector<int32_t> base, limits;  // [calls][classes][outputs of a call, rounded up to 8]
@@ -165,6 +169,7 @@ class BconvStep final : public LineStep {
   ConvEpilogue epilogue;
   CompiledChain chain;  // float output without scratch
   int32_t scratch = -1;
+  int32_t kernel_scratch = -1;
 };
 
 // Bits outside the last channel and outside the image count as +1 in the kernel; `base` makes up
@@ -285,6 +290,27 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   return absl::OkStatus();
 }
 
+// What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
+void PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
+  BconvArgs call = step.args;
+  if (step.blocks.single_pixel) {
+    call.out_w = static_cast<int32_t>(rows);
+  } else {
+    call.batch = static_cast<int32_t>(rows);
+  }
+  call.weights = step.weights.as<uint64_t>();
+  if (const int64_t bytes = BconvScratchBytes(*step.kernel, call); bytes > 0) {
+    step.kernel_scratch = builder.AddScratch(bytes);
+  }
+  const int64_t line = int64_t{kCacheLineBytes};
+  step.prepared_bytes = (PreparedBconvBytes(*step.kernel, call) + line - 1) / line * line;
+  step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
+  for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
+    call.weights = step.weights.as<uint64_t>() + g * step.call_weight_words;
+    PrepareBconv(*step.kernel, call, step.prepared.data() + g * step.prepared_bytes);
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& output_code,
@@ -349,6 +375,7 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
     return status;
   }
 
+  PrepareKernel(builder.chunk_rows(), builder, *step);
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});
@@ -366,7 +393,7 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   info.kernel = absl::StrCat(step->kernel->name, args.planes == 2 ? " ternary" : "");
   info.macs = window.macs();
   info.weight_bytes =
-      step->weights.size() +
+      step->weights.size() + step->prepared.size() +
       static_cast<int64_t>((step->base.size() + step->limits.size() + step->scale.size() +
                             step->bias.size() + step->tap_words.size()) *
                            4) +

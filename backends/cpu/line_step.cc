@@ -4,12 +4,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "kernels/cache_sizes.h"
 
 namespace bitmill {
 namespace {
 
-// Lines of all steps of a block stay in a second-level cache of 512 KiB beside the weights.
-constexpr int64_t kBlockBytes = 96 * 1024;
+// Lines of all steps of a block stay in the second-level cache beside the weights.
+int64_t BlockBytes() { return MachineCaches().l2 / 5; }
 
 class FusedStep final : public Step {
  public:
@@ -79,7 +80,7 @@ std::unique_ptr<Step> MakeFusedStep(std::vector<std::unique_ptr<Step>> steps) {
     info.weight_bytes += more.weight_bytes;
     info.output_bytes = more.output_bytes;
   }
-  fused->block_lines = std::clamp<int64_t>(kBlockBytes / line_bytes, 1, fused->lines);
+  fused->block_lines = std::clamp<int64_t>(BlockBytes() / line_bytes, 1, fused->lines);
   fused->owned = std::move(steps);
   return fused;
 }

@@ -9,13 +9,13 @@
 #include "backends/cpu/plan.h"
 #include "backends/cpu/plan_values.h"
 #include "base/status_macros.h"
+#include "kernels/cache_sizes.h"
 
 namespace bitmill {
 namespace {
 
-// A chunk's buffers should stay in the second-level cache together with a layer's weights; beyond
-// a few dozen rows there is nothing left to amortize.
-constexpr int64_t kChunkBytes = 256 * 1024;
+// A chunk's buffers should stay in the second-level cache together with a layer's weights, hence in
+// half of it; beyond a few dozen rows there is nothing left to amortize.
 constexpr int64_t kMaxChunkRows = 32;
 constexpr int64_t kMaxRowArenaBytes = int64_t{4} << 30;
 
@@ -28,9 +28,10 @@ std::string CodeBits(const Value& value) {
 
 class PlanBuilder {
  public:
-  PlanBuilder(const Graph& graph, const KernelSet& kernels) : graph_(graph), builder_(kernels) {}
+  PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows)
+      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows)) {}
 
-  absl::StatusOr<Plan> Build(int64_t max_rows) {
+  absl::StatusOr<Plan> Build() {
     BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
     buffers_.assign(uses_.size(), -1);
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
@@ -42,7 +43,7 @@ class PlanBuilder {
       }
     }
     BITMILL_RETURN_IF_ERROR(AddOutputs());
-    return Finish(max_rows);
+    return Finish();
   }
 
  private:
@@ -312,16 +313,17 @@ class PlanBuilder {
     return requests;
   }
 
-  absl::StatusOr<Plan> Finish(int64_t max_rows) {
+  absl::StatusOr<Plan> Finish() {
     FuseLineSteps(plan_.steps, [&](int32_t first, int32_t last) { builder_.Join(first, last); });
-    const int64_t row_bytes = PlanArena(Requests(1)).bytes;
-    if (row_bytes > kMaxRowArenaBytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("one row needs ", row_bytes,
+    const int64_t one_row = PlanArena(Requests(1)).bytes;
+    const int64_t row_bytes = PlanArena(Requests(2)).bytes - one_row;
+    if (one_row > kMaxRowArenaBytes) {
+      return absl::ResourceExhaustedError(absl::StrCat("one row needs ", one_row,
                                                        " bytes of working memory, at most ",
                                                        kMaxRowArenaBytes, " are allowed"));
     }
-    const int64_t fitting = kChunkBytes / std::max<int64_t>(row_bytes, 1);
-    plan_.chunk_rows = std::clamp<int64_t>(fitting, 1, std::min(max_rows, kMaxChunkRows));
+    const int64_t fitting = MachineCaches().l2 / 2 / std::max<int64_t>(row_bytes, 1);
+    plan_.chunk_rows = std::clamp<int64_t>(fitting, 1, builder_.chunk_rows());
     ArenaPlan arena = PlanArena(Requests(plan_.chunk_rows));
     plan_.buffer_offsets = std::move(arena.offsets);
     plan_.arena_bytes = arena.bytes;
@@ -342,7 +344,7 @@ class PlanBuilder {
 }  // namespace
 
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows) {
-  return PlanBuilder(graph, kernels).Build(max_rows);
+  return PlanBuilder(graph, kernels, max_rows).Build();
 }
 
 }  // namespace bitmill

@@ -38,9 +38,12 @@ struct BufferNeed {
 
 class StepBuilder {
  public:
-  explicit StepBuilder(const KernelSet& kernels) : kernels_(kernels) {}
+  // `chunk_rows`: the most rows that run together.
+  StepBuilder(const KernelSet& kernels, int64_t chunk_rows)
+      : kernels_(kernels), chunk_rows_(chunk_rows) {}
 
   const KernelSet& kernels() const { return kernels_; }
+  int64_t chunk_rows() const { return chunk_rows_; }
   // The number of the step that is being made.
   int32_t step() const { return step_; }
   void NextStep() { ++step_; }
@@ -68,6 +71,7 @@ class StepBuilder {
 
  private:
   KernelSet kernels_;
+  int64_t chunk_rows_;
   int32_t step_ = 0;
   std::vector<BufferNeed> needs_;
 };

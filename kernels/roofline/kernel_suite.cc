@@ -53,11 +53,13 @@ Bound BoundOf(const SuiteCase& c, const Roofline& roofline) {
   return roofline[level] * read.units_each < roofline[c.arithmetic] ? read : products;
 }
 
-// Ceilings and loops of one level, made when they are first needed.
+// Ceilings of one level, and loops of products made when they are first needed.
 struct Level {
   Roofline roofline;
-  std::map<Ceiling, CeilingLoop> loops;
+  std::map<Ceiling, CeilingLoop> products;
 };
+
+bool IsReading(Ceiling ceiling) { return ceiling >= Ceiling::kReadL1; }
 
 // The case and its ceiling in turn, burst by burst: what slows the machine down for a while slows
 // both, so the median of the ratios stands still where either rate does not.
@@ -100,9 +102,15 @@ KernelRecord Measure(const SuiteCase& c, const SuiteGroup& group, Level& level,
   if (!record.right) return record;
   const Bound bound = BoundOf(c, level.roofline);
   record.bound = bound.ceiling;
-  auto loop = level.loops.find(bound.ceiling);
-  if (loop == level.loops.end()) {
-    loop = level.loops.emplace(bound.ceiling, CeilingLoop(c.isa, bound.ceiling)).first;
+  if (IsReading(bound.ceiling)) {
+    // As many bytes as the case touches: caches do not end where their size says.
+    CeilingLoop loop(c.isa, bound.ceiling, 1, static_cast<int64_t>(c.footprint));
+    MeasureInTurn(c, bound, loop, options, record);
+    return record;
+  }
+  auto loop = level.products.find(bound.ceiling);
+  if (loop == level.products.end()) {
+    loop = level.products.emplace(bound.ceiling, CeilingLoop(c.isa, bound.ceiling)).first;
   }
   MeasureInTurn(c, bound, loop->second, options, record);
   return record;

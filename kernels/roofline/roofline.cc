@@ -1,7 +1,6 @@
 #include "kernels/roofline/roofline.h"
 
 #include <time.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <barrier>
@@ -11,6 +10,7 @@
 #include <thread>
 #include <vector>
 
+#include "kernels/cache_sizes.h"
 #include "kernels/roofline/roofline_loops.h"
 
 namespace bitmill {
@@ -18,8 +18,8 @@ namespace {
 
 constexpr double kBurstSeconds = 1e-3;
 constexpr int kMinBursts = 5;
-constexpr int64_t kKiB = 1024;
-constexpr int64_t kMiB = 1024 * kKiB;
+constexpr int64_t kMiB = 1024 * 1024;
+constexpr int64_t kMostReadBytes = 256 * kMiB;
 // Four planes of products, each a bit, make a product of 2 x 2 bits.
 constexpr double kPlanes = 4;
 
@@ -123,23 +123,12 @@ double WallSeconds() {
   return std::chrono::duration<double>(now).count();
 }
 
-struct CacheSizes {
-  int64_t l1, l2, l3;
-};
-
-// What the C library says, or common sizes where it says nothing.
-CacheSizes ReadCacheSizes() {
-  const auto size = [](int name, int64_t otherwise) {
-    const int64_t bytes = sysconf(name);
-    return bytes > 0 ? bytes : otherwise;
-  };
-  return {size(_SC_LEVEL1_DCACHE_SIZE, 32 * kKiB), size(_SC_LEVEL2_CACHE_SIZE, 512 * kKiB),
-          size(_SC_LEVEL3_CACHE_SIZE, 16 * kMiB)};
-}
+// The loops read blocks of so many bytes.
+int64_t RoundToBlocks(int64_t bytes) { return (bytes + 511) / 512 * 512; }
 
 // Bytes that one of `threads` loops goes over; 0 for arithmetic. The third level is shared.
 int64_t WorkingSet(Ceiling ceiling, int threads) {
-  const CacheSizes caches = ReadCacheSizes();
+  const CacheSizes& caches = MachineCaches();
   int64_t bytes = 0;
   if (ceiling == Ceiling::kReadL1) bytes = caches.l1 / 2;
   if (ceiling == Ceiling::kReadL2) bytes = caches.l2 / 2;
@@ -147,9 +136,9 @@ int64_t WorkingSet(Ceiling ceiling, int threads) {
     bytes = std::max(caches.l2 * 2, std::min(caches.l3 / 4, 8 * kMiB) / threads);
   }
   if (ceiling == Ceiling::kReadDram) {
-    bytes = std::min(std::max(caches.l3 * 4, 64 * kMiB), 256 * kMiB) / threads;
+    bytes = std::min(std::max(caches.l3 * 4, 64 * kMiB), kMostReadBytes) / threads;
   }
-  return (bytes + 511) / 512 * 512;
+  return RoundToBlocks(bytes);
 }
 
 // Units a second of wall time that `threads` loops do together in the best of several windows.
@@ -212,10 +201,12 @@ const std::array<CeilingInfo, kCeilingCount>& CeilingInfos() {
   return kInfos;
 }
 
-CeilingLoop::CeilingLoop(Isa level, Ceiling ceiling, int threads)
-    : buffer_(WorkingSet(ceiling, threads)) {
+CeilingLoop::CeilingLoop(Isa level, Ceiling ceiling, int threads, int64_t bytes) {
   const Loops loops = LoopsOf(level);
-  if (const int64_t bytes = WorkingSet(ceiling, threads); bytes > 0) {
+  const int64_t own = WorkingSet(ceiling, threads);
+  if (own > 0) {
+    bytes = bytes == 0 ? own : RoundToBlocks(std::min(bytes, kMostReadBytes));
+    buffer_ = AlignedBuffer(bytes);
     std::memset(buffer_.data(), 1, static_cast<size_t>(bytes));
     run_ = [read = loops.read, data = buffer_.as<uint8_t>(), bytes](int64_t turns) {
       for (int64_t i = 0; i < turns; ++i) read(data, bytes);
@@ -264,7 +255,7 @@ Roofline MeasureRoofline(Isa level, double seconds, int threads) {
 }
 
 Ceiling ReadLevel(double bytes) {
-  const CacheSizes caches = ReadCacheSizes();
+  const CacheSizes& caches = MachineCaches();
   if (bytes <= static_cast<double>(caches.l1)) return Ceiling::kReadL1;
   if (bytes <= static_cast<double>(caches.l2)) return Ceiling::kReadL2;
   if (bytes <= static_cast<double>(caches.l3)) return Ceiling::kReadL3;

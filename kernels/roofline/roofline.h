@@ -53,8 +53,9 @@ struct Roofline {
 class CeilingLoop {
  public:
   // `level` must be one that this machine has. With `threads` above 1 the working sets are those of
-  // so many loops side by side. Takes some milliseconds; a kReadDram loop keeps up to 256 MiB.
-  CeilingLoop(Isa level, Ceiling ceiling, int threads = 1);
+  // so many loops side by side. A reading loop goes over `bytes` bytes again and again, up to 256
+  // MiB; 0: as many as its level is sure to hold. Takes some milliseconds.
+  CeilingLoop(Isa level, Ceiling ceiling, int threads = 1, int64_t bytes = 0);
 
   // Runs about a millisecond; returns the products or bytes it did.
   double Burst() { return run_(turns_) * static_cast<double>(turns_); }
