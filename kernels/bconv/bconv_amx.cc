@@ -39,6 +39,7 @@ int64_t Words(const BconvArgs& args) { return int64_t{args.taps} * args.c_words;
 int64_t ChannelTiles(const BconvArgs& args) {
   return RoundUp(args.out_channels, kTileRows) / kTileRows;
 }
+int64_t StripBytes(const BconvArgs& args) { return kStripChannels * Words(args) * kWordBytes; }
 int64_t MaskWords(const BconvArgs& args) { return Words(args) * args.planes * kTileRows; }
 
 // Where output pixels lie as positions, stride_w pixels apart, in the input.
@@ -54,9 +55,6 @@ Grid GridOf(const BconvArgs& args) {
   const int64_t line_words = args.stride_h * args.row_words;
   if (args.out_h == 1) {
     grid.line_positions = args.out_w;
-  } else if (args.out_w == 1 && line_words % args.pixel_words == 0) {
-    grid.position_words = line_words;
-    grid.line_positions = 1;
   } else if (line_words % grid.position_words == 0) {
     grid.line_positions = line_words / grid.position_words;
   }
@@ -77,6 +75,18 @@ bool RunsOn(const BconvArgs& args, const Grid& grid) {
 int64_t SpanWords(const BconvArgs& args, const Grid& grid, int64_t lines) {
   return (lines - 1) * args.stride_h * args.row_words + (args.out_w - 1) * grid.position_words +
          grid.last_word + 1;
+}
+
+// Lines of one pixel become one line.
+BconvArgs Flattened(const BconvArgs& args) {
+  BconvArgs flat = args;
+  if (args.out_w > 1 || args.row_class != nullptr) return flat;
+  flat.pixel_words = static_cast<int32_t>(args.stride_h * args.row_words);
+  flat.stride_w = 1;
+  flat.out_w = args.out_h;
+  flat.out_pixel = args.out_row;
+  flat.out_h = 1;
+  return flat;
 }
 
 // What of a call is computed at a time.
@@ -116,18 +126,26 @@ void ExpandActivations(const uint64_t* words, int64_t count, uint8_t* bytes) {
   }
 }
 
-// Masks become tiles of 16 channels, [words][1024].
+// Weights that become bytes, tile by tile: masks[tiles][planes][16] into tiles[1024].
+struct Expansion {
+  const uint64_t* masks;
+  int8_t* bytes;
+  int64_t tiles;  // left
+};
+
 template <int kPlanes>
-void ExpandWeights(const uint64_t* masks, int64_t words, int8_t* tiles) {
+inline __attribute__((always_inline)) void ExpandTile(Expansion& expansion) {
   const __m512i ones = _mm512_set1_epi8(1);
   const __m512i minus_ones = _mm512_set1_epi8(-1);
-  for (int64_t i = 0; i < words * kTileRows; ++i) {
-    const int64_t row = i % kTileRows;
-    const uint64_t* const pair = masks + (i - row) * kPlanes + row;
-    const __m512i signs = _mm512_mask_blend_epi8(pair[(kPlanes - 1) * kTileRows], ones, minus_ones);
-    const __m512i values = kPlanes == 2 ? _mm512_maskz_mov_epi8(pair[0], signs) : signs;
-    _mm512_store_si512(tiles + i * kTileRowBytes, values);
+  const uint64_t* const signs = expansion.masks + (kPlanes - 1) * kTileRows;
+  for (int64_t row = 0; row < kTileRows; ++row) {
+    const __m512i sign = _mm512_mask_blend_epi8(signs[row], ones, minus_ones);
+    const __m512i value = kPlanes == 2 ? _mm512_maskz_mov_epi8(expansion.masks[row], sign) : sign;
+    _mm512_store_si512(expansion.bytes + row * kTileRowBytes, value);
   }
+  expansion.masks += kPlanes * kTileRows;
+  expansion.bytes += kTileBytes;
+  --expansion.tiles;
 }
 
 // Bits 4r .. 4r + 3 of the words of 16 channels, 4 bits a channel.
@@ -177,8 +195,11 @@ struct Block {
   const int32_t* negatives[2];
 };
 
-template <int kPositions, int kChannels>
-void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block, int32_t* counts) {
+// Beside each step of 4 products at most one tile of the next channels' weights is expanded: that
+// takes the vector ports, which products leave free.
+template <int kPlanes, int kPositions, int kChannels>
+void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block, int32_t* counts,
+              Expansion& next) {
   _tile_loadd(0, block.negatives[0], 0);
   if constexpr (kChannels == 2) _tile_loadd(1, block.negatives[1], 0);
   if constexpr (kPositions == 2) _tile_loadd(2, block.negatives[0], 0);
@@ -200,6 +221,7 @@ void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block,
         _tile_dpbusd(2, 5, 6);
         if constexpr (kChannels == 2) _tile_dpbusd(3, 5, 7);
       }
+      if (next.tiles > 0) ExpandTile<kPlanes>(next);
     }
   }
   constexpr int64_t kCounts = kTileRows * kTileRows;
@@ -212,42 +234,10 @@ void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block,
 }
 
 using MultiplyFn = void (*)(const BconvArgs& args, int64_t position_bytes, const Block& block,
-                            int32_t* counts);
-constexpr MultiplyFn kMultiply[2][2] = {{Multiply<1, 1>, Multiply<1, 2>},
-                                        {Multiply<2, 1>, Multiply<2, 2>}};
-
-// The outputs of up to 16 channels of a pixel from their counts.
-void StoreNumbers(const BconvArgs& args, int64_t table_row, int64_t channel, int64_t out,
-                  const int32_t* counts) {
-  const int64_t left = args.out_channels - channel;
-  const __mmask16 lanes = left >= kTileRows ? 0xffff : static_cast<__mmask16>((1U << left) - 1);
-  const __m512i x = _mm512_load_si512(counts);
-  const __m512i base = _mm512_maskz_loadu_epi32(lanes, args.base + table_row + channel);
-  const __m512i acc = _mm512_sub_epi32(base, _mm512_add_epi32(x, x));
-  if (args.out_int32 != nullptr) {
-    _mm512_mask_storeu_epi32(args.out_int32 + out + channel, lanes, acc);
-    return;
-  }
-  const __m512 scale = _mm512_maskz_loadu_ps(lanes, args.scale + channel);
-  const __m512 bias = _mm512_maskz_loadu_ps(lanes, args.bias + channel);
-  const __m512 scaled = _mm512_mul_ps(_mm512_cvtepi32_ps(acc), scale);
-  _mm512_mask_storeu_ps(args.out_float + out + channel, lanes, _mm512_add_ps(scaled, bias));
-}
-
-void StoreBits(const BconvArgs& args, int64_t table_row, int64_t channel, int64_t out,
-               const int32_t* counts) {
-  const int64_t left = args.out_channels - channel;
-  const __mmask16 lanes = left >= kTileRows ? 0xffff : static_cast<__mmask16>((1U << left) - 1);
-  const __m512i limits = _mm512_maskz_loadu_epi32(lanes, args.limits + table_row + channel);
-  const auto bits =
-      static_cast<uint16_t>(_mm512_mask_cmpgt_epi32_mask(lanes, _mm512_load_si512(counts), limits));
-  uint8_t* const bytes = args.out_bits + out + channel / 8;
-  if (left > kLanes) {
-    memcpy(bytes, &bits, sizeof(bits));
-  } else {
-    bytes[0] = static_cast<uint8_t>(bits);
-  }
-}
+                            int32_t* counts, Expansion& next);
+template <int kPlanes>
+constexpr MultiplyFn kMultiply[2][2] = {{Multiply<kPlanes, 1, 1>, Multiply<kPlanes, 1, 2>},
+                                        {Multiply<kPlanes, 2, 1>, Multiply<kPlanes, 2, 2>}};
 
 // Tiles of positions of some lines of some images, one after the other.
 struct Tiles {
@@ -257,84 +247,85 @@ struct Tiles {
   const uint8_t* bytes;
   int64_t image_bytes;
   int64_t first_image, images, first_line, lines;
+  Tile next;
 
-  int64_t line_tiles() const { return RoundUp(args.out_w, kTileRows) / kTileRows; }
-  int64_t image_tiles() const {
-    if (!runs_on) return lines * line_tiles();
-    return RoundUp((lines - 1) * grid.line_positions + args.out_w, kTileRows) / kTileRows;
+  // Positions of a line that tiles are made of.
+  int64_t width() const { return runs_on ? grid.line_positions : args.out_w; }
+
+  void Begin() { next = {bytes, 0, 0, 0}; }
+  // False past the last tile.
+  bool Take(Tile* tile) {
+    if (next.image == images) return false;
+    *tile = next;
+    next.column += kTileRows;
+    while (next.column >= width()) {
+      next.column = runs_on ? next.column - width() : 0;
+      ++next.line;
+    }
+    if (next.line >= lines || (next.line == lines - 1 && next.column >= args.out_w)) {
+      next = {nullptr, next.image + 1, 0, 0};
+    }
+    const int64_t word =
+        next.line * args.stride_h * args.row_words + next.column * grid.position_words;
+    next.bytes = bytes + next.image * image_bytes + word * kWordBytes;
+    return true;
   }
-  int64_t count() const { return images * image_tiles(); }
 
-  Tile At(int64_t index) const {
-    const int64_t image = index / image_tiles(), tile = index % image_tiles();
-    const int64_t position = (runs_on ? tile : tile % line_tiles()) * kTileRows;
-    const int64_t line = runs_on ? position / grid.line_positions : tile / line_tiles();
-    const int64_t column = runs_on ? position % grid.line_positions : position;
-    const int64_t word = line * args.stride_h * args.row_words + column * grid.position_words;
-    return {bytes + image * image_bytes + word * kWordBytes, first_image + image, first_line + line,
-            column};
+  // The pixels among the 16 positions of a tile, 1 or 2 tiles of channels from `channel` on.
+  void Store(const Tile& tile, int64_t channel, const int32_t* counts, int64_t second) const {
+    int64_t line = tile.line, column = tile.column;
+    for (int64_t p = 0; p < kTileRows && line < lines; ++line) {
+      const int64_t here = kTileRows - p < width() - column ? kTileRows - p : width() - column;
+      const int64_t pixels = args.out_w - column < here ? args.out_w - column : here;
+      if (pixels > 0) {
+        const int64_t row = first_line + line;
+        const int64_t out = (first_image + tile.image) * args.out_image + row * args.out_row +
+                            column * args.out_pixel;
+        StoreBconvSpanAmx(args,
+                          {row, column, pixels, out, channel, counts + p * kTileRows, second});
+      }
+      if (!runs_on) return;
+      p += here;
+      column = 0;
+    }
   }
 };
-
-// The pixels among 16 positions from `tile` on, 1 or 2 tiles of channels.
-void StoreTile(const BconvArgs& args, const Tiles& tiles, const Tile& tile, int64_t channel,
-               int64_t channel_tiles, const int32_t* counts) {
-  int64_t line = tile.line, column = tile.column;
-  for (int64_t p = 0; p < kTileRows; ++p, ++column) {
-    if (tiles.runs_on && column == tiles.grid.line_positions) {
-      column = 0;
-      ++line;
-    }
-    if (column >= args.out_w) {
-      if (!tiles.runs_on) return;
-      continue;
-    }
-    if (line >= tiles.first_line + tiles.lines) return;
-    const int64_t kind = args.row_class == nullptr
-                             ? 0
-                             : args.row_class[line] * args.col_classes + args.col_class[column];
-    const int64_t table_row = kind * RoundUp(args.out_channels, kLanes);
-    const int64_t out = tile.image * args.out_image + line * args.out_row + column * args.out_pixel;
-    for (int64_t c = 0; c < channel_tiles; ++c) {
-      const int32_t* const row = counts + (c * kTileRows + p) * kTileRows;
-      if (args.out_bits != nullptr) {
-        StoreBits(args, table_row, channel + c * kTileRows, out, row);
-      } else {
-        StoreNumbers(args, table_row, channel + c * kTileRows, out, row);
-      }
-    }
-  }
-}
 
 struct Prepared {
   const int32_t* negatives;  // [tiles][16]
   const uint64_t* masks;     // [tiles][words][planes][16]
 };
 
-void RunTiles(const BconvArgs& args, const Prepared& prepared, const Tiles& tiles, int8_t* strip) {
+// `strips` holds two strips of weights as bytes: while one is multiplied, the other is made.
+template <int kPlanes>
+void RunTiles(const BconvArgs& args, const Prepared& prepared, Tiles tiles,
+              int8_t* const strips[2]) {
   alignas(64) int32_t counts[4 * kTileRows * kTileRows];
-  const int64_t words = Words(args), mask_words = MaskWords(args);
-  const int64_t channel_tiles = ChannelTiles(args), count = tiles.count();
+  const int64_t words = Words(args), channel_tiles = ChannelTiles(args);
   const int64_t position_bytes = tiles.grid.position_words * kWordBytes;
+  const auto expansion = [&](int64_t c) {
+    const int64_t left = channel_tiles - c;
+    const int64_t wide = left < 0 ? 0 : left < 2 ? left : 2;
+    return Expansion{prepared.masks + c * MaskWords(args), strips[c / 2 % 2], wide * words};
+  };
+  Expansion next = expansion(0);
   for (int64_t c = 0; c < channel_tiles; c += 2) {
+    while (next.tiles > 0) ExpandTile<kPlanes>(next);
+    next = expansion(c + 2);
     const int64_t wide = channel_tiles - c >= 2 ? 2 : 1;
-    for (int64_t i = 0; i < wide; ++i) {
-      const uint64_t* const masks = prepared.masks + (c + i) * mask_words;
-      int8_t* const bytes = strip + i * words * kTileBytes;
-      args.planes == 2 ? ExpandWeights<2>(masks, words, bytes)
-                       : ExpandWeights<1>(masks, words, bytes);
-    }
-    for (int64_t t = 0; t < count; t += 2) {
-      const int64_t high = count - t >= 2 ? 2 : 1;
-      const Tile pair[2] = {tiles.At(t), tiles.At(t + high - 1)};
+    const int64_t second = wide == 2 ? kTileRows * kTileRows : 0;
+    const int8_t* const weights = strips[c / 2 % 2];
+    tiles.Begin();
+    for (Tile pair[2]; tiles.Take(&pair[0]);) {
+      const int64_t high = tiles.Take(&pair[1]) ? 2 : 1;
+      if (high == 1) pair[1] = pair[0];
       const Block block = {
           {pair[0].bytes, pair[1].bytes},
-          {strip, strip + words * kTileBytes},
+          {weights, weights + words * kTileBytes},
           {prepared.negatives + c * kTileRows, prepared.negatives + (c + wide - 1) * kTileRows}};
-      kMultiply[high - 1][wide - 1](args, position_bytes, block, counts);
+      kMultiply<kPlanes>[high - 1][wide - 1](args, position_bytes, block, counts, next);
       for (int64_t i = 0; i < high; ++i) {
-        StoreTile(args, tiles, pair[i], c * kTileRows, wide,
-                  counts + i * 2 * kTileRows * kTileRows);
+        tiles.Store(pair[i], c * kTileRows, counts + i * 2 * kTileRows * kTileRows, second);
       }
     }
   }
@@ -358,11 +349,12 @@ void PrepareBconvAmx(const BconvArgs& args, void* prepared) {
 }
 
 int64_t BconvScratchBytesAmx(const BconvArgs& args) {
-  const int64_t strip = kStripChannels * Words(args) * kWordBytes;
-  return strip + PartBytes(args, GridOf(args));
+  const BconvArgs flat = Flattened(args);
+  return 2 * StripBytes(flat) + PartBytes(flat, GridOf(flat));
 }
 
-void BconvAmx(const BconvArgs& args) {
+void BconvAmx(const BconvArgs& given) {
+  const BconvArgs args = Flattened(given);
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   if (args.prepared == nullptr || args.scratch == nullptr || pixels <= kFewPixels) {
     BconvAvx512Vpopcnt(args);
@@ -370,9 +362,9 @@ void BconvAmx(const BconvArgs& args) {
   }
   const Grid grid = GridOf(args);
   const Part part = PartOf(args, grid);
-  auto* const strip = static_cast<int8_t*>(args.scratch);
-  auto* const bytes =
-      static_cast<uint8_t*>(args.scratch) + kStripChannels * Words(args) * kWordBytes;
+  auto* const first_strip = static_cast<int8_t*>(args.scratch);
+  int8_t* const strips[2] = {first_strip, first_strip + StripBytes(args)};
+  auto* const bytes = static_cast<uint8_t*>(args.scratch) + 2 * StripBytes(args);
   const auto* const negatives = static_cast<const int32_t*>(args.prepared);
   const Prepared prepared = {
       negatives, reinterpret_cast<const uint64_t*>(negatives + ChannelTiles(args) * kTileRows)};
@@ -389,8 +381,9 @@ void BconvAmx(const BconvArgs& args) {
         ExpandActivations(source, words, bytes + i * part.image_words * kWordBytes);
       }
       const Tiles tiles = {args,  grid,   runs_on, bytes, part.image_words * kWordBytes,
-                           image, images, line,    lines};
-      RunTiles(args, prepared, tiles, strip);
+                           image, images, line,    lines, {}};
+      args.planes == 2 ? RunTiles<2>(args, prepared, tiles, strips)
+                       : RunTiles<1>(args, prepared, tiles, strips);
     }
   }
 }

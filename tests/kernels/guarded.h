@@ -19,7 +19,7 @@ enum class Flush { kFront, kBack };
 // filled with 0xcd. The elements live until the next Place().
 class GuardedRegion {
  public:
-  explicit GuardedRegion(size_t capacity_bytes = size_t{1} << 22) {
+  explicit GuardedRegion(size_t capacity_bytes = size_t{1} << 24) {
     page_ = static_cast<size_t>(sysconf(_SC_PAGESIZE));
     capacity_ = (capacity_bytes + page_ - 1) / page_ * page_;
     void* base =
