@@ -34,6 +34,9 @@ constexpr int64_t kImageBytes = 512 * 1024;
 // So few pixels are left to the kernel that needs no tiles.
 constexpr int64_t kFewPixels = 8;
 
+bool HasFewPixels(const BconvArgs& args) {
+  return int64_t{args.batch} * args.out_h * args.out_w <= kFewPixels;
+}
 int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 int64_t Words(const BconvArgs& args) { return int64_t{args.taps} * args.c_words; }
 int64_t ChannelTiles(const BconvArgs& args) {
@@ -334,12 +337,14 @@ void RunTiles(const BconvArgs& args, const Prepared& prepared, Tiles tiles,
 }  // namespace
 
 int64_t PreparedBconvBytesAmx(const BconvArgs& args) {
+  if (HasFewPixels(args)) return 0;
   const int64_t tile_bytes = kTileRows * static_cast<int64_t>(sizeof(int32_t)) +
                              MaskWords(args) * static_cast<int64_t>(sizeof(uint64_t));
   return ChannelTiles(args) * tile_bytes;
 }
 
 void PrepareBconvAmx(const BconvArgs& args, void* prepared) {
+  if (HasFewPixels(args)) return;
   auto* const negatives = static_cast<int32_t*>(prepared);
   const int64_t tiles = ChannelTiles(args);
   auto* const masks = reinterpret_cast<uint64_t*>(negatives + tiles * kTileRows);
@@ -349,15 +354,15 @@ void PrepareBconvAmx(const BconvArgs& args, void* prepared) {
 }
 
 int64_t BconvScratchBytesAmx(const BconvArgs& args) {
+  if (HasFewPixels(args)) return 0;
   const BconvArgs flat = Flattened(args);
   return 2 * StripBytes(flat) + PartBytes(flat, GridOf(flat));
 }
 
 void BconvAmx(const BconvArgs& given) {
   const BconvArgs args = Flattened(given);
-  const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
-  if (args.prepared == nullptr || args.scratch == nullptr || pixels <= kFewPixels) {
-    BconvAvx512Vpopcnt(args);
+  if (args.prepared == nullptr || args.scratch == nullptr || HasFewPixels(args)) {
+    BconvAvx512Vpopcnt(given);
     return;
   }
   const Grid grid = GridOf(args);
