@@ -1,6 +1,9 @@
 // Every binary convolution kernel against the definition, bit for bit.
 #include <gtest/gtest.h>
 
+#include <tuple>
+#include <utility>
+
 #include "tests/kernels/bconv_case.h"
 #include "tests/kernels/kernels_under_test.h"
 
@@ -165,6 +168,55 @@ TEST_P(BconvTest, IsExactForManyOutputChannels) {
         if (HasFatalFailure()) return;
       }
     }
+  }
+}
+
+// Kernels with tiles leave fewer pixels to others.
+TEST_P(BconvTest, IsExactForManyPixels) {
+  uint32_t seed = 1;
+  for (const int32_t out_channels : {1, 8, 15, 16, 17, 31, 32, 40, 49, 64, 130}) {
+    for (const int32_t stride : {1, 2, 3}) {
+      for (const int32_t kernel : {1, 3}) {
+        const int32_t variant = static_cast<int32_t>(++seed);
+        const BconvShape shape{.batch = variant % 3 + 1,
+                               .in_h = 12 * stride + variant % 2,
+                               .in_w = 13 * stride + variant % 5,
+                               .channels = 1 + variant * 37 % 140,
+                               .out_channels = out_channels,
+                               .kernel_h = kernel,
+                               .kernel_w = kernel,
+                               .stride_h = stride,
+                               .stride_w = variant % 4 == 0 ? 1 : stride,
+                               .dilation_h = 1 + variant % 2,
+                               .pad = variant % 3,
+                               .pad_value = variant % 3 - 1,
+                               .planes = GetParam(),
+                               .extra_words = variant % 2,
+                               .negate = variant % 2 == 0,
+                               .output = kOutputs[variant % 3]};
+        ExpectAllKernelsRight(shape, seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// Kernels that work on a part of the lines or images at a time.
+TEST_P(BconvTest, IsExactForLargeInputs) {
+  for (const auto& [batch, side, channels] :
+       {std::tuple{1, 100, 64}, {6, 40, 64}, {2, 66, 130}, {1, 12, 2600}}) {
+    const BconvShape shape{.batch = batch,
+                           .in_h = side,
+                           .in_w = side,
+                           .channels = channels,
+                           .out_channels = 19,
+                           .kernel_h = 3,
+                           .kernel_w = 3,
+                           .pad = 1,
+                           .planes = GetParam(),
+                           .output = kOutputs[side % 3]};
+    ExpectAllKernelsRight(shape, static_cast<uint32_t>(side));
+    if (HasFatalFailure()) return;
   }
 }
 
