@@ -3,8 +3,8 @@
 
 Usage:  compute.py [--build build/release] [--output docs/benchmarks.md] [--quick]
 
-Writes the sections `kernels` and `models` of the output file. Exit status: 0 done, 1 when the
-program is missing or failed, 2 for misuse.
+Writes this machine's sections `kernels` and `models` of the output file; those of other machines
+stay. Exit status: 0 done, 1 when the program is missing or failed, 2 for misuse.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ import sys
 import time
 from pathlib import Path
 
-from sections import cpu_name, write_section
+from sections import cpu_name, machine_section, write_section
 
 ROOT = Path(__file__).resolve().parents[1]
+LEVELS = ("amx", "avx512vpopcnt", "avx512", "avx2", "neon")  # the reference is not timed
 
 
-def run_suite(program: Path, suite: str, quick: bool) -> dict:
+def run_suite(program: Path, suite: str, quick: bool, options: tuple[str, ...] = ()) -> dict:
     """Run one suite; return its JSON."""
-    command = [str(program), "bench", "--suite", suite, "--json", "-"]
+    command = [str(program), "bench", "--suite", suite, "--json", "-", *options]
     done = subprocess.run(command + (["--quick"] if quick else []), cwd=ROOT, text=True,
                           stdout=subprocess.PIPE)
     if done.returncode != 0:
@@ -44,38 +45,51 @@ def percent(share: float | None) -> str:
 
 
 def heading(report: dict, what: str) -> list[str]:
-    """Return the lines that say where the figures are from."""
-    machine, limits = report["machine"], report["ceilings"]
-    return [
-        f"Made by `bench/compute.py` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
-        f"{machine['isa']}, one thread, CPU time. {what}",
-        "",
-        f"One core can do: 1 x 1 bit {limits['bit_macs_per_s'] / 1e9:,.0f} GMAC/s "
-        f"({limits['bit_form']}), low-bit x int8 {limits['low_bit_int8_macs_per_s'] / 1e9:,.0f}, "
-        f"fp32 {limits['fp32_macs_per_s'] / 1e9:,.0f}; reads {limits['l1_bytes_per_s'] / 1e9:,.0f} "
-        f"GB/s from L1, {limits['l2_bytes_per_s'] / 1e9:,.0f} from L2, "
-        f"{limits['l3_bytes_per_s'] / 1e9:,.0f} from L3, "
-        f"{limits['dram_bytes_per_s'] / 1e9:,.0f} from memory.",
-        "",
-    ]
+    """Return the line that says where the figures are from."""
+    return [f"Made by `bench/compute.py` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
+            f"{report['machine']['isa']}, one thread, CPU time. {what}", ""]
 
 
-def kernels_section(report: dict) -> str:
-    """Return the table of kernels."""
-    lines = heading(report, "Share: of the lower of the arithmetic and the reading limit, the median "
-                            "of ratios of neighbouring milliseconds.")
-    lines += ["| work | shape | batch | kernel | reached | limit | unit | share |",
-              "| --- | --- | ---: | --- | ---: | ---: | --- | ---: |"]
+def limits_table(reports: dict[str, dict]) -> list[str]:
+    """Return what one core can do, a line an instruction set."""
+    lines = ["| one core can do | 1 x 1 bit | by | 2 x 2 bit | low-bit x int8 | fp32 | L1 | L2 | L3 "
+             "| memory |", "| --- | ---: | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"]
+    for isa, report in reports.items():
+        limits = report["ceilings"]
+        macs = [f"{limits[key] / 1e9:,.0f} GMAC/s" for key in
+                ("bit_macs_per_s", "two_bit_macs_per_s", "low_bit_int8_macs_per_s",
+                 "fp32_macs_per_s")]
+        reads = [f"{limits[f'{level}_bytes_per_s'] / 1e9:,.0f} GB/s" for level in
+                 ("l1", "l2", "l3", "dram")]
+        cells = [isa, macs[0], limits["bit_form"], *macs[1:], *reads]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def kernels_section(report: dict, limits: dict[str, dict]) -> str:
+    """Return the table of kernels, a column an instruction set."""
+    lines = heading(report, "Reached, and the share of the lower of the arithmetic and the reading "
+                            "limit of that instruction set: the median of ratios of neighbouring "
+                            "milliseconds. A dash: the set has no kernel of its own.")
+    lines += limits_table(limits)
+    levels = list(limits)
+    lines += [f"| work | shape | batch | unit | {' | '.join(levels)} |",
+              f"| --- | --- | ---: | --- | {' | '.join(['---:'] * len(levels))} |"]
+    rows: dict[tuple, dict[str, str]] = {}
     for row in report["results"]:
-        lines.append(f"| {row['kind']} | {row['shape']} | {row['batch']} | {row['name']} "
-                     f"| {number(row['value'])} | {number(row['ceiling'])} | {row['unit']} "
-                     f"| {percent(row['share'])} |")
+        key = (row["kind"], row["shape"], row["batch"], row["unit"])
+        rows.setdefault(key, {})[row["isa"]] = f"{number(row['value'])} ({percent(row['share'])})"
+    for key, cells in rows.items():
+        shown = " | ".join(cells.get(level, "-") for level in levels)
+        lines.append(f"| {' | '.join(str(part) for part in key)} | {shown} |")
     return "\n".join(lines)
 
 
-def models_section(report: dict) -> str:
+def models_section(report: dict, limits: dict[str, dict]) -> str:
     """Return the table of models."""
-    lines = heading(report, "Limit: the sum over the layers of their products at the rates below.")
+    lines = heading(report, "Limit: the sum over the layers of their products at the rates above.")
+    isa = report["machine"]["isa"]
+    lines += limits_table({isa: limits[isa]}) if isa in limits else []
     lines += ["| model | input | batch | us a row | limit | share | spread |",
               "| --- | --- | ---: | ---: | ---: | ---: | ---: |"]
     for row in report["results"]:
@@ -97,13 +111,18 @@ def main(argv: list[str]) -> int:
         print(f"error: {program} is missing; build the target bitmill", file=sys.stderr)
         return 1
     try:
-        kernels = run_suite(program, "kernels", arguments.quick)
+        kernels = run_suite(program, "kernels", arguments.quick, ("--all",))
+        found = {row["isa"] for row in kernels["results"]}
+        limits = {isa: run_suite(program, "roofline", arguments.quick, ("--isa", isa))
+                  for isa in LEVELS if isa in found}
         models = run_suite(program, "models", arguments.quick)
     except RuntimeError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    write_section(arguments.output, "kernels", kernels_section(kernels))
-    write_section(arguments.output, "models", models_section(models))
+    for what, text in (("Kernels", kernels_section(kernels, limits)),
+                       ("Models", models_section(models, limits))):
+        name, title = machine_section(what)
+        write_section(arguments.output, name, text, title)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import re
 from pathlib import Path
 
 
@@ -18,7 +19,13 @@ def cpu_name() -> str:
     return f"{name} (family {facts.get('cpu family', '?')} model {facts.get('model', '?')})"
 
 
-def write_section(path: Path, name: str, text: str) -> None:
+def machine_section(what: str) -> tuple[str, str]:
+    """Return marker and title of this machine's section: each processor keeps its own."""
+    slug = re.sub(r"[^a-z0-9]+", "-", cpu_name().lower()).strip("-")
+    return f"{what.lower()} {slug}", f"{what} on {cpu_name()}"
+
+
+def write_section(path: Path, name: str, text: str, title: str = "") -> None:
     """Replace what stands between the markers of section `name`, or add it to the end."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     old = path.read_text() if path.exists() else "# Benchmarks\n"
@@ -27,6 +34,6 @@ def write_section(path: Path, name: str, text: str) -> None:
     if 0 <= start < stop:
         new = old[:start] + section + old[stop + len(end):]
     else:
-        new = f"{old.rstrip()}\n\n## {name.capitalize()}\n\n{section}\n"
+        new = f"{old.rstrip()}\n\n## {title or name.capitalize()}\n\n{section}\n"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(new)
