@@ -84,6 +84,8 @@ const char* IsaName(Isa isa) {
   return index < kNameCount ? kNames[index] : "unknown";
 }
 
+const char* IsaChoices() { return "auto, ref, avx2, avx512, avx512vpopcnt, amx or neon"; }
+
 bool ParseIsa(const char* name, Isa* isa) {
   for (int i = 0; i < kNameCount; ++i) {
     if (strcmp(name, kNames[i]) == 0) {

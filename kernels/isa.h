@@ -23,6 +23,8 @@ inline constexpr Isa kAllIsas[] = {Isa::kRef,           Isa::kAvx2, Isa::kAvx512
 
 // "ref", "avx2", "avx512", "avx512vpopcnt", "amx", "neon".
 const char* IsaName(Isa isa);
+// "auto, ref, avx2, ..., or neon": what an option takes, for its help.
+const char* IsaChoices();
 // False for an unknown name; "auto" is not a level (use BestIsa).
 bool ParseIsa(const char* name, Isa* isa);
 // The highest level of this machine (CPUID and operating system support). Where there are tiles,

@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <string>
 #include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -22,6 +24,7 @@
 #include "base/status_macros.h"
 #include "grpc/support/log.h"
 #include "kernels/isa.h"
+#include "kernels/roofline/roofline.h"
 #include "model/onnx/onnx_reader.h"
 #include "server/engine/batching_engine.h"
 #include "server/frontend/grpc_server.h"
@@ -48,8 +51,7 @@ absl::StatusOr<Isa> ChooseIsa(const std::string& name) {
   if (name == "auto") return BestIsa();
   Isa isa = Isa::kRef;
   if (!ParseIsa(name.c_str(), &isa)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("isa '", name, "', expected auto, ref, avx2, avx512, avx512vpopcnt or neon"));
+    return absl::InvalidArgumentError(absl::StrCat("isa '", name, "', expected ", IsaChoices()));
   }
   if (!IsaAllows(BestIsa(), isa)) {
     return absl::InvalidArgumentError(
@@ -84,6 +86,20 @@ void RaiseDescriptorLimit() {
 
 // gRPC's own lines join ours. What matters of them comes back as a status; the rest is detail.
 void LogFromGrpc(gpr_log_func_args* args) { LogDebug(absl::StrCat("grpc: ", args->message)); }
+
+// What one core can do at most, in about half a second; it is not idle memory: up to 256 MiB.
+std::vector<MachineLimit> MeasureMachine(Isa isa) {
+  constexpr double kSeconds = 0.5;
+  const Roofline roofline = MeasureRoofline(isa, kSeconds);
+  std::vector<MachineLimit> limits;
+  std::string line = "machine one_core";
+  for (const CeilingInfo& info : CeilingInfos()) {
+    limits.push_back({info.key, roofline[info.ceiling]});
+    absl::StrAppend(&line, absl::StrFormat(" %s=%.3g", info.key, roofline[info.ceiling]));
+  }
+  LogInfo(line);
+  return limits;
+}
 
 // What happened to the server from outside and inside; the main thread waits for it.
 class Events {
@@ -129,10 +145,12 @@ class Server {
             {.override_cpus = options_.cpu_budget, .filesystem_root = "", .affinity_cpus = 0}));
     LogInfo(absl::StrFormat("bitmill %s cpu=\"%s\" isa=%s cpu_budget=%d (%s)", BITMILL_VERSION,
                             CpuModelName(), IsaName(isa), budget.cpus, budget.source));
-    metrics_ = CreateServerMetrics({.cpu = CpuModelName(),
-                                    .isa = IsaName(isa),
-                                    .compiler = CompilerName(),
-                                    .cpu_budget_cores = budget.cores});
+    metrics_ = CreateServerMetrics(
+        {.cpu = CpuModelName(),
+         .isa = IsaName(isa),
+         .compiler = CompilerName(),
+         .cpu_budget_cores = budget.cores,
+         .limits = options_.measure_machine ? MeasureMachine(isa) : std::vector<MachineLimit>{}});
     const FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
     scheduler_ = CreateTbbScheduler(
         {.workers = budget.cpus, .io_threads = FrontendIoThreads(frontend)}, clock_);

@@ -188,9 +188,7 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->check(CLI::IsMember({"models", "kernels", "roofline"}))
       ->type_name("SUITE")
       ->capture_default_str();
-  command.add_option("--isa", options.isa, "auto, ref, avx2, avx512, avx512vpopcnt or neon")
-      ->type_name("NAME")
-      ->capture_default_str();
+  command.add_option("--isa", options.isa, IsaChoices())->type_name("NAME")->capture_default_str();
   command.add_option("--filter", options.filter, "Only what has this in its name")
       ->type_name("TEXT");
   command

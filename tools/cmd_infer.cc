@@ -194,8 +194,7 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
       ->capture_default_str();
   add("-b,--batch", options.batch, "ROWS", "Rows at once (default: 1 on a server, 64 here)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  add("--isa", options.isa, "NAME", "auto, ref, avx2, avx512, avx512vpopcnt or neon")
-      ->capture_default_str();
+  add("--isa", options.isa, "NAME", IsaChoices())->capture_default_str();
   AddPrecisionOptions(command, options.precision);
   command.add_flag("--json", options.json, "Print everything as JSON");
 }

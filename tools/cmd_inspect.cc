@@ -164,8 +164,7 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
   command.add_flag("--reference", options.reference,
                    "Print the graph as the file has it, node by node");
   command
-      .add_option("--isa", options.isa,
-                  "Instruction set of the plan: auto, ref, avx2, avx512, avx512vpopcnt, neon")
+      .add_option("--isa", options.isa, absl::StrCat("Instruction set of the plan: ", IsaChoices()))
       ->capture_default_str();
   command.add_option("--max-rows", options.max_rows, "Largest batch that the plan is made for")
       ->type_name("ROWS")

@@ -4,6 +4,8 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+#include "kernels/isa.h"
 #include "tools/cli.h"
 
 namespace bitmill {
@@ -112,11 +114,13 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group("Computation");
-  command
-      .add_option("--isa", options.isa,
-                  "Instruction set: auto, ref, avx2, avx512, avx512vpopcnt or neon")
+  command.add_option("--isa", options.isa, absl::StrCat("Instruction set: ", IsaChoices()))
       ->type_name("NAME")
       ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_flag("--measure-machine", options.measure_machine,
+                "Measure for half a second what one core can do at most, and export it")
       ->group("Computation");
   command
       .add_option("--inline-limit-us", options.inline_limit_us,

@@ -12,6 +12,8 @@
 //   ...) bitmill_process_cpu_seconds_total, bitmill_process_resident_memory_bytes, ..._open_fds,
 //   bitmill_process_start_time_seconds, bitmill_build_info{version,compiler},
 //   bitmill_host_info{cpu,isa}, bitmill_cpu_budget_cores
+//   bitmill_machine_macs_per_second{products}, bitmill_machine_read_bytes_per_second{level}: what
+//   one core can do at most, where it was measured
 //
 // Label values are model names of the repository and version numbers, never text of a request, so
 // the number of series is bounded.
@@ -67,9 +69,16 @@ class ServerMetrics {
   virtual std::string RenderText() const = 0;  // Prometheus text format 0.0.4
 };
 
+// What one core can do at most: "bit_macs_per_s", "l3_bytes_per_s" (kernels/roofline/roofline.h).
+struct MachineLimit {
+  std::string key;
+  double per_second = 0;
+};
+
 struct HostInfo {
   std::string cpu, isa, compiler;
   double cpu_budget_cores = 0;
+  std::vector<MachineLimit> limits = {};  // empty: not measured
 };
 
 std::unique_ptr<ServerMetrics> CreateServerMetrics(const HostInfo& host);

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "base/mutex.h"
 #include "prometheus/collectable.h"
 #include "prometheus/metric_family.h"
@@ -163,6 +164,26 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
     budget.AddGauge({}, host_.cpu_budget_cores);
     for (Family* family : {&rejected, &build, &host, &budget}) {
       families.push_back(std::move(family->family));
+    }
+    CollectLimits(families);
+  }
+
+  void CollectLimits(std::vector<prometheus::MetricFamily>& families) const {
+    Family products("bitmill_machine_macs_per_second",
+                    "Multiply-accumulates that one core can do at most, measured at the start.",
+                    kGauge);
+    Family reads("bitmill_machine_read_bytes_per_second",
+                 "Bytes that one core can read at most, measured at the start.", kGauge);
+    for (const MachineLimit& limit : host_.limits) {
+      absl::string_view name = limit.key;
+      if (absl::ConsumeSuffix(&name, "_macs_per_s")) {
+        products.AddGauge({{"products", std::string(name)}}, limit.per_second);
+      } else if (absl::ConsumeSuffix(&name, "_bytes_per_s")) {
+        reads.AddGauge({{"level", std::string(name)}}, limit.per_second);
+      }
+    }
+    for (Family* family : {&products, &reads}) {
+      if (!family->family.metric.empty()) families.push_back(std::move(family->family));
     }
   }
 

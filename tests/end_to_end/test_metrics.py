@@ -57,6 +57,15 @@ def test_counts_are_exact():
         assert 'bitmill_build_info{' in after and 'bitmill_host_info{' in after
 
 
+def test_the_machine_is_measured_on_request():
+    with Server(SHIPPED, ["--measure-machine"]) as server:
+        text = page(server)
+    assert value(text, "bitmill_machine_macs_per_second", products="fp32") > 1e8
+    bits = value(text, "bitmill_machine_macs_per_second", products="bit")
+    assert bits > value(text, "bitmill_machine_macs_per_second", products="fp32")
+    assert value(text, "bitmill_machine_read_bytes_per_second", level="l1") > 1e8
+
+
 def test_names_in_requests_never_become_labels(shipped, client):
     before = len(page(shipped).splitlines())
     for k in range(50):

@@ -52,6 +52,15 @@ TEST(ServerMetricsTest, ShowsEverySeriesOfAModel) {
   EXPECT_THAT(text, HasSubstr("bitmill_model_weight_bytes" + labels + "} 1234\n"));
 }
 
+TEST(ServerMetricsTest, ShowsLimitsThatWereMeasured) {
+  EXPECT_THAT(CreateServerMetrics(Host())->RenderText(), Not(HasSubstr("bitmill_machine_")));
+  HostInfo host = Host();
+  host.limits = {{"bit_macs_per_s", 2e12}, {"l3_bytes_per_s", 5e10}};
+  const std::string text = CreateServerMetrics(host)->RenderText();
+  EXPECT_THAT(text, HasSubstr("bitmill_machine_macs_per_second{products=\"bit\"} 2000000000000\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_machine_read_bytes_per_second{level=\"l3\"} 50000000000\n"));
+}
+
 TEST(ServerMetricsTest, ShowsProgramMachineAndProcess) {
   const auto metrics = CreateServerMetrics(Host());
   metrics->RecordRejected(absl::StatusCode::kNotFound);
