@@ -2,7 +2,7 @@
 """Time whole networks and layers beside ONNX Runtime, OpenVINO and Larq Compute Engine.
 
 Usage:  compare.py [--build build/release] [--only TEXT] [--rounds N] [--quick]
-                   [--resume] [--python PEER=INTERPRETER] [--no-write]
+                   [--resume] [--python PEER=INTERPRETER] [--no-write] [--isa LEVEL]
 
 Needs numpy and onnx; the peers are optional (pip install onnxruntime openvino; larq-compute-engine
 in an environment of its own, named by --python lce=PATH) and skipped with a line when missing.
@@ -11,7 +11,10 @@ Rounds go in turn: ours, then each peer, then ours again. One thread is timed by
 the wall, each thread running its own copy of the model. Ratios are taken within a round; medians
 and quartiles over the rounds. Peers that run the same network must first give the same answers.
 
-Writes the section `networks` of docs/benchmarks.md and docs/roofline.svg, and appends to
+--isa holds us and OpenVINO (ONEDNN_MAX_CPU_ISA) to an instruction set below the machine's best:
+what a machine without the rest would do. ONNX Runtime and Larq choose by themselves.
+
+Writes this machine's section `networks` of docs/benchmarks.md and docs/roofline.svg, and appends to
 bench/history.json; with --quick (three rounds), --only or --no-write nothing is written. A ratio
 more than 10 % below its last one on the same CPU is named. --resume goes on where a run of the same
 program was cut off. Exit status: 0 done, 1 when the program is missing, failed, or gives other
@@ -22,6 +25,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -33,7 +37,7 @@ import history
 from checkpoint import Checkpoint
 from comparison import AGREEMENT, ITEMS, PEERS, SAME_NETWORK, Item, Measured, Spread, verdicts
 from roofline_picture import roofline_svg
-from sections import cpu_name, write_section
+from sections import cpu_name, machine_section, write_section
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "bench" / "peers"), str(ROOT / "bench" / "models")]
@@ -53,6 +57,10 @@ TRIES = 5
 DOCS = ROOT / "docs"
 
 
+# What oneDNN, inside OpenVINO, calls our levels.
+ONEDNN_LEVELS = {"avx512vpopcnt": "AVX512_CORE_VNNI", "avx512": "AVX512_CORE", "avx2": "AVX2"}
+
+
 def run_bench(program: Path, arguments: list[str]) -> dict:
     """Run `bitmill bench`; return its JSON."""
     command = [str(program), "bench", *arguments, "--json", "-"]
@@ -62,10 +70,10 @@ def run_bench(program: Path, arguments: list[str]) -> dict:
     return json.loads(done.stdout)
 
 
-def our_milliseconds(program: Path, path: Path, item: Item) -> float:
+def our_milliseconds(program: Path, path: Path, item: Item, isa: str) -> float:
     """Return what a batch takes us, in a process of its own."""
     arguments = [str(path), "--suite", "models", "--threads", str(item.threads), "--batch",
-                 str(item.rows)]
+                 str(item.rows), "--isa", isa]
     if item.fast:
         arguments += ["--precision", "fast", "--calibration", f"{calibration_file(path)}:image"]
     # Threads side by side are timed by windows, which must be long to hold many batches.
@@ -89,7 +97,8 @@ def calibration_file(path: Path) -> Path:
     return target
 
 
-def check_agreement(program: Path, path: Path, peers: list[Peer], result: Measured) -> list[str]:
+def check_agreement(program: Path, path: Path, peers: list[Peer], result: Measured,
+                    isa: str) -> list[str]:
     """Compare the outputs of peers that run the same network with ours; return what differs."""
     import numpy as np
     import onnx
@@ -99,7 +108,7 @@ def check_agreement(program: Path, path: Path, peers: list[Peer], result: Measur
         inputs, outputs = Path(folder) / "inputs.npy", Path(folder) / "outputs.npy"
         values = random_inputs(onnx.load(path), result.item.rows)
         np.save(inputs, values)
-        np.save(outputs, run_bitmill(program, path, values, result.item.rows, "auto"))
+        np.save(outputs, run_bitmill(program, path, values, result.item.rows, isa))
         for peer in peers:
             for name, form in list(result.peers):
                 if name != peer.name or (name, form) not in SAME_NETWORK:
@@ -111,7 +120,7 @@ def check_agreement(program: Path, path: Path, peers: list[Peer], result: Measur
     return findings
 
 
-def measure(program: Path, item: Item, peers: list[Peer], rounds: int) -> Measured:
+def measure(program: Path, item: Item, peers: list[Peer], rounds: int, isa: str) -> Measured:
     """Measure one item; the answers are compared first."""
     path = OUTPUT / f"{item.network}.onnx"
     result = Measured(item)
@@ -124,11 +133,11 @@ def measure(program: Path, item: Item, peers: list[Peer], rounds: int) -> Measur
             else:
                 result.notes.append(f"{item.key}: {peer.name} {form} refused: {reason}")
     if not item.fast:
-        result.notes += check_agreement(program, path, peers, result)
+        result.notes += check_agreement(program, path, peers, result, isa)
     rounds = item.rounds(rounds)
     for turn in range(rounds):
         print(f"\r{item.key}: round {turn + 1} of {rounds} ", end="", file=sys.stderr, flush=True)
-        result.ours.append(our_milliseconds(program, path, item))
+        result.ours.append(our_milliseconds(program, path, item, isa))
         for peer in peers:
             for name, form in result.peers:
                 if name == peer.name:
@@ -162,8 +171,10 @@ def table(results: list[Measured]) -> list[str]:
     return lines
 
 
-def section(machine: dict, rounds: int, peers: list[Peer], results: list[Measured]) -> str:
-    """Return the section of docs/benchmarks.md."""
+def section(machine: dict, rounds: int, peers: list[Peer], results: list[Measured],
+            best: bool) -> str:
+    """Return the section of docs/benchmarks.md; the picture shows the `best` instruction set."""
+    picture = ["", "![Roofline](roofline.svg)"] if best else []
     versions = ", ".join(f"{peer.name} {peer.version}" for peer in peers) or "no peers installed"
     return "\n".join([
         f"Made by `bench/compare.py` on {time.strftime('%Y-%m-%d')}: {cpu_name()}, "
@@ -174,8 +185,7 @@ def section(machine: dict, rounds: int, peers: list[Peer], results: list[Measure
         "Random weights (`bench/models/build.py`). int8: static QDQ of the twin with ReLU in place "
         "of the sign. fast: float layers in int8 (`--precision fast`). binary: "
         "BinaryConvolution, or Larq Zoo's network with indirect kernels.",
-        "", *table(results), "", *verdicts(results), "",
-        "![Roofline](roofline.svg)",
+        "", *table(results), "", *verdicts(results), *picture,
     ])
 
 
@@ -201,6 +211,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--resume", action="store_true", help="keep what a run left in build/")
     parser.add_argument("--no-write", action="store_true", help="print only")
     parser.add_argument("--python", action="append", default=[], metavar="PEER=INTERPRETER")
+    parser.add_argument("--isa", default="auto", choices=["auto", *ONEDNN_LEVELS])
     arguments = parser.parse_args(argv)
     rounds = arguments.rounds or (QUICK_ROUNDS if arguments.quick else ROUNDS)
     items = [item for item in ITEMS if arguments.only in item.key]
@@ -217,13 +228,16 @@ def main(argv: list[str]) -> int:
     for network in dict.fromkeys(item.network for item in items):
         if not (OUTPUT / f"{network}.onnx").exists():
             NETWORKS[network](OUTPUT / f"{network}.onnx", SEED)
+    if arguments.isa in ONEDNN_LEVELS:
+        os.environ["ONEDNN_MAX_CPU_ISA"] = ONEDNN_LEVELS[arguments.isa]
     peers = start_peers(PEERS, pythons)
     # A copy, so that a build meanwhile does not mix two programs in one table.
     with tempfile.TemporaryDirectory() as folder:
         program = Path(shutil.copy2(program, folder))
         try:
-            done = Checkpoint(OUTPUT / "compare.json", program, rounds, arguments.resume)
-            return compare(program, items, peers, rounds, done,
+            name = "compare.json" if arguments.isa == "auto" else f"compare_{arguments.isa}.json"
+            done = Checkpoint(OUTPUT / name, program, rounds, arguments.resume)
+            return compare(program, items, peers, rounds, arguments.isa, done,
                            write=not (arguments.quick or arguments.no_write or arguments.only))
         except (RuntimeError, PeerError) as error:
             print(f"\nerror: {error}", file=sys.stderr)
@@ -233,16 +247,16 @@ def main(argv: list[str]) -> int:
                 peer.__exit__()
 
 
-def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, done: Checkpoint,
-            write: bool) -> int:
+def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, isa: str,
+            done: Checkpoint, write: bool) -> int:
     """Measure what is not done, print, and write when asked to; return the exit status."""
     results = []
     for item in items:
-        result = done.find(item) or measure(program, item, peers, rounds)
+        result = done.find(item) or measure(program, item, peers, rounds, isa)
         done.add(result)
         results.append(result)
-    machine = run_bench(program, ["--suite", "roofline", "--quick"])["machine"]
-    text = section(machine, rounds, peers, results)
+    machine = run_bench(program, ["--suite", "roofline", "--quick", "--isa", isa])["machine"]
+    text = section(machine, rounds, peers, results, isa == "auto")
     print(text)
     notes = [note for result in results for note in result.notes]
     for note in notes:
@@ -252,13 +266,17 @@ def compare(program: Path, items: list[Item], peers: list[Peer], rounds: int, do
                                results)
     for line in history.slow_downs(history.read(path), record):
         print(line, file=sys.stderr)
-    if write:
+    if write and isa != "auto":
+        name, title = machine_section("Networks")
+        write_section(DOCS / "benchmarks.md", f"{name} {isa}", text, f"{title}, {isa} at most")
+    elif write:
         kernels = run_bench(program, ["--suite", "kernels"])
         layers = run_bench(program, [str(OUTPUT / "birealnet18.onnx"), "--suite", "models",
                                      "--batch", "1"])
         (DOCS / "roofline.svg").write_text(
             roofline_svg(kernels, layers, OUTPUT / "birealnet18.onnx", cpu_name()))
-        write_section(DOCS / "benchmarks.md", "networks", text)
+        name, title = machine_section("Networks")
+        write_section(DOCS / "benchmarks.md", name, text, title)
         history.append(path, record)
     return 1 if any("other answers" in note for note in notes) else 0
 
