@@ -20,18 +20,35 @@ void BconvNeon(const BconvArgs& args);
 
 namespace {
 
+// Measured with bitmill bench --suite kernels --filter sparse
+// (docs/decisions/0009-sparse-blocks.md).
+constexpr SparseForm kRefForms[] = {{8, 0.9, 0.9}};
+#if defined(BITMILL_X86)
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.95, 0.9}};
+constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.9}};
+constexpr SparseForm kAvx2Forms[] = {{32, 0.7, 0.9}, {64, 0.9, 0.9}};
+#endif
+
 constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
     {"bconv_amx", Isa::kAmx, BconvAmx, PreparedBconvBytesAmx, PrepareBconvAmx,
      BconvScratchBytesAmx},
-    {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
-    {"bconv_avx512", Isa::kAvx512, BconvAvx512},
-    {"bconv_avx2", Isa::kAvx2, BconvAvx2, PreparedBconvBytesAvx2, PrepareBconvAvx2},
+    {.name = "bconv_avx512vpopcnt",
+     .isa = Isa::kAvx512Vpopcnt,
+     .run = BconvAvx512Vpopcnt,
+     .sparse = {kAvx512VpopcntForms, 1}},
+    {.name = "bconv_avx512", .isa = Isa::kAvx512, .run = BconvAvx512, .sparse = {kAvx512Forms, 1}},
+    {.name = "bconv_avx2",
+     .isa = Isa::kAvx2,
+     .run = BconvAvx2,
+     .prepared_bytes = PreparedBconvBytesAvx2,
+     .prepare = PrepareBconvAvx2,
+     .sparse = {kAvx2Forms, 2}},
 #endif
 #if defined(BITMILL_ARM)
     {"bconv_neon", Isa::kNeon, BconvNeon},
 #endif
-    {"bconv_ref", Isa::kRef, BconvRef},
+    {.name = "bconv_ref", .isa = Isa::kRef, .run = BconvRef, .sparse = {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 

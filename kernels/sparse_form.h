@@ -1,0 +1,26 @@
+// How kernels skip blocks of weights that are all zero, and when that pays.
+#pragma once
+
+#include <stdint.h>
+
+namespace bitmill {
+
+// Groups of `group_channels` output channels share a list of the blocks that are not empty: a word
+// of 64 input channels (kernels/bconv), or a unit of 4 to 32 of them (kernels/qconv). Density is
+// listed blocks / all blocks. Below its break-even density the form is faster than the same kernel
+// on the same weights stored densely; its time is about density / break-even of dense.
+struct SparseForm {
+  int32_t group_channels;
+  double break_even;            // of many pixels (a convolution, or many rows)
+  double break_even_one_pixel;  // of a matrix times a vector
+};
+
+struct SparseForms {
+  const SparseForm* forms = nullptr;
+  int count = 0;
+
+  const SparseForm* begin() const { return forms; }
+  const SparseForm* end() const { return forms + count; }
+};
+
+}  // namespace bitmill
