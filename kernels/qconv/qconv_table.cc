@@ -14,16 +14,25 @@ void QconvNeon(const QconvArgs& args);
 
 namespace {
 
+// Measured with bitmill bench --suite kernels --filter sparse
+// (docs/decisions/0009-sparse-blocks.md).
+constexpr SparseForm kRefForms[] = {{16, 0.9, 0.9}};
+#if defined(BITMILL_X86)
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.8, 0.6}, {32, 0.95, 0.8}};
+constexpr SparseForm kAvx512Forms[] = {{16, 0.95, 0.6}};
+constexpr SparseForm kAvx2Forms[] = {{16, 0.95, 0.6}};
+#endif
+
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt},
-    {"qconv_avx512", Isa::kAvx512, QconvAvx512},
-    {"qconv_avx2", Isa::kAvx2, QconvAvx2},
+    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 2}},
+    {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 1}},
+    {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 1}},
 #endif
 #if defined(BITMILL_ARM)
     {"qconv_neon", Isa::kNeon, QconvNeon},
 #endif
-    {"qconv_ref", Isa::kRef, QconvRef},
+    {"qconv_ref", Isa::kRef, QconvRef, {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 

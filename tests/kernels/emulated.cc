@@ -52,8 +52,8 @@ std::vector<PoolKernel> EmulatedPoolKernels() {
 
 std::vector<QconvKernel> EmulatedQconvKernels() {
   return IfRunnable<QconvKernel>(
-      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated},
-       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated}});
+      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm},
+       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm}});
 }
 
 std::vector<RequantKernel> EmulatedRequantKernels() {
