@@ -23,7 +23,7 @@ constexpr int64_t kTilePixels = 2;
 constexpr int64_t kListPixels = 128;
 constexpr int64_t kGroupWords = 8;        // of one carry-save tree
 constexpr int64_t kGroupsPerFlush = 31;   // 31 * 8 bits in a byte
-constexpr int64_t kChunkWords = 1024;     // whose places are listed at a time
+constexpr int64_t kChunkWords = 768;     // whose places are listed at a time
 constexpr int kSum = 0x96;                // first xor second xor third
 constexpr int kCarry = 0xe8;              // at least two of three
 constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
@@ -157,7 +157,7 @@ void RunPixels(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_co
     const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
     for (int64_t p = 0; p < pixel_count; p += kTilePixels) {
       const int64_t tile = pixel_count - p < kTilePixels ? pixel_count - p : kTilePixels;
-      uint64_t counts[kTilePixels * kLanes] = {};
+      alignas(64) uint64_t counts[kTilePixels * kLanes] = {};
       for (int64_t first = 0; first < group.words; first += kChunkWords) {
         const int64_t left = group.words - first;
         const int64_t chunk = left < kChunkWords ? left : kChunkWords;

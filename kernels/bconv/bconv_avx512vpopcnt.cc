@@ -21,6 +21,7 @@ constexpr int64_t kTilePixels = 7;
 constexpr int64_t kTileBlocks = 2;
 constexpr int64_t kVectorBlocks = 4;  // of a tile of one pixel
 constexpr int64_t kListPixels = 32 * kTilePixels;
+constexpr int64_t kMostPlaces = 576;  // words of a window that are listed
 constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
 
 // Signs that differ, or those of the products that count.
@@ -30,6 +31,25 @@ inline __m512i Differences(__m512i a, __m512i weights, __m512i signs) {
     return _mm512_ternarylogic_epi64(weights, a, signs, kMaskAndDifference);
   } else {
     return _mm512_xor_si512(a, weights);
+  }
+}
+
+// Adds one word of kBlocks blocks for kPixels windows.
+template <int kPlanes, int kBlocks, int kPixels>
+inline __attribute__((always_inline)) void CountWord(const uint64_t* const* windows, int64_t word,
+                                                     const uint64_t* weights, int64_t block_words,
+                                                     __m512i (*sums)[kPixels]) {
+  __m512i w[kBlocks], s[kBlocks];
+  for (int b = 0; b < kBlocks; ++b) {
+    w[b] = _mm512_loadu_si512(weights + b * block_words);
+    s[b] = kPlanes == 2 ? _mm512_loadu_si512(weights + b * block_words + kLanes) : w[b];
+  }
+  for (int p = 0; p < kPixels; ++p) {
+    const __m512i a = _mm512_set1_epi64(static_cast<int64_t>(windows[p][word]));
+    for (int b = 0; b < kBlocks; ++b) {
+      const __m512i bits = Differences<kPlanes>(a, w[b], s[b]);
+      sums[b][p] = _mm512_add_epi64(sums[b][p], _mm512_popcnt_epi64(bits));
+    }
   }
 }
 
@@ -45,23 +65,17 @@ void CountTile(const BconvGroup& group, const BconvPixel* pixels, const uint64_t
   }
   const uint64_t* windows[kPixels];
   for (int p = 0; p < kPixels; ++p) windows[p] = pixels[p].window;
-  for (int64_t t = 0; t < group.taps; ++t) {
-    const int64_t first = group.tap_words[t];
-    const int64_t end = first + group.c_words;
-    for (int64_t word = first; word < end; ++word) {
-      __m512i w[kBlocks], s[kBlocks];
-      for (int b = 0; b < kBlocks; ++b) {
-        w[b] = _mm512_loadu_si512(weights + b * block_words);
-        s[b] = kPlanes == 2 ? _mm512_loadu_si512(weights + b * block_words + kLanes) : w[b];
+  if (group.c_words == 1) {
+    for (int64_t t = 0; t < group.taps; ++t, weights += kPlanes * kLanes) {
+      CountWord<kPlanes, kBlocks, kPixels>(windows, group.tap_words[t], weights, block_words, sums);
+    }
+  } else {
+    for (int64_t t = 0; t < group.taps; ++t) {
+      const int64_t first = group.tap_words[t];
+      const int64_t end = first + group.c_words;
+      for (int64_t word = first; word < end; ++word, weights += kPlanes * kLanes) {
+        CountWord<kPlanes, kBlocks, kPixels>(windows, word, weights, block_words, sums);
       }
-      for (int p = 0; p < kPixels; ++p) {
-        const __m512i a = _mm512_set1_epi64(static_cast<int64_t>(windows[p][word]));
-        for (int b = 0; b < kBlocks; ++b) {
-          const __m512i bits = Differences<kPlanes>(a, w[b], s[b]);
-          sums[b][p] = _mm512_add_epi64(sums[b][p], _mm512_popcnt_epi64(bits));
-        }
-      }
-      weights += kPlanes * kLanes;
     }
   }
   for (int b = 0; b < kBlocks; ++b) {
@@ -89,7 +103,7 @@ template <int kPlanes>
 void RunBlocks(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
                const BconvGroup& group, int64_t channel, int64_t blocks) {
   const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
-  uint64_t counts[kTileBlocks * kTilePixels * kLanes];
+  alignas(64) uint64_t counts[kTileBlocks * kTilePixels * kLanes];
   for (int64_t p = 0; p < pixel_count; p += kTilePixels) {
     const int64_t tile = pixel_count - p < kTilePixels ? pixel_count - p : kTilePixels;
     const CountFn count =
@@ -106,7 +120,7 @@ void RunGroup(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_cou
   constexpr int64_t kVectorChannels = kVectorBlocks * kLanes;
   int64_t channel = 0;
   for (; alone && channel + kVectorChannels <= group.channels; channel += kVectorChannels) {
-    uint64_t counts[kVectorChannels];
+    alignas(64) uint64_t counts[kVectorChannels];
     const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
     CountTile<kPlanes, kVectorBlocks, 1>(group, pixels, weights, counts);
     const int64_t first = group.channel + channel;
@@ -124,11 +138,19 @@ void Run(const BconvArgs& args) {
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t groups = BconvGroupCount(args);
   BconvPixel list[kListPixels];
+  int32_t places[kMostPlaces];
   for (int64_t first = 0; first < pixels; first += kListPixels) {
     const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
     ListBconvPixels(args, first, count, list);
     for (int64_t g = 0; g < groups; ++g) {
-      RunGroup<kPlanes>(args, list, count, BconvGroupOf(args, g), pixels == 1);
+      BconvGroup group = BconvGroupOf(args, g);
+      if (group.words <= kMostPlaces) {
+        // One loop over all words: the ends of short ones would be mispredicted.
+        group.tap_words = BconvPlacesOf(group, 0, group.words, places);
+        group.taps = group.words;
+        group.c_words = 1;
+      }
+      RunGroup<kPlanes>(args, list, count, group, pixels == 1);
     }
   }
 }

@@ -24,6 +24,8 @@ namespace {
 // (docs/decisions/0009-sparse-blocks.md).
 constexpr SparseForm kRefForms[] = {{8, 0.9, 0.9}};
 #if defined(BITMILL_X86)
+// Sparse weights run as those of avx512vpopcnt.
+constexpr SparseForm kAmxForms[] = {{16, 0.3, 0.9}};
 constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.95, 0.9}};
 constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.9}};
 constexpr SparseForm kAvx2Forms[] = {{32, 0.7, 0.9}, {64, 0.9, 0.9}};
@@ -31,8 +33,13 @@ constexpr SparseForm kAvx2Forms[] = {{32, 0.7, 0.9}, {64, 0.9, 0.9}};
 
 constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"bconv_amx", Isa::kAmx, BconvAmx, PreparedBconvBytesAmx, PrepareBconvAmx,
-     BconvScratchBytesAmx},
+    {.name = "bconv_amx",
+     .isa = Isa::kAmx,
+     .run = BconvAmx,
+     .prepared_bytes = PreparedBconvBytesAmx,
+     .prepare = PrepareBconvAmx,
+     .scratch_bytes = BconvScratchBytesAmx,
+     .sparse = {kAmxForms, 1}},
     {.name = "bconv_avx512vpopcnt",
      .isa = Isa::kAvx512Vpopcnt,
      .run = BconvAvx512Vpopcnt,
@@ -71,7 +78,7 @@ int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args) {
 }
 
 void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared) {
-  if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
+  if (PreparedBconvBytes(kernel, args) > 0) kernel.prepare(args, prepared);
 }
 
 int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args) {
