@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include <functional>
+
 namespace bitmill {
 
 // Groups of `group_channels` output channels share a list of the blocks that are not empty: a word
@@ -22,5 +24,15 @@ struct SparseForms {
   const SparseForm* begin() const { return forms; }
   const SparseForm* end() const { return forms + count; }
 };
+
+struct SparseChoice {
+  int32_t group_channels = 0;  // 0: dense
+  double density = 1.0;
+};
+
+// The form that is expected to take the least time for weights of which `density` says what each
+// form would list; dense where none is faster. `one_pixel`: calls may have a single pixel.
+SparseChoice ChooseSparseForm(const SparseForms& forms, bool one_pixel,
+                              const std::function<double(int32_t group_channels)>& density);
 
 }  // namespace bitmill

@@ -20,15 +20,15 @@ void BconvNeon(const BconvArgs& args);
 
 namespace {
 
-// Measured with bitmill bench --suite kernels --filter sparse
+// Measured with bitmill bench --suite kernels --filter sparse on ternary weights
 // (docs/decisions/0009-sparse-blocks.md).
-constexpr SparseForm kRefForms[] = {{8, 0.9, 0.9}};
+constexpr SparseForm kRefForms[] = {{8, 0.95, 0.95}};
 #if defined(BITMILL_X86)
-// Sparse weights run as those of avx512vpopcnt.
-constexpr SparseForm kAmxForms[] = {{16, 0.3, 0.9}};
-constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.95, 0.9}};
-constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.9}};
-constexpr SparseForm kAvx2Forms[] = {{32, 0.7, 0.9}, {64, 0.9, 0.9}};
+// Sparse weights run as those of avx512vpopcnt, dense ones on tiles.
+constexpr SparseForm kAmxForms[] = {{8, 0.4, 0.9}, {16, 0.5, 0.95}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{8, 0.75, 0.9}, {16, 0.97, 0.95}};
+constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.95}};
+constexpr SparseForm kAvx2Forms[] = {{32, 0.78, 0.92}, {64, 0.97, 0.92}};
 #endif
 
 constexpr BconvKernel kKernels[] = {
@@ -39,11 +39,11 @@ constexpr BconvKernel kKernels[] = {
      .prepared_bytes = PreparedBconvBytesAmx,
      .prepare = PrepareBconvAmx,
      .scratch_bytes = BconvScratchBytesAmx,
-     .sparse = {kAmxForms, 1}},
+     .sparse = {kAmxForms, 2}},
     {.name = "bconv_avx512vpopcnt",
      .isa = Isa::kAvx512Vpopcnt,
      .run = BconvAvx512Vpopcnt,
-     .sparse = {kAvx512VpopcntForms, 1}},
+     .sparse = {kAvx512VpopcntForms, 2}},
     {.name = "bconv_avx512", .isa = Isa::kAvx512, .run = BconvAvx512, .sparse = {kAvx512Forms, 1}},
     {.name = "bconv_avx2",
      .isa = Isa::kAvx2,

@@ -14,20 +14,20 @@ void QconvNeon(const QconvArgs& args);
 
 namespace {
 
-// Measured with bitmill bench --suite kernels --filter sparse
+// Measured with bitmill bench --suite kernels --filter sparse on ternary weights
 // (docs/decisions/0009-sparse-blocks.md).
-constexpr SparseForm kRefForms[] = {{16, 0.9, 0.9}};
+constexpr SparseForm kRefForms[] = {{16, 0.95, 0.95}};
 #if defined(BITMILL_X86)
-constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.8, 0.6}, {32, 0.95, 0.8}};
-constexpr SparseForm kAvx512Forms[] = {{16, 0.95, 0.6}};
-constexpr SparseForm kAvx2Forms[] = {{16, 0.95, 0.6}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.7, 0.58}, {32, 0.95, 0.73}, {64, 0.95, 0.8}};
+constexpr SparseForm kAvx512Forms[] = {{16, 0.93, 0.7}, {32, 0.93, 0.75}, {64, 0.93, 0.8}};
+constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.7}, {32, 0.96, 0.75}, {64, 0.96, 0.8}};
 #endif
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 2}},
-    {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 1}},
-    {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 1}},
+    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
+    {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
+    {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
 #if defined(BITMILL_ARM)
     {"qconv_neon", Isa::kNeon, QconvNeon},

@@ -1,0 +1,20 @@
+#include "kernels/sparse_form.h"
+
+namespace bitmill {
+
+SparseChoice ChooseSparseForm(const SparseForms& forms, bool one_pixel,
+                              const std::function<double(int32_t group_channels)>& density) {
+  SparseChoice best;
+  double best_time = 1.0;  // of the dense form
+  for (const SparseForm& form : forms) {
+    double break_even = form.break_even;
+    if (one_pixel && form.break_even_one_pixel < break_even) break_even = form.break_even_one_pixel;
+    const double part = density(form.group_channels);
+    if (part >= best_time * break_even) continue;
+    best = {form.group_channels, part};
+    best_time = part / break_even;
+  }
+  return best;
+}
+
+}  // namespace bitmill
