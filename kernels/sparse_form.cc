@@ -1,6 +1,13 @@
 #include "kernels/sparse_form.h"
 
+#include <cmath>
+
 namespace bitmill {
+
+std::string SparseChoice::Text() const {
+  if (group_channels == 0) return "";
+  return " sparse " + std::to_string(std::lround(100 * density)) + " %";
+}
 
 SparseChoice ChooseSparseForm(const SparseForms& forms, bool one_pixel,
                               const std::function<double(int32_t group_channels)>& density) {

@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include <functional>
+#include <string>
 
 namespace bitmill {
 
@@ -28,6 +29,8 @@ struct SparseForms {
 struct SparseChoice {
   int32_t group_channels = 0;  // 0: dense
   double density = 1.0;
+
+  std::string Text() const;  // " sparse 23 %", or nothing
 };
 
 // The form that is expected to take the least time for weights of which `density` says what each

@@ -25,7 +25,7 @@ QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block);  // of dense weig
 // Output channels that share their units: all of them, or a group of sparse weights.
 struct QconvGroup {
   int64_t channel, channels;  // the first; how many, the last block may be partly filled
-  const int32_t* units;       // their numbers, ascending; null: all
+  const int32_t* units;       // sparse: their numbers, ascending; null if there are none
   int64_t unit_count;
   int64_t steps;           // of these units: the last of the window may be partly filled
   const uint8_t* weights;  // of the group's first pair

@@ -90,7 +90,7 @@ QconvBlock QconvBlockOf(const QconvGroup& group, int64_t block) {
 
 const int32_t* QconvStepsOf(const QconvArgs& args, const QconvGroup& group, int64_t first,
                             int64_t count, int32_t* scratch) {
-  if (group.units == nullptr) return args.step_bytes + first;
+  if (args.sparse == nullptr) return args.step_bytes + first;
   const int64_t unit_steps = QconvUnitSteps(args.kind);
   const int32_t* unit = group.units + first / unit_steps;
   for (int64_t s = 0; s < count; s += unit_steps, ++unit) {

@@ -52,7 +52,7 @@ int32_t Accumulate(const QconvArgs& args, const uint8_t* window, int32_t channel
     const int64_t u = s / unit_steps;
     const int64_t i = s % unit_steps;
     const uint8_t* bytes = block.units + u * block.unit_stride + lane % kLanes * kStepChannels;
-    const int64_t window_unit = group.units != nullptr ? group.units[u] : u;
+    const int64_t window_unit = args.sparse != nullptr ? group.units[u] : u;
     const uint8_t* a = window + args.step_bytes[window_unit * unit_steps + i];
     for (int64_t j = 0; j < kStepChannels; ++j) acc += Weight(args.kind, bytes[j], i) * a[j];
   }

@@ -179,7 +179,7 @@ int64_t ListUnits(const QconvArgs& args, const QconvGroup& group, const Section&
 void RunSection(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvGroup& group,
                 const Section& section) {
   QconvRows listed[kMostTiles];
-  const bool sparse = group.units != nullptr;
+  const bool sparse = args.sparse != nullptr;
   const QconvRows* const tiles = sparse ? listed : section.tiles;
   const int64_t before =
       sparse ? ListUnits(args, group, section, listed) : section.first / QconvUnitSteps(args.kind);

@@ -20,6 +20,7 @@ QconvOccupancy::QconvOccupancy(const QconvFilterView& filter)
     : blocks_(CeilDiv(filter.out_channels, kLanes)) {
   const int64_t tap_steps = CeilDiv(filter.channels, kStepChannels);
   const int64_t unit_steps = QconvUnitSteps(filter.kind);
+  const int shift = __builtin_ctzll(static_cast<uint64_t>(unit_steps));
   units_ = CeilDiv(tap_steps * filter.taps, unit_steps);
   occupied_.assign(static_cast<size_t>(blocks_ * units_), 0);
   const int8_t* w = filter.weights;
@@ -27,7 +28,7 @@ QconvOccupancy::QconvOccupancy(const QconvFilterView& filter)
     uint8_t* const row = occupied_.data() + o / kLanes * units_;
     for (int64_t c = 0; c < filter.channels; ++c) {
       for (int64_t t = 0; t < filter.taps; ++t) {
-        if (*w++ != 0) row[(t * tap_steps + c / kStepChannels) / unit_steps] = 1;
+        if (*w++ != 0) row[(t * tap_steps + c / kStepChannels) >> shift] = 1;
       }
     }
   }

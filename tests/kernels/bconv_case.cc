@@ -224,7 +224,7 @@ std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared pre
     args.weights = Region(2)->PlaceCopy(
         std::vector<uint64_t>(args.weights, args.weights + sparse.weights.size() / 8), flush);
     sparse.lists.first_word = Region(13)->PlaceCopy(sparse.first_word, flush);
-    sparse.lists.words = Region(12)->PlaceCopy(sparse.words, flush);
+    if (!sparse.words.empty()) sparse.lists.words = Region(12)->PlaceCopy(sparse.words, flush);
   }
   if (prepared != BconvPrepared::kNone) {
     BconvArgs typical = args;

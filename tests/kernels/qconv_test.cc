@@ -200,7 +200,7 @@ class QconvCase {
       args.weights = Region(2)->PlaceCopy(
           std::vector<uint8_t>(args.weights, args.weights + sparse.weights.size()), flush);
       sparse.lists.first_unit = Region(7)->PlaceCopy(sparse.first_unit, flush);
-      sparse.lists.units = Region(8)->PlaceCopy(sparse.units, flush);
+      if (!sparse.units.empty()) sparse.lists.units = Region(8)->PlaceCopy(sparse.units, flush);
     }
     run(args);
     return std::vector<int32_t>(output, output + OutputSize());
