@@ -2,8 +2,11 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "tools/text/json_writer.h"
 #include "tools/text/text_table.h"
 
@@ -15,6 +18,18 @@ std::string Number(double value) {
 }
 
 std::string Percent(double share) { return absl::StrFormat("%.0f %%", 100.0 * share); }
+
+void AddSparse(const SparseResult& result, JsonWriter& json) {
+  json.BeginObject().Key("name").String(result.name).Key("kind").String(result.kind);
+  json.Key("shape").String(result.shape).Key("isa").String(result.isa);
+  json.Key("group_channels").Int(result.group_channels).Key("points").BeginArray();
+  for (const SparseResult::Point& point : result.points) {
+    json.BeginObject().Key("density").Double(point.density).Key("speed").Double(point.speed);
+    json.Key("spread").Double(point.spread).EndObject();
+  }
+  json.EndArray().Key("break_even").Double(result.break_even);
+  json.Key("compiled_below").Double(result.compiled_below).EndObject();
+}
 
 }  // namespace
 
@@ -61,6 +76,34 @@ std::string ResultsText(const std::vector<BenchResult>& results) {
   return text;
 }
 
+std::string SparseText(const std::vector<SparseResult>& results) {
+  if (results.empty()) return "";
+  std::vector<std::string> header = {"name", "kind", "shape", "outputs"};
+  for (const SparseResult::Point& point : results[0].points) {
+    header.push_back(absl::StrCat("at ", Percent(point.density)));
+  }
+  header.insert(header.end(), {"break-even", "compiled below", "spread"});
+  TextTable table(header);
+  std::string line = "break-even density:";
+  for (const SparseResult& result : results) {
+    std::vector<std::string> row = {result.name, result.kind, result.shape,
+                                    absl::StrCat(result.group_channels)};
+    double spread = 0.0;
+    for (const SparseResult::Point& point : result.points) {
+      row.push_back(absl::StrFormat("%.2f x", point.speed));
+      spread = std::max(spread, point.spread);
+    }
+    row.insert(row.end(),
+               {Percent(result.break_even), Percent(result.compiled_below), Percent(spread)});
+    table.AddRow(row);
+    absl::StrAppend(&line, &result == &results[0] ? " " : ", ", result.name, " by ",
+                    result.group_channels, " ", absl::StripPrefix(result.kind, "sparse "), " ",
+                    Percent(result.break_even));
+  }
+  return absl::StrCat("Pruned weights, speed of the sparse form (dense is 1) by density:\n",
+                      table.Text(), line, "\n");
+}
+
 std::string BenchJson(const BenchReport& report) {
   JsonWriter json;
   json.BeginObject().Key("machine").BeginObject();
@@ -95,7 +138,13 @@ std::string BenchJson(const BenchReport& report) {
     }
     json.EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (!report.sparse.empty()) {
+    json.Key("sparse").BeginArray();
+    for (const SparseResult& result : report.sparse) AddSparse(result, json);
+    json.EndArray();
+  }
+  json.EndObject();
   return json.text();
 }
 
