@@ -141,8 +141,8 @@ QuantizeOp DrawQuantize(Draw& draw, const CodeInfo& code, int64_t channels) {
   return op;
 }
 
-// Zeroes blocks of 16 or 64 outputs x 64 channels of a tap of w[outputs][channels][kh][kw]. Half of
-// the time the others lose their zeros.
+// Zeroes blocks of 16 or 64 outputs x 64 channels of a tap of w[outputs][channels][kh][kw], or some
+// input channels. Half of the time the others lose their zeros.
 void Prune(Draw& draw, const Shape& shape, absl::Span<int8_t> weights) {
   constexpr int64_t kRun = 64;
   const int64_t rows = draw.OneIn(2) ? 16 : 64;
@@ -151,6 +151,17 @@ void Prune(Draw& draw, const Shape& shape, absl::Span<int8_t> weights) {
   const bool full = draw.OneIn(2);
   for (int8_t& w : weights) {
     if (full && w == 0) w = 1;
+  }
+  if (draw.OneIn(3)) {
+    for (int64_t c = 0; c < shape[1]; ++c) {
+      if (draw.Between(0, 99) >= percent) continue;
+      for (int64_t o = 0; o < shape[0]; ++o) {
+        for (int64_t t = 0; t < taps; ++t) {
+          weights[static_cast<size_t>((o * shape[1] + c) * taps + t)] = 0;
+        }
+      }
+    }
+    return;
   }
   for (int64_t o = 0; o < shape[0]; o += rows) {
     for (int64_t i = 0; i < (shape[1] + kRun - 1) / kRun * taps; ++i) {
