@@ -14,9 +14,11 @@ namespace bitmill {
 // on the same weights stored densely; its time is about density / break-even of dense.
 struct SparseForm {
   int32_t group_channels;
-  double break_even;            // of many pixels (a convolution, or many rows)
-  double break_even_one_pixel;  // of a matrix times a vector
+  double break_even;             // of many pixels a call (a convolution, or many rows)
+  double break_even_few_pixels;  // of up to kFewPixels, or a matrix times a vector
 };
+
+inline constexpr int64_t kFewPixels = 24;
 
 struct SparseForms {
   const SparseForm* forms = nullptr;
@@ -34,8 +36,8 @@ struct SparseChoice {
 };
 
 // The form that is expected to take the least time for weights of which `density` says what each
-// form would list; dense where none is faster. `one_pixel`: calls may have a single pixel.
-SparseChoice ChooseSparseForm(const SparseForms& forms, bool one_pixel,
+// form would list; dense where none is faster. `few_pixels`: calls may have kFewPixels or less.
+SparseChoice ChooseSparseForm(const SparseForms& forms, bool few_pixels,
                               const std::function<double(int32_t group_channels)>& density);
 
 }  // namespace bitmill

@@ -152,10 +152,9 @@ absl::StatusOr<std::vector<int8_t>> FilterWeights(const LowBitConvOp& op, const 
 }
 
 // The form for all calls, given where each of them has weights.
-SparseChoice ChooseForm(const SparseForms& forms, const ConvWindow& window,
-                        const std::vector<QconvOccupancy>& calls) {
+SparseChoice ChooseForm(const SparseUse& use, const std::vector<QconvOccupancy>& calls) {
   if (calls.empty()) return {};
-  return ChooseSparseForm(forms, window.single_pixel(), [&](int32_t group_channels) {
+  return ChooseSparseForm(use.forms, use.few_pixels, [&](int32_t group_channels) {
     double sum = 0.0;
     for (const QconvOccupancy& call : calls) sum += call.Density(group_channels);
     return sum / static_cast<double>(calls.size());
@@ -180,7 +179,7 @@ QconvArgs QconvFilter::Applied(QconvArgs args, int64_t call) const {
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
                                             int32_t zero_point, int32_t levels,
-                                            const SparseForms& forms) {
+                                            const SparseUse& sparse) {
   const FilterRuns runs = RunsOf(window, split, input.tight);
   QconvFilter filter;
   filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
@@ -204,9 +203,10 @@ absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWi
                              FilterWeights(op, window, split, runs, call, filter));
     BITMILL_RETURN_IF_ERROR(AddTables(op, weights, split, call, zero_point, levels, filter));
     view.weights = weights.data();
-    if (filter.kind != QconvWeights::k1Bit && forms.count > 0) occupancies.emplace_back(view);
+    if (filter.kind != QconvWeights::k1Bit && sparse.forms.count > 0)
+      occupancies.emplace_back(view);
   }
-  filter.sparse_choice = ChooseForm(forms, window, occupancies);
+  filter.sparse_choice = ChooseForm(sparse, occupancies);
   const int32_t group_channels = filter.sparse_choice.group_channels;
   if (group_channels == 0) filter.weights = AlignedBuffer(split.calls * filter.call_bytes);
   for (int64_t call = 0; call < split.calls; ++call) {

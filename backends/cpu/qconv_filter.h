@@ -38,12 +38,17 @@ struct QconvFilter {
   int64_t bytes() const;
 };
 
+// How the kernel takes sparse weights, and whether its calls may have kFewPixels or less.
+struct SparseUse {
+  SparseForms forms;
+  bool few_pixels = false;
+};
+
 // Internal when a weight does not fit its bits; Unimplemented when a sum may not fit 32 bits;
 // ResourceExhausted beyond 1 GiB.
-// `forms`: how the kernel takes sparse weights.
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
                                             int32_t zero_point, int32_t levels,
-                                            const SparseForms& forms);
+                                            const SparseUse& sparse);
 
 }  // namespace bitmill

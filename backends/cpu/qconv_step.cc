@@ -226,8 +226,12 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
     args.pixel_bytes = static_cast<int32_t>(args.image_bytes);
     args.stride_w = 1;
   }
-  absl::StatusOr<QconvFilter> filter = PackQconvFilter(op, window, step->split, in, code.zero_point,
-                                                       args.levels, step->kernel->sparse);
+  // Of a call: some lines, an image, or as few rows as a batch has.
+  const int64_t lines = step->epilogue_in_scratch ? step->blocks.count : window.out_h;
+  const bool few_pixels = step->blocks.single_pixel || lines * window.out_w <= kFewPixels;
+  absl::StatusOr<QconvFilter> filter =
+      PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels,
+                      {step->kernel->sparse, few_pixels});
   if (!filter.ok()) return filter.status();
   step->filter = *std::move(filter);
   args.kind = step->filter.kind;

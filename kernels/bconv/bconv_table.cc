@@ -25,10 +25,10 @@ namespace {
 constexpr SparseForm kRefForms[] = {{8, 0.95, 0.95}};
 #if defined(BITMILL_X86)
 // Sparse weights run as those of avx512vpopcnt, dense ones on tiles.
-constexpr SparseForm kAmxForms[] = {{8, 0.4, 0.9}, {16, 0.5, 0.95}};
-constexpr SparseForm kAvx512VpopcntForms[] = {{8, 0.75, 0.9}, {16, 0.97, 0.95}};
+constexpr SparseForm kAmxForms[] = {{8, 0.45, 0.75}, {16, 0.55, 0.95}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{8, 0.75, 0.75}, {16, 0.97, 0.95}};
 constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.95}};
-constexpr SparseForm kAvx2Forms[] = {{32, 0.78, 0.92}, {64, 0.97, 0.92}};
+constexpr SparseForm kAvx2Forms[] = {{32, 0.78, 0.8}, {64, 0.97, 0.88}};
 #endif
 
 constexpr BconvKernel kKernels[] = {

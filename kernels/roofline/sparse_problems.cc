@@ -16,18 +16,20 @@ namespace {
 constexpr uint32_t kSeed = 21;
 
 struct Layer {
-  int32_t side, kernel, channels;  // as many channels out as in
+  int32_t height, width, kernel, channels;  // as many channels out as in
   int32_t taps() const { return kernel * kernel; }
-  int32_t in_side() const { return side + kernel - 1; }
+  int32_t in_height() const { return height + kernel - 1; }
+  int32_t in_width() const { return width + kernel - 1; }
+  bool one_pixel() const { return height * width == 1; }
   std::string Text() const {
     const std::string c = std::to_string(channels);
-    if (side == 1) return c + "x" + c;
-    const std::string s = std::to_string(side);
-    return s + "x" + s + "x" + c + " 3x3";
+    if (one_pixel()) return c + "x" + c;
+    return std::to_string(height) + "x" + std::to_string(width) + "x" + c + " 3x3";
   }
 };
 
-constexpr Layer kLayers[] = {{14, 3, 256}, {1, 1, 4096}};
+// The second: a line at a time, as where sums wait in scratch for the rest of a layer.
+constexpr Layer kLayers[] = {{14, 14, 3, 256}, {1, 14, 3, 256}, {1, 1, 1, 4096}};
 
 // Random weights w[o][c][taps] of `low` to `high` (without 0: not 0), of which a part is left: of
 // each group of outputs as many runs of `run` channels of a tap as `density` says.
@@ -71,7 +73,8 @@ std::vector<T> Random(int64_t count) {
 template <typename Args>
 void FillShape(const Layer& layer, Args& args) {
   args.batch = 1;
-  args.out_h = args.out_w = layer.side;
+  args.out_h = layer.height;
+  args.out_w = layer.width;
   args.out_channels = layer.channels;
   args.stride_h = args.stride_w = 1;
 }
@@ -94,18 +97,18 @@ std::shared_ptr<BconvData> MakeBconv(const Layer& layer, int32_t group_channels,
       static_cast<size_t>(PackedBconvWords(layer.channels, layer.channels, layer.taps(), 2)));
   PackBconvWeights(weights.data(), layer.channels, layer.channels, layer.taps(), 2, nullptr,
                    data->weights.data());
-  data->input = Random<uint64_t>(int64_t{layer.in_side()} * layer.in_side() * c_words);
+  data->input = Random<uint64_t>(int64_t{layer.in_height()} * layer.in_width() * c_words);
   for (int32_t y = 0; y < layer.kernel; ++y) {
     for (int32_t x = 0; x < layer.kernel; ++x) {
-      data->tap_words.push_back((y * layer.in_side() + x) * c_words);
+      data->tap_words.push_back((y * layer.in_width() + x) * c_words);
     }
   }
   BconvArgs& args = data->dense;
   FillShape(layer, args);
   args.input = data->input.data();
   args.pixel_words = args.c_words = c_words;
-  args.row_words = int64_t{layer.in_side()} * c_words;
-  args.image_words = args.row_words * layer.in_side();
+  args.row_words = int64_t{layer.in_width()} * c_words;
+  args.image_words = args.row_words * layer.in_height();
   args.tap_words = data->tap_words.data();
   args.taps = layer.taps();
   args.weights = data->weights.data();
@@ -114,8 +117,8 @@ std::shared_ptr<BconvData> MakeBconv(const Layer& layer, int32_t group_channels,
   data->limits.assign(static_cast<size_t>(layer.channels), static_cast<int32_t>(products / 2));
   args.limits = data->limits.data();
   args.out_pixel = layer.channels / 8;
-  args.out_row = args.out_pixel * layer.side;
-  args.out_image = args.out_row * layer.side;
+  args.out_row = args.out_pixel * layer.width;
+  args.out_image = args.out_row * layer.height;
   data->output.resize(static_cast<size_t>(args.out_image));
   data->expected = data->output;
   args.out_bits = data->output.data();
@@ -186,14 +189,14 @@ std::shared_ptr<QconvData> MakeQconv(const Layer& layer, QconvWeights kind, int3
   QconvArgs& args = data->dense;
   FillShape(layer, args);
   args.pixel_bytes = layer.channels;
-  args.row_bytes = int64_t{layer.in_side()} * layer.channels;
-  args.image_bytes = args.row_bytes * layer.in_side();
+  args.row_bytes = int64_t{layer.in_width()} * layer.channels;
+  args.image_bytes = args.row_bytes * layer.in_height();
   data->input = Random<uint8_t>(args.image_bytes);
   args.input = data->input.data();
   for (int32_t y = 0; y < layer.kernel; ++y) {
     for (int32_t x = 0; x < layer.kernel; ++x) {
       for (int32_t c = 0; c < layer.channels; c += kStepChannels) {
-        data->step_bytes.push_back((y * layer.in_side() + x) * layer.channels + c);
+        data->step_bytes.push_back((y * layer.in_width() + x) * layer.channels + c);
       }
     }
   }
@@ -206,8 +209,8 @@ std::shared_ptr<QconvData> MakeQconv(const Layer& layer, QconvWeights kind, int3
   data->base.assign(static_cast<size_t>(layer.channels), -100);
   args.base = data->base.data();
   args.out_pixel = layer.channels;
-  args.out_row = args.out_pixel * layer.side;
-  args.out_image = args.out_row * layer.side;
+  args.out_row = args.out_pixel * layer.width;
+  args.out_image = args.out_row * layer.height;
   data->output.resize(static_cast<size_t>(args.out_image));
   data->expected = data->output;
   args.out_int32 = data->output.data();
@@ -249,11 +252,11 @@ void AddCases(const Kernel* table, int count, Isa isa, bool only_best, const Lay
     for (const SparseForm& form : kernel.sparse) {
       SparseCase& c = cases.emplace_back();
       c.name = kernel.name;
-      c.kind = "sparse " + kind + (layer.side == 1 ? " dense" : " conv");
+      c.kind = "sparse " + kind + (layer.one_pixel() ? " dense" : " conv");
       c.shape = layer.Text();
       c.isa = kernel.isa;
       c.form = form;
-      c.one_pixel = layer.side == 1;
+      c.few_pixels = layer.height == 1;
       c.make = [=](double density) { return make(kernel, form.group_channels, density); };
     }
     if (only_best) break;

@@ -21,7 +21,7 @@ struct SparseCase {
   std::string name, kind, shape;
   Isa isa = Isa::kRef;
   SparseForm form;
-  bool one_pixel = false;
+  bool few_pixels = false;
   std::function<SparseProblem(double density)> make;
 };
 

@@ -63,7 +63,7 @@ SparseRecord Measure(const SparseCase& c, const SparseSuiteOptions& options) {
   record.shape = c.shape;
   record.isa = c.isa;
   record.group_channels = c.form.group_channels;
-  record.table_break_even = c.one_pixel ? c.form.break_even_one_pixel : c.form.break_even;
+  record.table_break_even = c.few_pixels ? c.form.break_even_few_pixels : c.form.break_even;
   record.right = true;
   for (const double density : options.densities) {
     const SparseProblem problem = c.make(density);
