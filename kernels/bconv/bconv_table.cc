@@ -25,7 +25,7 @@ namespace {
 constexpr SparseForm kRefForms[] = {{8, 0.95, 0.95}};
 #if defined(BITMILL_X86)
 // Sparse weights run as those of avx512vpopcnt, dense ones on tiles.
-constexpr SparseForm kAmxForms[] = {{8, 0.45, 0.75}, {16, 0.55, 0.95}};
+constexpr SparseForm kAmxForms[] = {{8, 0.43, 0.75}, {16, 0.55, 0.95}};
 constexpr SparseForm kAvx512VpopcntForms[] = {{8, 0.75, 0.75}, {16, 0.97, 0.95}};
 constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.95}};
 constexpr SparseForm kAvx2Forms[] = {{32, 0.78, 0.8}, {64, 0.97, 0.88}};

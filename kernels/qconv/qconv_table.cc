@@ -18,7 +18,7 @@ namespace {
 // (docs/decisions/0009-sparse-blocks.md).
 constexpr SparseForm kRefForms[] = {{16, 0.95, 0.95}};
 #if defined(BITMILL_X86)
-constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.7, 0.57}, {32, 0.95, 0.68}, {64, 0.95, 0.78}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.62, 0.5}, {32, 0.95, 0.64}, {64, 0.95, 0.72}};
 constexpr SparseForm kAvx512Forms[] = {{16, 0.92, 0.72}, {32, 0.92, 0.78}, {64, 0.92, 0.78}};
 constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.96, 0.8}};
 #endif

@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <map>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
@@ -29,6 +30,26 @@ void AddSparse(const SparseResult& result, JsonWriter& json) {
   }
   json.EndArray().Key("break_even").Double(result.break_even);
   json.Key("compiled_below").Double(result.compiled_below).EndObject();
+}
+
+// Of each kernel and kind the density below which its best form is faster, on every shape.
+std::string BreakEvenLine(const std::vector<SparseResult>& results) {
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> best;
+  for (const SparseResult& result : results) {
+    double& density =
+        best[result.name][std::string(absl::StripPrefix(result.kind, "sparse "))][result.shape];
+    density = std::max(density, result.break_even);
+  }
+  std::string line = "break-even density";
+  for (const auto& [name, kinds] : best) {
+    absl::StrAppend(&line, name == best.begin()->first ? ": " : "; ", name);
+    for (const auto& [kind, shapes] : kinds) {
+      double lowest = 1.0;
+      for (const auto& [shape, density] : shapes) lowest = std::min(lowest, density);
+      absl::StrAppend(&line, kind == kinds.begin()->first ? " " : ", ", kind, " ", Percent(lowest));
+    }
+  }
+  return absl::StrCat(line, "\n");
 }
 
 }  // namespace
@@ -84,7 +105,6 @@ std::string SparseText(const std::vector<SparseResult>& results) {
   }
   header.insert(header.end(), {"break-even", "compiled below", "spread"});
   TextTable table(header);
-  std::string line = "break-even density:";
   for (const SparseResult& result : results) {
     std::vector<std::string> row = {result.name, result.kind, result.shape,
                                     absl::StrCat(result.group_channels)};
@@ -96,12 +116,9 @@ std::string SparseText(const std::vector<SparseResult>& results) {
     row.insert(row.end(),
                {Percent(result.break_even), Percent(result.compiled_below), Percent(spread)});
     table.AddRow(row);
-    absl::StrAppend(&line, &result == &results[0] ? " " : ", ", result.name, " by ",
-                    result.group_channels, " ", absl::StripPrefix(result.kind, "sparse "), " ",
-                    Percent(result.break_even));
   }
   return absl::StrCat("Pruned weights, speed of the sparse form (dense is 1) by density:\n",
-                      table.Text(), line, "\n");
+                      table.Text(), BreakEvenLine(results));
 }
 
 std::string BenchJson(const BenchReport& report) {

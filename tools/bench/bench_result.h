@@ -56,8 +56,8 @@ struct BenchReport {
 std::string CeilingsText(const BenchReport& report);
 // A table of the results.
 std::string ResultsText(const std::vector<BenchResult>& results);
-// A table of speeds by density, and the break-even densities on a line below. Empty if there are
-// no results; all have the same densities.
+// A table of speeds by density, and each kernel's break-even densities on a line below. Empty if
+// there are no results; all have the same densities.
 std::string SparseText(const std::vector<SparseResult>& results);
 // {"machine": {...}, "ceilings": {...}, "results": [...], "sparse": [...]}, the last if there are.
 std::string BenchJson(const BenchReport& report);
