@@ -21,9 +21,11 @@ namespace {
 constexpr int64_t kLanes = 8;
 constexpr int64_t kTilePixels = 2;
 constexpr int64_t kListPixels = 128;
-constexpr int64_t kGroupWords = 8;        // of one carry-save tree
-constexpr int64_t kGroupsPerFlush = 31;   // 31 * 8 bits in a byte
-constexpr int64_t kChunkWords = 768;     // whose places are listed at a time
+constexpr int64_t kGroupWords = 8;       // of one carry-save tree
+constexpr int64_t kGroupsPerFlush = 31;  // 31 * 8 bits in a byte
+// Whose places are listed at a time. A list of 4 KiB would share address bits with the counts that
+// lie behind it, and its loads wait for their stores.
+constexpr int64_t kChunkWords = 768;
 constexpr int kSum = 0x96;                // first xor second xor third
 constexpr int kCarry = 0xe8;              // at least two of three
 constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)

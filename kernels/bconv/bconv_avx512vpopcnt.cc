@@ -21,7 +21,7 @@ constexpr int64_t kTilePixels = 7;
 constexpr int64_t kTileBlocks = 2;
 constexpr int64_t kVectorBlocks = 4;  // of a tile of one pixel
 constexpr int64_t kListPixels = 32 * kTilePixels;
-constexpr int64_t kMostPlaces = 576;  // words of a window that are listed
+constexpr int64_t kMostPlaces = 576;      // words of a window that are listed
 constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
 
 // Signs that differ, or those of the products that count.

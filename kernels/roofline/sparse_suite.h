@@ -1,9 +1,10 @@
 // Kernels on pruned weights: the sparse form against the dense one, and where they break even.
 //
-// A convolution 3x3 of 14x14x256, a line of it, and a vector times 4096x4096; of each group of output channels so
-// many blocks of weights (those that a list names), chosen at random, are left. Both forms have the
-// same weights and the same result, which is compared with the reference before it is timed. They
-// take turns, a millisecond each, in CPU time of the calling thread; medians of the ratios count.
+// A convolution 3x3 of 14x14x256, a line of it, and a vector times 4096x4096; of each group of
+// output channels so many blocks of weights (those that a list names), chosen at random, are left.
+// Both forms have the same weights and the same result, which is compared with the reference before
+// it is timed. They take turns, a millisecond each, in CPU time of the calling thread; medians of
+// the ratios count.
 #pragma once
 
 #include <cstdint>
