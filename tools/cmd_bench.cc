@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "kernels/roofline/kernel_suite.h"
+#include "kernels/roofline/sparse_suite.h"
 #include "tools/bench/bench_result.h"
 #include "tools/bench/model_bench.h"
 #include "tools/cli.h"
@@ -89,12 +90,15 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
   return results;
 }
 
+absl::Status WrongKernel(const std::string& name, const std::string& kind,
+                         const std::string& shape) {
+  return absl::InternalError(
+      absl::StrCat("kernel ", name, " on ", kind, " ", shape, " differs from the reference"));
+}
+
 // Internal when a kernel gives another result than the reference.
 absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& options, Isa isa,
                                                       const Roofline& roofline) {
-  if (options.threads != 1) {
-    return absl::InvalidArgumentError("kernels run on one thread; leave --threads out");
-  }
   KernelSuiteOptions suite;
   suite.isa = isa;
   suite.rooflines = {{isa, roofline}};
@@ -115,16 +119,9 @@ absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& option
     };
     records = RunKernelSuite(suite);
   }
-  if (records.empty()) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("no kernel's name, kind or shape contains '", options.filter, "'"));
-  }
   std::vector<BenchResult> results;
   for (const KernelRecord& record : records) {
-    if (!record.right) {
-      return absl::InternalError(absl::StrCat("kernel ", record.name, " on ", record.kind, " ",
-                                              record.shape, " differs from the reference"));
-    }
+    if (!record.right) return WrongKernel(record.name, record.kind, record.shape);
     BenchResult& result = results.emplace_back();
     result.name = record.name;
     result.kind = record.kind;
@@ -137,6 +134,39 @@ absl::StatusOr<std::vector<BenchResult>> BenchKernels(const BenchOptions& option
     result.ceiling = record.ceiling;
     result.share = record.share;
     result.spread = record.spread;
+  }
+  return results;
+}
+
+// Internal when a kernel gives another result than the reference.
+absl::StatusOr<std::vector<SparseResult>> BenchSparse(const BenchOptions& options, Isa isa) {
+  SparseSuiteOptions suite;
+  suite.isa = isa;
+  suite.only_best = !options.all;
+  suite.filter = options.filter;
+  if (options.quick) {
+    suite.seconds = 0.02;
+    suite.pairs = 11;
+  }
+  ProgressBar bar("pruned weights");
+  suite.progress = [&bar](double done, const std::string& label) {
+    bar.SetLabel(label);
+    bar.Update(done);
+  };
+  std::vector<SparseResult> results;
+  for (const SparseRecord& record : RunSparseSuite(suite)) {
+    if (!record.right) return WrongKernel(record.name, record.kind, record.shape);
+    SparseResult& result = results.emplace_back();
+    result.name = record.name;
+    result.kind = record.kind;
+    result.shape = record.shape;
+    result.isa = IsaName(record.isa);
+    result.group_channels = record.group_channels;
+    for (const SparsePoint& point : record.points) {
+      result.points.push_back({point.density, point.speed, point.spread});
+    }
+    result.break_even = record.break_even;
+    result.compiled_below = record.table_break_even;
   }
   return results;
 }
@@ -170,11 +200,25 @@ std::vector<BenchResult> RooflineResults(const std::vector<Roofline>& ceilings) 
   return results;
 }
 
-absl::StatusOr<std::vector<BenchResult>> BenchSuite(const BenchOptions& options,
-                                                    const BenchReport& report) {
-  if (options.suite == "roofline") return RooflineResults(report.ceilings);
-  if (options.suite == "kernels") return BenchKernels(options, report.isa, report.ceilings[0]);
-  return BenchModels(options, report.isa, report.ceilings[0]);
+absl::Status BenchSuite(const BenchOptions& options, BenchReport& report) {
+  if (options.suite == "roofline") {
+    report.results = RooflineResults(report.ceilings);
+    return absl::OkStatus();
+  }
+  if (options.suite != "kernels") {
+    BITMILL_ASSIGN_OR_RETURN(report.results, BenchModels(options, report.isa, report.ceilings[0]));
+    return absl::OkStatus();
+  }
+  if (options.threads != 1) {
+    return absl::InvalidArgumentError("kernels run on one thread; leave --threads out");
+  }
+  BITMILL_ASSIGN_OR_RETURN(report.results, BenchKernels(options, report.isa, report.ceilings[0]));
+  BITMILL_ASSIGN_OR_RETURN(report.sparse, BenchSparse(options, report.isa));
+  if (report.results.empty() && report.sparse.empty()) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("no kernel's name, kind or shape contains '", options.filter, "'"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -234,7 +278,7 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
     std::fputs(CeilingsText(report).c_str(), stdout);
     std::fflush(stdout);
   }
-  BITMILL_ASSIGN_OR_RETURN(report.results, BenchSuite(options, report));
+  BITMILL_RETURN_IF_ERROR(BenchSuite(options, report));
   if (json_to_stdout) {
     std::fputs(BenchJson(report).c_str(), stdout);
     return kExitOk;
@@ -246,7 +290,12 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
     for (BenchResult& result : report.results) result.steps.clear();
   }
   if (options.suite == "roofline") return kExitOk;  // the ceilings are the result
-  std::fputs(absl::StrCat("\n", ResultsText(report.results)).c_str(), stdout);
+  if (!report.results.empty()) {
+    std::fputs(absl::StrCat("\n", ResultsText(report.results)).c_str(), stdout);
+  }
+  if (!report.sparse.empty()) {
+    std::fputs(absl::StrCat("\n", SparseText(report.sparse)).c_str(), stdout);
+  }
   return kExitOk;
 }
 

@@ -8,6 +8,9 @@
 // when x <= floor((base - t) / 2), and the output bit (-1) is its negation. Channels with a flipped
 // comparison are stored with negated weights. With zero padding `base` depends on which taps fall
 // outside the image: their border bits count as +1 there, and base takes that back.
+//
+// Pruned weights are stored without their empty words where that is faster than all of them
+// (kernels/sparse_form.h).
 #include <algorithm>
 #include <limits>
 
@@ -18,6 +21,7 @@
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 #include "base/aligned_buffer.h"
+#include "kernels/bconv/sparse_bconv.h"
 
 namespace bitmill {
 namespace {
@@ -138,13 +142,36 @@ class BconvStep final : public LineStep {
 
   void SelectGroup(const StepRun& run, int64_t g, BconvArgs& call) const {
     const int64_t padded = PadEight(split.outputs);
-    call.weights = weights.as<uint64_t>() + g * call_weight_words;
+    SelectWeights(g, call);
     call.prepared = prepared_bytes > 0 ? prepared.data() + g * prepared_bytes : nullptr;
     call.scratch = kernel_scratch >= 0 ? run.buffers[kernel_scratch] : nullptr;
     call.base = base.data() + g * classes * padded;
     call.limits = limits.empty() ? nullptr : limits.data() + g * classes * padded;
     call.scale = scale.empty() ? nullptr : scale.data() + g * padded;
     call.bias = bias.empty() ? nullptr : bias.data() + g * padded;
+  }
+
+  void SelectWeights(int64_t g, BconvArgs& call) const {
+    if (sparse.empty()) {
+      call.weights = weights.as<uint64_t>() + g * call_weight_words;
+    } else {
+      call = sparse[static_cast<size_t>(g)].Applied(call);
+    }
+  }
+
+  // "bconv_avx2 ternary sparse 23 %"; not ternary where no word that is left has a zero.
+  std::string KernelText() const {
+    const bool ternary =
+        sparse.empty() ? args.planes == 2
+                       : std::any_of(sparse.begin(), sparse.end(),
+                                     [](const SparseBconv& call) { return call.planes == 2; });
+    return absl::StrCat(kernel->name, ternary ? " ternary" : "", sparse_choice.Text());
+  }
+
+  int64_t weight_bytes() const {
+    int64_t bytes = weights.size() + prepared.size();
+    for (const SparseBconv& call : sparse) bytes += call.bytes();
+    return bytes;
   }
 
   Operand input, output;
@@ -156,7 +183,9 @@ class BconvStep final : public LineStep {
   int64_t call_weight_words = 0;
   int64_t classes = 1;
 
-  AlignedBuffer weights;       // [calls][blocks][taps][words][planes][8]
+  AlignedBuffer weights;            // [calls][blocks][taps][words][planes][8]; none if sparse
+  std::vector<SparseBconv> sparse;  // [calls], or none
+  SparseChoice sparse_choice;
   AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
   int64_t prepared_bytes = 0;  // of a call
   std::vector<int32_t> tap_words;
@@ -290,6 +319,30 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   return absl::OkStatus();
 }
 
+// Drops the empty words of the weights where that pays.
+void DropEmptyWords(BconvStep& step) {
+  BconvArgs call = step.args;
+  if (call.planes != 2) return;
+  const auto density = [&](int32_t group_channels) {
+    double sum = 0.0;
+    for (int64_t g = 0; g < step.split.calls; ++g) {
+      step.SelectWeights(g, call);
+      sum += BconvDensity(call, group_channels);
+    }
+    return sum / static_cast<double>(step.split.calls);
+  };
+  step.sparse_choice = ChooseSparseForm(step.kernel->sparse, step.blocks.single_pixel, density);
+  if (step.sparse_choice.group_channels == 0) return;
+  std::vector<SparseBconv> sparse;
+  for (int64_t g = 0; g < step.split.calls; ++g) {
+    step.SelectWeights(g, call);
+    sparse.push_back(MakeSparseBconv(call, static_cast<int32_t>(step.split.channels),
+                                     step.sparse_choice.group_channels));
+  }
+  step.sparse = std::move(sparse);
+  step.weights = AlignedBuffer();
+}
+
 // What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
 void PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
   BconvArgs call = step.args;
@@ -298,15 +351,18 @@ void PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
   } else {
     call.batch = static_cast<int32_t>(rows);
   }
-  call.weights = step.weights.as<uint64_t>();
-  if (const int64_t bytes = BconvScratchBytes(*step.kernel, call); bytes > 0) {
-    step.kernel_scratch = builder.AddScratch(bytes);
+  int64_t scratch_bytes = 0;
+  for (int64_t g = 0; g < step.split.calls; ++g) {
+    step.SelectWeights(g, call);
+    scratch_bytes = std::max(scratch_bytes, BconvScratchBytes(*step.kernel, call));
+    step.prepared_bytes = std::max(step.prepared_bytes, PreparedBconvBytes(*step.kernel, call));
   }
+  if (scratch_bytes > 0) step.kernel_scratch = builder.AddScratch(scratch_bytes);
   const int64_t line = int64_t{kCacheLineBytes};
-  step.prepared_bytes = (PreparedBconvBytes(*step.kernel, call) + line - 1) / line * line;
+  step.prepared_bytes = (step.prepared_bytes + line - 1) / line * line;
   step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
   for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
-    call.weights = step.weights.as<uint64_t>() + g * step.call_weight_words;
+    step.SelectWeights(g, call);
     PrepareBconv(*step.kernel, call, step.prepared.data() + g * step.prepared_bytes);
   }
 }
@@ -375,6 +431,7 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
     return status;
   }
 
+  DropEmptyWords(*step);
   PrepareKernel(builder.chunk_rows(), builder, *step);
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
@@ -390,10 +447,10 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   }
 
   StepInfo& info = step->mutable_info();
-  info.kernel = absl::StrCat(step->kernel->name, args.planes == 2 ? " ternary" : "");
+  info.kernel = step->KernelText();
   info.macs = window.macs();
   info.weight_bytes =
-      step->weights.size() + step->prepared.size() +
+      step->weight_bytes() +
       static_cast<int64_t>((step->base.size() + step->limits.size() + step->scale.size() +
                             step->bias.size() + step->tap_words.size()) *
                            4) +

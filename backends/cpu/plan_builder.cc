@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/arena_planner.h"
 #include "backends/cpu/line_step.h"
+#include "backends/cpu/live_channels.h"
 #include "backends/cpu/plan.h"
 #include "backends/cpu/plan_values.h"
 #include "base/status_macros.h"
@@ -145,7 +146,24 @@ class PlanBuilder {
     const Value& out = graph_.value(node.outputs[0]);
     Operand input = Input(node.inputs[0], false);
     BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph_, node, op));
-    if (!BorderServes(input.layout.border, want)) {
+    const LowBitConvOp* conv = &op;
+    LowBitConvOp smaller;
+    const std::vector<int32_t> live =
+        LiveChannelsToCopy(op, input.layout.storage == Storage::kBits);
+    if (!live.empty() && !input.layout.tight) {
+      smaller = WithChannels(op, live);
+      conv = &smaller;
+      Operand copy;
+      Shape shape = in.shape;
+      shape[1] = static_cast<int64_t>(live.size());
+      BITMILL_ASSIGN_OR_RETURN(copy.layout,
+                               MakeLayout(input.layout.storage, in.dtype, shape, want));
+      copy.buffer = builder_.AddBuffer(copy.layout.image_bytes, 0);
+      Push(MakeLiveChannelsStep(input, copy, live, builder_), "live channels", node.inputs[0],
+           node.inputs[0]);
+      builder_.Use(copy.buffer);
+      input = copy;
+    } else if (!BorderServes(input.layout.border, want)) {
       Operand bordered;
       BITMILL_ASSIGN_OR_RETURN(bordered.layout, MakeLayout(input.layout.storage, in.dtype, in.shape,
                                                            want, input.layout.tight));
@@ -157,8 +175,8 @@ class PlanBuilder {
     const Operand output = Output(node.outputs[0]);
     const std::string bits = absl::StrCat(CodeBits(in), "x", op.weight_bits, " -> ", CodeBits(out));
     absl::StatusOr<StepPtr> step =
-        UsesBitKernel(op, in) ? MakeBconvStep(op, out.code, input, output, builder_)
-                              : MakeQconvStep(op, in.code, out.code, input, output, builder_);
+        UsesBitKernel(op, in) ? MakeBconvStep(*conv, out.code, input, output, builder_)
+                              : MakeQconvStep(*conv, in.code, out.code, input, output, builder_);
     if (step.ok()) (*step)->mutable_info().bits = bits;
     return step;
   }

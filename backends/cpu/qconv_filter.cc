@@ -140,43 +140,86 @@ std::vector<int32_t> StepOffsets(const ConvWindow& window, const FilterRuns& run
   return offsets;
 }
 
+// Weights of one call as they are packed.
+absl::StatusOr<std::vector<int8_t>> FilterWeights(const LowBitConvOp& op, const ConvWindow& window,
+                                                  const GroupSplit& split, const FilterRuns& runs,
+                                                  int64_t call, QconvFilter& filter) {
+  BITMILL_ASSIGN_OR_RETURN(std::vector<int8_t> weights, CallWeights(op, window, split, call));
+  if (runs.tight) weights = JoinLines(weights, window, runs);
+  NegateWeights(op, RangeOf(filter.kind), split, call * split.outputs, runs.channels * runs.taps,
+                weights, filter.late_flip);
+  return weights;
+}
+
+// The form for all calls, given where each of them has weights.
+SparseChoice ChooseForm(const SparseUse& use, const std::vector<QconvOccupancy>& calls) {
+  if (calls.empty()) return {};
+  return ChooseSparseForm(use.forms, use.few_pixels, [&](int32_t group_channels) {
+    double sum = 0.0;
+    for (const QconvOccupancy& call : calls) sum += call.Density(group_channels);
+    return sum / static_cast<double>(calls.size());
+  });
+}
+
 }  // namespace
 
 int64_t QconvFilter::bytes() const {
-  return weights.size() +
+  int64_t packed = weights.size();
+  for (const SparseQconv& call : sparse) packed += call.bytes();
+  return packed +
          static_cast<int64_t>((base.size() + scale.size() + bias.size() + step_bytes.size()) * 4);
+}
+
+QconvArgs QconvFilter::Applied(QconvArgs args, int64_t call) const {
+  if (!sparse.empty()) return sparse[static_cast<size_t>(call)].Applied(args);
+  args.weights = weights.as<uint8_t>() + call * call_bytes;
+  return args;
 }
 
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
-                                            int32_t zero_point, int32_t levels) {
+                                            int32_t zero_point, int32_t levels,
+                                            const SparseUse& sparse) {
   const FilterRuns runs = RunsOf(window, split, input.tight);
-  const auto outputs = static_cast<int32_t>(split.outputs);
-  const auto channels = static_cast<int32_t>(runs.channels);
-  const auto taps = static_cast<int32_t>(runs.taps);
   QconvFilter filter;
   filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
   filter.ternary = filter.kind == QconvWeights::k2Bit;
   filter.step_bytes = StepOffsets(window, runs, input);
-  filter.call_bytes = PackedQconvBytes(filter.kind, outputs, channels, taps);
+  QconvFilterView view = {nullptr, filter.kind, static_cast<int32_t>(split.outputs),
+                          static_cast<int32_t>(runs.channels), static_cast<int32_t>(runs.taps)};
+  filter.call_bytes = PackedQconvBytes(view.kind, view.out_channels, view.channels, view.taps);
   if (split.calls * filter.call_bytes > kMaxWeightBytes) {
     return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
   }
-  filter.weights = AlignedBuffer(split.calls * filter.call_bytes);
   filter.base.assign(static_cast<size_t>(split.calls * ((split.outputs + 7) / 8 * 8)), 0);
   if (op.epilogue != LowBitConvOp::Epilogue::kThresholds) {
     filter.scale.assign(filter.base.size(), 0.0F);
     filter.bias = filter.scale;
   }
   filter.late_flip.assign(static_cast<size_t>(window.out_channels), 0);
+  std::vector<QconvOccupancy> occupancies;  // 1-bit weights have no zero
   for (int64_t call = 0; call < split.calls; ++call) {
-    BITMILL_ASSIGN_OR_RETURN(std::vector<int8_t> weights, CallWeights(op, window, split, call));
-    if (runs.tight) weights = JoinLines(weights, window, runs);
-    NegateWeights(op, RangeOf(filter.kind), split, call * split.outputs, runs.channels * runs.taps,
-                  weights, filter.late_flip);
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,
+                             FilterWeights(op, window, split, runs, call, filter));
     BITMILL_RETURN_IF_ERROR(AddTables(op, weights, split, call, zero_point, levels, filter));
-    PackQconvWeights(weights.data(), filter.kind, outputs, channels, taps,
-                     filter.weights.as<uint8_t>() + call * filter.call_bytes);
+    view.weights = weights.data();
+    if (filter.kind != QconvWeights::k1Bit && sparse.forms.count > 0)
+      occupancies.emplace_back(view);
+  }
+  filter.sparse_choice = ChooseForm(sparse, occupancies);
+  const int32_t group_channels = filter.sparse_choice.group_channels;
+  if (group_channels == 0) filter.weights = AlignedBuffer(split.calls * filter.call_bytes);
+  for (int64_t call = 0; call < split.calls; ++call) {
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,
+                             FilterWeights(op, window, split, runs, call, filter));
+    view.weights = weights.data();
+    if (group_channels > 0) {
+      filter.sparse.push_back(
+          MakeSparseQconv(view, occupancies[static_cast<size_t>(call)], group_channels));
+    } else {
+      PackQconvWeights(view.weights, view.kind, view.out_channels, view.channels, view.taps,
+                       filter.weights.as<uint8_t>() + call * filter.call_bytes);
+    }
   }
   return filter;
 }

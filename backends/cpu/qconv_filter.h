@@ -12,13 +12,14 @@
 #include "backends/cpu/conv_window.h"
 #include "base/aligned_buffer.h"
 #include "kernels/qconv/qconv_table.h"
+#include "kernels/qconv/sparse_qconv.h"
 #include "model/lowered.h"
 
 namespace bitmill {
 
 struct QconvFilter {
   QconvWeights kind = QconvWeights::k1Bit;
-  AlignedBuffer weights;   // of all calls
+  AlignedBuffer weights;   // of all calls; none if sparse
   bool ternary = false;    // 2-bit weights of which none is -2
   int64_t call_bytes = 0;  // from one call to the next
   std::vector<int32_t> step_bytes;
@@ -29,13 +30,25 @@ struct QconvFilter {
   // here.
   std::vector<uint8_t> late_flip;
 
+  std::vector<SparseQconv> sparse;  // [calls] without their empty units, or none
+  SparseChoice sparse_choice;
+
+  // `args` with the weights of a call.
+  QconvArgs Applied(QconvArgs args, int64_t call) const;
   int64_t bytes() const;
+};
+
+// How the kernel takes sparse weights, and whether its calls may have kFewPixels or less.
+struct SparseUse {
+  SparseForms forms;
+  bool few_pixels = false;
 };
 
 // Internal when a weight does not fit its bits; Unimplemented when a sum may not fit 32 bits;
 // ResourceExhausted beyond 1 GiB.
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
-                                            int32_t zero_point, int32_t levels);
+                                            int32_t zero_point, int32_t levels,
+                                            const SparseUse& sparse);
 
 }  // namespace bitmill

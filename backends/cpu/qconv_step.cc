@@ -133,7 +133,7 @@ class QconvStep final : public Step {
 
   void SelectGroup(int64_t g, QconvArgs& call) const {
     const int64_t padded = (split.outputs + 7) / 8 * 8;
-    call.weights = filter.weights.as<uint8_t>() + g * filter.call_bytes;
+    call = filter.Applied(call, g);
     call.base = filter.base.data() + g * padded;
     call.scale = filter.scale.empty() ? nullptr : filter.scale.data() + g * padded;
     call.bias = filter.bias.empty() ? nullptr : filter.bias.data() + g * padded;
@@ -226,8 +226,12 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
     args.pixel_bytes = static_cast<int32_t>(args.image_bytes);
     args.stride_w = 1;
   }
+  // Of a call: some lines, an image, or as few rows as a batch has.
+  const int64_t lines = step->epilogue_in_scratch ? step->blocks.count : window.out_h;
+  const bool few_pixels = step->blocks.single_pixel || lines * window.out_w <= kFewPixels;
   absl::StatusOr<QconvFilter> filter =
-      PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels);
+      PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels,
+                      {step->kernel->sparse, few_pixels});
   if (!filter.ok()) return filter.status();
   step->filter = *std::move(filter);
   args.kind = step->filter.kind;
@@ -250,7 +254,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   }
 
   StepInfo& info = step->mutable_info();
-  info.kernel = absl::StrCat(step->kernel->name, KindName(args.kind));
+  info.kernel =
+      absl::StrCat(step->kernel->name, KindName(args.kind), step->filter.sparse_choice.Text());
   info.macs = window.macs();
   info.weight_bytes =
       step->filter.bytes() + step->epilogue.table_bytes() + step->chain.table_bytes();

@@ -36,6 +36,7 @@ absl::StatusOr<KernelSet> SelectKernels(const std::string& isa) {
   kernels.pool = &SelectPool(level);
   kernels.requant = &SelectRequant(level);
   kernels.fmap = &SelectFmap(level);
+  kernels.gather = &SelectGather(level);
   return kernels;
 }
 

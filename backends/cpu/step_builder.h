@@ -8,6 +8,7 @@
 #include "absl/strings/string_view.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/fmap/fmap_table.h"
+#include "kernels/gather/gather_table.h"
 #include "kernels/isa.h"
 #include "kernels/pack/pack_table.h"
 #include "kernels/pool/pool_table.h"
@@ -24,6 +25,7 @@ struct KernelSet {
   const PoolKernel* pool = nullptr;
   const RequantKernel* requant = nullptr;
   const FmapKernel* fmap = nullptr;
+  const GatherKernel* gather = nullptr;
 };
 
 // "auto" or a name of kernels/isa.h; InvalidArgument names what this machine offers otherwise.

@@ -15,6 +15,12 @@
 // so nothing is summed across lanes. Planes: 1 (sign), or 2 for ternary (mask, then sign).
 // Lanes past out_channels are zero.
 //
+// Sparse weights (`sparse` is not null): output channels come in groups, and a group has only the
+// words in which any of its weights counts. A list names them for all of its blocks, and weights
+// are [groups][blocks of the group][words of the group][planes][8]. With one plane every weight of
+// a listed word counts; the products of the others are in neither x nor base. Only kernels whose
+// table entry says so take them.
+//
 // Outputs, one of
 //   bits:  bit o of the pixel is x > limits[class][o]: ceil(out_channels / 8) bytes are written,
 //   the
@@ -32,6 +38,12 @@
 
 namespace bitmill {
 
+struct BconvSparse {
+  int32_t group_channels;     // a multiple of 8; the last group may have fewer
+  const int32_t* first_word;  // [groups + 1] where the words of a group begin in the next
+  const int32_t* words;       // offset of each word from the start of the window, ascending
+};
+
 struct BconvArgs {
   const uint64_t* input;
   int64_t image_words;  // from one image to the next
@@ -41,7 +53,7 @@ struct BconvArgs {
   int32_t batch, out_h, out_w, out_channels;
   int32_t stride_h, stride_w;
   const int32_t* tap_words;  // [taps] offset of each tap from the start of the window
-  int32_t taps;
+  int32_t taps;              // of the whole window, with sparse weights too
 
   const uint64_t* weights;
   int32_t planes;  // 1 or 2
@@ -50,6 +62,7 @@ struct BconvArgs {
   const void* prepared;
   // BconvScratchBytes() bytes on a boundary of 64 that the call may write, or null.
   void* scratch;
+  const BconvSparse* sparse;  // null: dense
 
   // Class of output pixel (y, x): row_class[y] * col_classes + col_class[x]; both null: class 0.
   const int32_t* row_class;

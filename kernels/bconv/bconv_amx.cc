@@ -39,6 +39,7 @@ constexpr int64_t kEnoughPixelsOfFewChannels = 128;
 constexpr int64_t kFewChannels = 128;
 
 bool HasFewPixels(const BconvArgs& args) {
+  if (args.sparse != nullptr) return true;  // left to avx512vpopcnt as well
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   return pixels < (args.out_channels < kFewChannels ? kEnoughPixelsOfFewChannels : kEnoughPixels);
 }

@@ -38,8 +38,8 @@ bool CanLookUp(const BconvArgs& args, bool prepared) {
 // The form for calls with as many pixels as `args` has.
 Form ChooseForm(const BconvArgs& args) {
   if (CanLookUp(args, true)) return Form::kPieces;
-  const bool rows = args.planes == 1 && args.out_channels >= kMinRowsChannels &&
-                    Words(args) <= kBconvRowsMaxWords;
+  const bool rows = args.planes == 1 && args.sparse == nullptr &&
+                    args.out_channels >= kMinRowsChannels && Words(args) <= kBconvRowsMaxWords;
   return rows ? Form::kRows : Form::kNone;
 }
 

@@ -21,9 +21,11 @@ namespace {
 constexpr int64_t kLanes = 8;
 constexpr int64_t kTilePixels = 2;
 constexpr int64_t kListPixels = 128;
-constexpr int64_t kGroupWords = 8;        // of one carry-save tree
-constexpr int64_t kGroupsPerFlush = 31;   // 31 * 8 bits in a byte
-constexpr int64_t kChunkWords = 1024;     // whose places are listed at a time
+constexpr int64_t kGroupWords = 8;       // of one carry-save tree
+constexpr int64_t kGroupsPerFlush = 31;  // 31 * 8 bits in a byte
+// Whose places are listed at a time. A list of 4 KiB would share address bits with the counts that
+// lie behind it, and its loads wait for their stores.
+constexpr int64_t kChunkWords = 768;
 constexpr int kSum = 0x96;                // first xor second xor third
 constexpr int kCarry = 0xe8;              // at least two of three
 constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
@@ -144,32 +146,24 @@ void CountWords(const BconvPixel* pixels, const int32_t* places, int64_t words,
   }
 }
 
-// Places of words `first` to `first + count - 1` of the window.
-void ListPlaces(const BconvArgs& args, int64_t first, int64_t count, int32_t* places) {
-  int64_t tap = first / args.c_words;
-  int32_t word = static_cast<int32_t>(first % args.c_words);
-  for (int64_t i = 0; i < count; ++i) {
-    places[i] = args.tap_words[tap] + word;
-    if (++word < args.c_words) continue;
-    word = 0;
-    ++tap;
-  }
-}
-
-// All listed pixels and all channels. Chunks of the window follow each other within a tile; a
-// window of one chunk has its places listed once, by the caller.
+// All listed pixels and all channels of a group. Chunks of the window follow each other within a
+// tile; a window of one chunk has its places listed once.
 template <int kPlanes>
 void RunPixels(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
-               int32_t* places) {
-  const int64_t words = int64_t{args.taps} * args.c_words;
-  for (int64_t channel = 0; channel < args.out_channels; channel += kLanes) {
-    const uint64_t* weights = args.weights + channel * words * kPlanes;
+               const BconvGroup& group) {
+  int32_t scratch[kChunkWords];
+  const int32_t* places = nullptr;
+  const bool one_chunk = group.words <= kChunkWords;
+  if (one_chunk) places = BconvPlacesOf(group, 0, group.words, scratch);
+  for (int64_t channel = 0; channel < group.channels; channel += kLanes) {
+    const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
     for (int64_t p = 0; p < pixel_count; p += kTilePixels) {
       const int64_t tile = pixel_count - p < kTilePixels ? pixel_count - p : kTilePixels;
-      uint64_t counts[kTilePixels * kLanes] = {};
-      for (int64_t first = 0; first < words; first += kChunkWords) {
-        const int64_t chunk = words - first < kChunkWords ? words - first : kChunkWords;
-        if (words > kChunkWords) ListPlaces(args, first, chunk, places);
+      alignas(64) uint64_t counts[kTilePixels * kLanes] = {};
+      for (int64_t first = 0; first < group.words; first += kChunkWords) {
+        const int64_t left = group.words - first;
+        const int64_t chunk = left < kChunkWords ? left : kChunkWords;
+        if (!one_chunk) places = BconvPlacesOf(group, first, chunk, scratch);
         const uint64_t* part = weights + first * kPlanes * kLanes;
         if (tile == kTilePixels) {
           CountWords<kPlanes, kTilePixels>(pixels + p, places, chunk, part, counts);
@@ -177,7 +171,7 @@ void RunPixels(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_co
           CountWords<kPlanes, 1>(pixels + p, places, chunk, part, counts);
         }
       }
-      StoreBconvTileAvx512(args, pixels + p, tile, channel, 1, counts);
+      StoreBconvTileAvx512(args, pixels + p, tile, group.channel + channel, 1, counts);
     }
   }
 }
@@ -186,17 +180,18 @@ void RunPixels(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_co
 
 void BconvAvx512(const BconvArgs& args) {
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
-  const int64_t words = int64_t{args.taps} * args.c_words;
+  const int64_t groups = BconvGroupCount(args);
   BconvPixel list[kListPixels];
-  int32_t places[kChunkWords];
-  if (words <= kChunkWords) ListPlaces(args, 0, words, places);
   for (int64_t first = 0; first < pixels; first += kListPixels) {
     const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
     ListBconvPixels(args, first, count, list);
-    if (args.planes == 2) {
-      RunPixels<2>(args, list, count, places);
-    } else {
-      RunPixels<1>(args, list, count, places);
+    for (int64_t g = 0; g < groups; ++g) {
+      const BconvGroup group = BconvGroupOf(args, g);
+      if (args.planes == 2) {
+        RunPixels<2>(args, list, count, group);
+      } else {
+        RunPixels<1>(args, list, count, group);
+      }
     }
   }
 }

@@ -42,7 +42,7 @@ inline __m256i Broadcast(const uint64_t* word) {
 
 // Differences of one block for kPixels windows.
 template <int kPlanes, int kPixels>
-inline void CountBlock(const BconvArgs& args, const BconvPixel* pixels, const uint64_t* weights,
+inline void CountBlock(const BconvGroup& group, const BconvPixel* pixels, const uint64_t* weights,
                        Sums* sums) {
   const __m256i zero = _mm256_setzero_si256();
   __m256i low[kPixels], high[kPixels];
@@ -51,9 +51,9 @@ inline void CountBlock(const BconvArgs& args, const BconvPixel* pixels, const ui
     sums[p].low = sums[p].high = zero;
   }
   int32_t until_flush = kWordsPerFlush;
-  for (int32_t t = 0; t < args.taps; ++t) {
-    const int64_t tap = args.tap_words[t];
-    for (int32_t w = 0; w < args.c_words; ++w) {
+  for (int64_t t = 0; t < group.taps; ++t) {
+    const int64_t tap = group.tap_words[t];
+    for (int64_t w = 0; w < group.c_words; ++w) {
       const __m256i w_low = Load(weights);
       const __m256i w_high = Load(weights + 4);
       for (int p = 0; p < kPixels; ++p) {
@@ -124,11 +124,18 @@ void StoreBlock(const BconvArgs& args, const BconvPixel& pixel, int64_t channel,
 
 template <int kPlanes, int kPixels>
 void RunPixels(const BconvArgs& args, const BconvPixel* pixels) {
-  const int64_t block_words = int64_t{args.taps} * args.c_words * kPlanes * kLanes;
-  for (int64_t channel = 0; channel < args.out_channels; channel += kLanes) {
-    Sums sums[kPixels];
-    CountBlock<kPlanes, kPixels>(args, pixels, args.weights + channel / kLanes * block_words, sums);
-    for (int p = 0; p < kPixels; ++p) StoreBlock(args, pixels[p], channel, Narrow(sums[p]));
+  const int64_t groups = BconvGroupCount(args);
+  for (int64_t g = 0; g < groups; ++g) {
+    const BconvGroup group = BconvGroupOf(args, g);
+    const uint64_t* weights = group.weights;
+    for (int64_t channel = 0; channel < group.channels; channel += kLanes) {
+      Sums sums[kPixels];
+      CountBlock<kPlanes, kPixels>(group, pixels, weights, sums);
+      weights += group.block_words;
+      for (int p = 0; p < kPixels; ++p) {
+        StoreBlock(args, pixels[p], group.channel + channel, Narrow(sums[p]));
+      }
+    }
   }
 }
 

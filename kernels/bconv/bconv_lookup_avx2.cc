@@ -93,21 +93,13 @@ struct Chunk {
   int64_t first, words;
 };
 
-struct Group {
-  int64_t first_block, blocks;
-};
+// Blocks of one group of channels that are looked up together.
+struct Part {
+  const BconvGroup& group;
+  int64_t block, blocks;  // the first, within the group
 
-// Where the words of a chunk lie, from the start of a window.
-void ListPlaces(const BconvArgs& args, Chunk chunk, int32_t* places) {
-  int64_t tap = chunk.first / args.c_words;
-  int32_t word = static_cast<int32_t>(chunk.first % args.c_words);
-  for (int64_t i = 0; i < chunk.words; ++i) {
-    places[i] = args.tap_words[tap] + word;
-    if (++word < args.c_words) continue;
-    word = 0;
-    ++tap;
-  }
-}
+  int64_t first_block() const { return group.channel / kLanes + block; }
+};
 
 inline __m128i LoadTwo(const uint64_t* first, const uint64_t* second) {
   return _mm_insert_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(first)),
@@ -115,7 +107,7 @@ inline __m128i LoadTwo(const uint64_t* first, const uint64_t* second) {
 }
 
 // Offsets of the table rows of a pair's pieces: [word][16]. Low halves of a word's bytes
-// come first, then the high ones. Two words at a time: places holds an even number.
+// come first, then the high ones. Two words at a time; the last fills the last two up.
 template <int kPlanes>
 void PieceOffsets(const BconvPixel* pair, const int32_t* places, int64_t words, uint16_t* offsets) {
   const __m256i high = _mm256_set1_epi8(static_cast<char>(0xf0));
@@ -124,8 +116,9 @@ void PieceOffsets(const BconvPixel* pair, const int32_t* places, int64_t words, 
   const uint64_t* a = pair[0].window;
   const uint64_t* b = pair[1].window;
   for (int64_t w = 0; w < words; w += 2) {
-    const __m128i first = LoadTwo(a + places[w], a + places[w + 1]);
-    const __m128i second = LoadTwo(b + places[w], b + places[w + 1]);
+    const int64_t next = w + 1 < words ? w + 1 : w;
+    const __m128i first = LoadTwo(a + places[w], a + places[next]);
+    const __m128i second = LoadTwo(b + places[w], b + places[next]);
     const __m256i bytes =
         _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_unpacklo_epi8(first, second)),
                                 _mm_unpackhi_epi8(first, second), 1);
@@ -223,7 +216,7 @@ void CountChunk(const uint8_t* weights, const uint16_t* offsets, int64_t steps, 
   }
 }
 
-// How the weights of one group of 32 * kVectors channels are cut.
+// How the weights of one part of 32 * kVectors channels are cut.
 template <int kPlanes, int kVectors>
 struct Shape {
   static constexpr int64_t kWordBytes = int64_t{kPieces} * kPlanes * kVectors * kPieceBytes;
@@ -234,50 +227,52 @@ struct Shape {
       int64_t{kStepPieces - 1} * kPlanes * kVectors * kPieceBytes;
 };
 
-// Weights of words `first` to `first + words - 1` of a group, and zeros behind them.
+// Weights of words `first` to `first + words - 1` of a part, and zeros behind them.
 template <int kPlanes, int kVectors>
-void Rearrange(const BconvArgs& args, Group group, Chunk chunk, uint8_t* pieces) {
-  const int64_t window_words = int64_t{args.taps} * args.c_words;
-  const int64_t word = group.first_block * window_words + chunk.first;
-  RearrangeBconvWeightsAvx2(args.weights + word * kPlanes * kLanes, kPlanes,
-                            window_words * kPlanes * kLanes, group.blocks, chunk.words, kVectors,
-                            pieces);
+void Rearrange(const Part& part, Chunk chunk, uint8_t* pieces) {
+  const BconvGroup& group = part.group;
+  const uint64_t* weights = group.weights + part.block * group.block_words;
+  RearrangeBconvWeightsAvx2(weights + chunk.first * kPlanes * kLanes, kPlanes, group.block_words,
+                            part.blocks, chunk.words, kVectors, pieces);
   memset(pieces + chunk.words * Shape<kPlanes, kVectors>::kWordBytes, 0,
          Shape<kPlanes, kVectors>::kPaddingBytes);
 }
 
-// All pixels of one group. `prepared`: its rearranged weights, or null.
+// All pixels of one part. `prepared`: its rearranged weights, or null.
 template <int kPlanes, int kVectors>
-void RunGroup(const BconvArgs& args, Group group, const uint8_t* prepared) {
+void RunPart(const BconvArgs& args, const Part& part, const uint8_t* prepared) {
   using Cut = Shape<kPlanes, kVectors>;
   constexpr int64_t kPixelSums = int64_t{kVectors} * kVectorSums;
   alignas(64) uint8_t rearranged[Cut::kMaxWords * Cut::kWordBytes + Cut::kPaddingBytes];
   // Of the pair that is counted and the next one, whose offsets are then ready in time.
   alignas(64) uint16_t offsets[2][(Cut::kMaxWords + 1) * kPieces];
-  int32_t places[Cut::kMaxWords + 1];
+  int32_t scratch[Cut::kMaxWords];
   alignas(64) int16_t waiting[kTilePixels * kPixelSums];
   BconvPixel list[kTilePixels];
   BconvLookupLimits limits;
   limits.table_row = -1;
 
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
-  const int64_t window_words = int64_t{args.taps} * args.c_words;
-  const int64_t chunks = (window_words + Cut::kMaxWords - 1) / Cut::kMaxWords;
+  const int64_t window_words = part.group.words;
+  // One chunk of nothing where no word counts.
+  const int64_t chunks =
+      window_words > 0 ? (window_words + Cut::kMaxWords - 1) / Cut::kMaxWords : 1;
   const int64_t flushes = (window_words + kFlushWords - 1) / kFlushWords;
   const int64_t chunk_words = (flushes + chunks - 1) / chunks * kFlushWords;
+  const int32_t* places = nullptr;
   for (int64_t tile = 0; tile < pixels; tile += kTilePixels) {
     const int64_t tile_pixels = pixels - tile < kTilePixels ? pixels - tile : kTilePixels;
     ListBconvPixels(args, tile, tile_pixels, list);
     // The last pair is filled up with a pixel whose result is not stored.
     if (tile_pixels % 2 != 0) list[tile_pixels] = list[0];
-    for (int64_t first = 0; first < window_words; first += chunk_words) {
+    for (int64_t c = 0; c < chunks; ++c) {
+      const int64_t first = c * chunk_words;
       const int64_t left = window_words - first;
       const Chunk chunk = {first, left < chunk_words ? left : chunk_words};
       const int64_t steps = (chunk.words * kPieces + kStepPieces - 1) / kStepPieces;
       if (tile == 0 || chunks > 1) {
-        if (prepared == nullptr) Rearrange<kPlanes, kVectors>(args, group, chunk, rearranged);
-        ListPlaces(args, chunk, places);
-        places[chunk.words] = places[chunk.words - 1];
+        if (prepared == nullptr) Rearrange<kPlanes, kVectors>(part, chunk, rearranged);
+        places = BconvPlacesOf(part.group, chunk.first, chunk.words, scratch);
       }
       const uint8_t* weights =
           prepared != nullptr ? prepared + first * Cut::kWordBytes : rearranged;
@@ -290,7 +285,7 @@ void RunGroup(const BconvArgs& args, Group group, const uint8_t* prepared) {
         CountChunk<kPlanes, kVectors>(weights, offsets[i / 2 % 2], steps, sums, sums + kPixelSums);
         if (left > chunk_words) continue;
         for (int64_t p = i; p < i + 2 && p < tile_pixels; ++p) {
-          StoreBconvLookupAvx2(args, list[p], group.first_block, group.blocks,
+          StoreBconvLookupAvx2(args, list[p], part.first_block(), part.blocks,
                                waiting + p * kPixelSums, &limits);
         }
       }
@@ -299,60 +294,62 @@ void RunGroup(const BconvArgs& args, Group group, const uint8_t* prepared) {
 }
 
 template <int kPlanes, int kVectors>
-int64_t GroupBytes(const BconvArgs& args) {
+int64_t PartBytes(const BconvGroup& group) {
   using Cut = Shape<kPlanes, kVectors>;
-  return int64_t{args.taps} * args.c_words * Cut::kWordBytes + Cut::kPaddingBytes;
+  return group.words * Cut::kWordBytes + Cut::kPaddingBytes;
 }
 
-// Calls of one group each, all groups in turn.
+// Calls of one part each, all parts in turn.
 struct RunCall {
   template <int kPlanes, int kVectors>
-  void Do(const BconvArgs& args, Group group) {
-    RunGroup<kPlanes, kVectors>(args, group, prepared);
-    if (prepared != nullptr) prepared += GroupBytes<kPlanes, kVectors>(args);
+  void Do(const BconvArgs& args, const Part& part) {
+    RunPart<kPlanes, kVectors>(args, part, prepared);
+    if (prepared != nullptr) prepared += PartBytes<kPlanes, kVectors>(part.group);
   }
   const uint8_t* prepared;
 };
 
 struct PrepareCall {
   template <int kPlanes, int kVectors>
-  void Do(const BconvArgs& args, Group group) {
+  void Do(const BconvArgs&, const Part& part) {
     if (prepared != nullptr) {
-      const Chunk all = {0, int64_t{args.taps} * args.c_words};
-      Rearrange<kPlanes, kVectors>(args, group, all, prepared + bytes);
+      Rearrange<kPlanes, kVectors>(part, Chunk{0, part.group.words}, prepared + bytes);
     }
-    bytes += GroupBytes<kPlanes, kVectors>(args);
+    bytes += PartBytes<kPlanes, kVectors>(part.group);
   }
   uint8_t* prepared;  // null: only count bytes
   int64_t bytes;
 };
 
 template <int kPlanes, typename Call>
-void ForGroups(const BconvArgs& args, Call& call) {
+void ForParts(const BconvArgs& args, const BconvGroup& group, Call& call) {
   // Six rows of ternary tables leave registers for two vectors.
   constexpr int64_t kMaxBlocks = (kPlanes == 2 ? 2 : 4) * kVectorBlocks;
-  const int64_t blocks = (int64_t{args.out_channels} + kLanes - 1) / kLanes;
+  const int64_t blocks = (group.channels + kLanes - 1) / kLanes;
   for (int64_t block = 0; block < blocks; block += kMaxBlocks) {
     const int64_t left = blocks - block < kMaxBlocks ? blocks - block : kMaxBlocks;
-    const Group group = {block, left};
+    const Part part = {group, block, left};
     if (left > 3 * kVectorBlocks) {
-      call.template Do<kPlanes, kMaxBlocks / kVectorBlocks>(args, group);
+      call.template Do<kPlanes, kMaxBlocks / kVectorBlocks>(args, part);
     } else if (left > 2 * kVectorBlocks) {
-      call.template Do<kPlanes, 3>(args, group);
+      call.template Do<kPlanes, 3>(args, part);
     } else if (left > kVectorBlocks) {
-      call.template Do<kPlanes, 2>(args, group);
+      call.template Do<kPlanes, 2>(args, part);
     } else {
-      call.template Do<kPlanes, 1>(args, group);
+      call.template Do<kPlanes, 1>(args, part);
     }
   }
 }
 
 template <typename Call>
-void ForAllGroups(const BconvArgs& args, Call& call) {
-  if (args.planes == 2) {
-    ForGroups<2>(args, call);
-  } else {
-    ForGroups<1>(args, call);
+void ForAllParts(const BconvArgs& args, Call& call) {
+  const int64_t groups = BconvGroupCount(args);
+  for (int64_t g = 0; g < groups; ++g) {
+    if (args.planes == 2) {
+      ForParts<2>(args, BconvGroupOf(args, g), call);
+    } else {
+      ForParts<1>(args, BconvGroupOf(args, g), call);
+    }
   }
 }
 
@@ -360,18 +357,18 @@ void ForAllGroups(const BconvArgs& args, Call& call) {
 
 void BconvLookupAvx2(const BconvArgs& args, const uint8_t* pieces) {
   RunCall call = {pieces};
-  ForAllGroups(args, call);
+  ForAllParts(args, call);
 }
 
 int64_t BconvLookupBytesAvx2(const BconvArgs& args) {
   PrepareCall call = {nullptr, 0};
-  ForAllGroups(args, call);
+  ForAllParts(args, call);
   return call.bytes;
 }
 
 void PrepareBconvLookupAvx2(const BconvArgs& args, uint8_t* pieces) {
   PrepareCall call = {pieces, 0};
-  ForAllGroups(args, call);
+  ForAllParts(args, call);
 }
 
 }  // namespace bitmill

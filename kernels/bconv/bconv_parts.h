@@ -16,6 +16,22 @@ struct BconvPixel {
 // Output pixels `first` to `first + count - 1`, row by row, image by image.
 void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvPixel* pixels);
 
+// Output channels that share a list of words: all of them, or a group of sparse weights.
+struct BconvGroup {
+  int64_t channel, channels;  // the first; how many, the last block may be partly filled
+  const int32_t* tap_words;   // taps of c_words words each, in the order of the weights
+  int64_t taps, c_words;
+  int64_t words;            // taps * c_words
+  const uint64_t* weights;  // of the group's first block
+  int64_t block_words;      // from one block to the next
+};
+int64_t BconvGroupCount(const BconvArgs& args);
+BconvGroup BconvGroupOf(const BconvArgs& args, int64_t group);
+// Offsets of words `first` to `first + count - 1` of a group from the start of a window: its own
+// list, or `scratch` (of `count`) filled.
+const int32_t* BconvPlacesOf(const BconvGroup& group, int64_t first, int64_t count,
+                             int32_t* scratch);
+
 // AVX2, weights looked up as indices of small tables, a tile of pixels at a time. At most
 // kBconvLookupMaxWords words a window (taps * c_words).
 // `pieces`: all weights rearranged for it, or null.

@@ -24,4 +24,50 @@ void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvP
   }
 }
 
+int64_t BconvGroupCount(const BconvArgs& args) {
+  if (args.sparse == nullptr) return 1;
+  return (int64_t{args.out_channels} + args.sparse->group_channels - 1) /
+         args.sparse->group_channels;
+}
+
+BconvGroup BconvGroupOf(const BconvArgs& args, int64_t group) {
+  constexpr int64_t kLanes = 8;
+  BconvGroup g = {};
+  if (args.sparse == nullptr) {
+    g.channels = args.out_channels;
+    g.tap_words = args.tap_words;
+    g.taps = args.taps;
+    g.c_words = args.c_words;
+    g.weights = args.weights;
+  } else {
+    const BconvSparse& sparse = *args.sparse;
+    const int64_t first = sparse.first_word[group];
+    g.channel = group * sparse.group_channels;
+    g.channels = args.out_channels - g.channel;
+    if (g.channels > sparse.group_channels) g.channels = sparse.group_channels;
+    g.tap_words = sparse.words + first;
+    g.taps = sparse.first_word[group + 1] - first;
+    g.c_words = 1;
+    // All groups before it are full.
+    g.weights = args.weights + first * sparse.group_channels * args.planes;
+  }
+  g.words = g.taps * g.c_words;
+  g.block_words = g.words * args.planes * kLanes;
+  return g;
+}
+
+const int32_t* BconvPlacesOf(const BconvGroup& group, int64_t first, int64_t count,
+                             int32_t* scratch) {
+  if (group.c_words == 1) return group.tap_words + first;
+  int64_t tap = first / group.c_words;
+  int64_t word = first % group.c_words;
+  for (int64_t i = 0; i < count; ++i) {
+    scratch[i] = group.tap_words[tap] + static_cast<int32_t>(word);
+    if (++word < group.c_words) continue;
+    word = 0;
+    ++tap;
+  }
+  return scratch;
+}
+
 }  // namespace bitmill

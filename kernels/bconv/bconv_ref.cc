@@ -1,5 +1,5 @@
 // The oracle of every other implementation: plain loops in the order of the formula.
-#include "kernels/bconv/bconv.h"
+#include "kernels/bconv/bconv_parts.h"
 
 namespace bitmill {
 
@@ -11,13 +11,15 @@ constexpr int64_t kLanes = 8;
 
 // Products that differ in sign, of one output channel and one window.
 int32_t CountDifferences(const BconvArgs& args, const uint64_t* window, int32_t channel) {
-  const int64_t tap_stride = int64_t{args.c_words} * args.planes * kLanes;
-  const uint64_t* weights =
-      args.weights + channel / kLanes * args.taps * tap_stride + channel % kLanes;
+  const BconvGroup group =
+      BconvGroupOf(args, args.sparse != nullptr ? channel / args.sparse->group_channels : 0);
+  const int64_t lane = channel - group.channel;
+  const int64_t tap_stride = group.c_words * args.planes * kLanes;
+  const uint64_t* weights = group.weights + lane / kLanes * group.block_words + lane % kLanes;
   int32_t count = 0;
-  for (int32_t t = 0; t < args.taps; ++t) {
-    for (int32_t w = 0; w < args.c_words; ++w) {
-      const uint64_t a = window[args.tap_words[t] + w];
+  for (int64_t t = 0; t < group.taps; ++t) {
+    for (int64_t w = 0; w < group.c_words; ++w) {
+      const uint64_t a = window[group.tap_words[t] + w];
       const uint64_t* b = weights + t * tap_stride + w * args.planes * kLanes;
       const uint64_t differ = args.planes == 2 ? b[0] & (a ^ b[kLanes]) : a ^ b[0];
       count += __builtin_popcountll(differ);

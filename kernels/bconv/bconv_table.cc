@@ -20,18 +20,42 @@ void BconvNeon(const BconvArgs& args);
 
 namespace {
 
+// Measured with bitmill bench --suite kernels --filter sparse on ternary weights
+// (docs/decisions/0009-sparse-blocks.md).
+constexpr SparseForm kRefForms[] = {{8, 0.95, 0.95}};
+#if defined(BITMILL_X86)
+// Sparse weights run as those of avx512vpopcnt, dense ones on tiles.
+constexpr SparseForm kAmxForms[] = {{8, 0.43, 0.75}, {16, 0.55, 0.95}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{8, 0.75, 0.75}, {16, 0.97, 0.95}};
+constexpr SparseForm kAvx512Forms[] = {{8, 0.95, 0.95}};
+constexpr SparseForm kAvx2Forms[] = {{32, 0.78, 0.8}, {64, 0.97, 0.88}};
+#endif
+
 constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"bconv_amx", Isa::kAmx, BconvAmx, PreparedBconvBytesAmx, PrepareBconvAmx,
-     BconvScratchBytesAmx},
-    {"bconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, BconvAvx512Vpopcnt},
-    {"bconv_avx512", Isa::kAvx512, BconvAvx512},
-    {"bconv_avx2", Isa::kAvx2, BconvAvx2, PreparedBconvBytesAvx2, PrepareBconvAvx2},
+    {.name = "bconv_amx",
+     .isa = Isa::kAmx,
+     .run = BconvAmx,
+     .prepared_bytes = PreparedBconvBytesAmx,
+     .prepare = PrepareBconvAmx,
+     .scratch_bytes = BconvScratchBytesAmx,
+     .sparse = {kAmxForms, 2}},
+    {.name = "bconv_avx512vpopcnt",
+     .isa = Isa::kAvx512Vpopcnt,
+     .run = BconvAvx512Vpopcnt,
+     .sparse = {kAvx512VpopcntForms, 2}},
+    {.name = "bconv_avx512", .isa = Isa::kAvx512, .run = BconvAvx512, .sparse = {kAvx512Forms, 1}},
+    {.name = "bconv_avx2",
+     .isa = Isa::kAvx2,
+     .run = BconvAvx2,
+     .prepared_bytes = PreparedBconvBytesAvx2,
+     .prepare = PrepareBconvAvx2,
+     .sparse = {kAvx2Forms, 2}},
 #endif
 #if defined(BITMILL_ARM)
     {"bconv_neon", Isa::kNeon, BconvNeon},
 #endif
-    {"bconv_ref", Isa::kRef, BconvRef},
+    {.name = "bconv_ref", .isa = Isa::kRef, .run = BconvRef, .sparse = {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 
@@ -54,7 +78,7 @@ int64_t PreparedBconvBytes(const BconvKernel& kernel, const BconvArgs& args) {
 }
 
 void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepared) {
-  if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
+  if (PreparedBconvBytes(kernel, args) > 0) kernel.prepare(args, prepared);
 }
 
 int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args) {

@@ -22,6 +22,11 @@
 // Weights of channels past the last are whatever; their activation bytes are zero. Lanes past
 // out_channels are zero weights or ignored.
 //
+// Sparse weights (`sparse` is not null): output channels come in groups, and a group has only the
+// units with a weight that is not zero. A list names them for all of its blocks, and weights are
+// [groups][pairs of the group][units of the group][2][32 bytes]. Only kernels whose table entry
+// says so take them.
+//
 // Output: int32 acc or float acc * scale[o] + bias[o] (two roundings), [out_channels] a pixel.
 // Exact in int32 on every instruction set (no saturating intermediate), |acc| < 2^31.
 // Reads only the bytes named above, whole blocks of weights, base, scale and bias (padded to 8).
@@ -34,6 +39,12 @@ namespace bitmill {
 
 enum class QconvWeights : uint8_t { k1Bit, k2Bit, k4Bit, k8Bit };
 
+struct QconvSparse {
+  int32_t group_channels;     // a multiple of 16; the last group may have fewer
+  const int32_t* first_unit;  // [groups + 1] where the units of a group begin in the next
+  const int32_t* units;       // number of each unit among those of the window, ascending
+};
+
 struct QconvArgs {
   const uint8_t* input;
   int64_t image_bytes, row_bytes;
@@ -45,6 +56,7 @@ struct QconvArgs {
 
   QconvWeights kind;
   const uint8_t* weights;
+  const QconvSparse* sparse = nullptr;  // null: dense
   // Largest activation code + 1 (3 for ternary activations, 256 for 8-bit): kernels use it to know
   // how long 16-bit partial sums stay exact.
   int32_t levels;

@@ -243,31 +243,35 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
   }
 }
 
-// All steps of kBlocks blocks for the listed pixels.
+// All steps of kBlocks blocks from `channel` of the group on for the listed pixels.
 template <int kBlocks>
-void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
-               int64_t channel) {
+void RunBlocks(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
+               int64_t pixel_count, int64_t channel) {
   alignas(32) int8_t weights[kMostChunkSteps * kBlocks * kStepBytes];
   alignas(32) int32_t sums[kListPixels * kBlocks * kLanes];
+  int32_t listed_steps[kMostChunkSteps];
   const QconvWordSums words = QconvWordSumsOf(args);
   const int64_t chunk_steps = ChunkStepsOf(words);
   // Each section adds the starts of the two sums of 16 bits that it joins.
-  const int64_t all_sections = args.steps / chunk_steps * SectionsOf(chunk_steps, words) +
-                               SectionsOf(args.steps % chunk_steps, words);
+  const int64_t all_sections = group.steps / chunk_steps * SectionsOf(chunk_steps, words) +
+                               SectionsOf(group.steps % chunk_steps, words);
   const auto below = static_cast<int32_t>(-2 * all_sections * words.start);
-  for (int64_t first = 0; first < args.steps; first += chunk_steps) {
-    const int64_t left = args.steps - first;
+  // One chunk of nothing where all weights are zero.
+  int64_t first = 0;
+  do {
+    const int64_t left = group.steps - first;
     const int64_t steps = left < chunk_steps ? left : chunk_steps;
     const int64_t sections = SectionsOf(steps, words);
-    const Chunk chunk = {args.step_bytes + first, steps,
+    const Chunk chunk = {QconvStepsOf(args, group, first, steps, listed_steps), steps,
                          sections > 0 ? (steps + sections - 1) / sections : 0, weights};
     for (int64_t b = 0; b < kBlocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first, steps,
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(group, channel / kLanes + b), first, steps,
                              weights + b * kStepBytes, kBlocks * kStepBytes);
     }
-    const Pass pass = {args, channel, {first == 0, left <= chunk_steps}, below};
+    const Pass pass = {args, group.channel + channel, {first == 0, left <= chunk_steps}, below};
     CountChunk<kBlocks>(pixels, pixel_count, chunk, words, pass, sums);
-  }
+    first += chunk_steps;
+  } while (first < group.steps);
 }
 
 }  // namespace
@@ -275,15 +279,19 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 void QconvAvx2(const QconvArgs& args) {
   if (RunQconvRowsAvx2(args, QconvRowsOfAvx2)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
+  const int64_t groups = QconvGroupCount(args);
   QconvPixel list[kListPixels];
   for (int64_t left = (pixels + kListPixels - 1) / kListPixels, first = 0; left > 0; --left) {
     const int64_t count = (pixels - first + left - 1) / left;
     ListQconvPixels(args, first, count, list);
-    for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
-      if (args.out_channels - channel > kLanes) {
-        RunBlocks<kTileBlocks>(args, list, count, channel);
-      } else {
-        RunBlocks<1>(args, list, count, channel);
+    for (int64_t g = 0; g < groups; ++g) {
+      const QconvGroup group = QconvGroupOf(args, g);
+      for (int64_t channel = 0; channel < group.channels; channel += kTileBlocks * kLanes) {
+        if (group.channels - channel > kLanes) {
+          RunBlocks<kTileBlocks>(args, group, list, count, channel);
+        } else {
+          RunBlocks<1>(args, group, list, count, channel);
+        }
       }
     }
     first += count;

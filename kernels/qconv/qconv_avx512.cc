@@ -128,29 +128,31 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
   }
 }
 
-// All steps of one or two blocks for the listed pixels.
-void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
-               int64_t channel, int64_t blocks) {
+// All steps of one or two blocks from `channel` of the group on for the listed pixels.
+void RunBlocks(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
+               int64_t pixel_count, int64_t channel, int64_t blocks) {
   alignas(64) int8_t weights[kChunkSteps * kStepBytes];
   int32_t sums[kListPixels * kSumLanes];
+  int32_t steps[kChunkSteps];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kSumLanes * sizeof(sums[0]));
   if (blocks < kTileBlocks) memset(weights, 0, sizeof(weights));  // the missing block
   const QconvWordSums words = QconvWordSumsOf(args);
-  for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
-    const int64_t left = args.steps - first;
-    const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
+  for (int64_t first = 0; first < group.steps; first += kChunkSteps) {
+    const int64_t left = group.steps - first;
+    const int64_t count = left < kChunkSteps ? left : kChunkSteps;
+    const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights};
     for (int64_t b = 0; b < blocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
-                             chunk.steps, weights + b * kBlockBytes, kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(group, channel / kLanes + b), first, count,
+                             weights + b * kBlockBytes, kStepBytes);
     }
     CountChunk(pixels, pixel_count, chunk, words, sums);
   }
   if (blocks == kTileBlocks) {
-    StoreQconvTileAvx2(args, pixels, pixel_count, channel, blocks, sums);
+    StoreQconvTileAvx2(args, pixels, pixel_count, group.channel + channel, blocks, sums);
     return;
   }
   for (int64_t p = 0; p < pixel_count; ++p) {
-    StoreQconvTileAvx2(args, pixels + p, 1, channel, blocks, sums + p * kSumLanes);
+    StoreQconvTileAvx2(args, pixels + p, 1, group.channel + channel, blocks, sums + p * kSumLanes);
   }
 }
 
@@ -159,12 +161,17 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 void QconvAvx512(const QconvArgs& args) {
   if (RunQconvRowsAvx2(args, QconvRowsOfAvx512)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
+  const int64_t groups = QconvGroupCount(args);
   QconvPixel list[kListPixels];
   for (int64_t first = 0; first < pixels; first += kListPixels) {
     const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
     ListQconvPixels(args, first, count, list);
-    for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
-      RunBlocks(args, list, count, channel, args.out_channels - channel > kLanes ? kTileBlocks : 1);
+    for (int64_t g = 0; g < groups; ++g) {
+      const QconvGroup group = QconvGroupOf(args, g);
+      for (int64_t channel = 0; channel < group.channels; channel += kTileBlocks * kLanes) {
+        RunBlocks(args, group, list, count, channel,
+                  group.channels - channel > kLanes ? kTileBlocks : 1);
+      }
     }
   }
 }

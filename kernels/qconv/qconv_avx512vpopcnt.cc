@@ -121,32 +121,48 @@ void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chun
   }
 }
 
-// All steps of kPairs pairs of blocks from `channel` on, of which `blocks` exist, for the listed
-// pixels.
+// All steps of kPairs pairs of blocks from `channel` of the group on, of which `blocks` exist, for
+// the listed pixels.
 template <int kPairs>
-void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
-               int64_t channel, int64_t blocks) {
+void RunBlocks(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
+               int64_t pixel_count, int64_t channel, int64_t blocks) {
   constexpr int64_t kStepBytes = kPairs * kPairBytes;
   constexpr int64_t kLanesOfAll = kPairs * kPairLanes;
   alignas(64) int8_t weights[kChunkSteps * kStepBytes];
   alignas(64) int32_t sums[kListPixels * kLanesOfAll];
+  int32_t steps[kChunkSteps];
   memset(sums, 0, static_cast<size_t>(pixel_count * kLanesOfAll) * sizeof(sums[0]));
   if (blocks < 2 * kPairs) memset(weights, 0, sizeof(weights));  // the missing block
-  for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
-    const int64_t left = args.steps - first;
-    const Chunk chunk = {args.step_bytes + first, left < kChunkSteps ? left : kChunkSteps, weights};
+  for (int64_t first = 0; first < group.steps; first += kChunkSteps) {
+    const int64_t left = group.steps - first;
+    const int64_t count = left < kChunkSteps ? left : kChunkSteps;
+    const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights};
     for (int64_t b = 0; b < blocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(args, channel / kLanes + b), first,
-                             chunk.steps, weights + b * kBlockBytes, kStepBytes);
+      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(group, channel / kLanes + b), first, count,
+                             weights + b * kBlockBytes, kStepBytes);
     }
     CountChunk<kPairs>(pixels, pixel_count, chunk, sums);
   }
   if (blocks == 2 * kPairs) {
-    StoreQconvTileAvx2(args, pixels, pixel_count, channel, blocks, sums);
+    StoreQconvTileAvx2(args, pixels, pixel_count, group.channel + channel, blocks, sums);
     return;
   }
   for (int64_t p = 0; p < pixel_count; ++p) {
-    StoreQconvTileAvx2(args, pixels + p, 1, channel, blocks, sums + p * kLanesOfAll);
+    StoreQconvTileAvx2(args, pixels + p, 1, group.channel + channel, blocks,
+                       sums + p * kLanesOfAll);
+  }
+}
+
+void RunGroup(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
+              int64_t pixel_count) {
+  constexpr int64_t kMostLanes = kMostPairs * kPairLanes;
+  for (int64_t channel = 0; channel < group.channels; channel += kMostLanes) {
+    const int64_t blocks = (group.channels - channel + kLanes - 1) / kLanes;
+    if (blocks > 2) {
+      RunBlocks<2>(args, group, pixels, pixel_count, channel, blocks < 4 ? blocks : 4);
+    } else {
+      RunBlocks<1>(args, group, pixels, pixel_count, channel, blocks);
+    }
   }
 }
 
@@ -155,19 +171,12 @@ void RunBlocks(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_co
 void QconvAvx512Vpopcnt(const QconvArgs& args) {
   if (RunQconvRowsAvx2(args, QconvRowsOfAvx512Vpopcnt)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
+  const int64_t groups = QconvGroupCount(args);
   QconvPixel list[kListPixels];
   for (int64_t left = (pixels + kListPixels - 1) / kListPixels, first = 0; left > 0; --left) {
     const int64_t count = (pixels - first + left - 1) / left;
     ListQconvPixels(args, first, count, list);
-    constexpr int64_t kMostLanes = kMostPairs * kPairLanes;
-    for (int64_t channel = 0; channel < args.out_channels; channel += kMostLanes) {
-      const int64_t left_blocks = (args.out_channels - channel + kLanes - 1) / kLanes;
-      if (left_blocks > 2) {
-        RunBlocks<2>(args, list, count, channel, left_blocks < 4 ? left_blocks : 4);
-      } else {
-        RunBlocks<1>(args, list, count, channel, left_blocks);
-      }
-    }
+    for (int64_t g = 0; g < groups; ++g) RunGroup(args, QconvGroupOf(args, g), list, count);
     first += count;
   }
 }

@@ -20,7 +20,24 @@ struct QconvBlock {
   const uint8_t* units;
   int64_t unit_stride;  // 64 in a pair, 32 alone
 };
-QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block);
+QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block);  // of dense weights
+
+// Output channels that share their units: all of them, or a group of sparse weights.
+struct QconvGroup {
+  int64_t channel, channels;  // the first; how many, the last block may be partly filled
+  const int32_t* units;       // sparse: their numbers, ascending; null if there are none
+  int64_t unit_count;
+  int64_t steps;           // of these units: the last of the window may be partly filled
+  const uint8_t* weights;  // of the group's first pair
+};
+int64_t QconvGroupCount(const QconvArgs& args);
+QconvGroup QconvGroupOf(const QconvArgs& args, int64_t group);
+// `block`: within the group.
+QconvBlock QconvBlockOf(const QconvGroup& group, int64_t block);
+// step_bytes of steps `first` (a multiple of 8) to `first + count - 1` of a group: the window's, or
+// `scratch` (of `count`) filled.
+const int32_t* QconvStepsOf(const QconvArgs& args, const QconvGroup& group, int64_t first,
+                            int64_t count, int32_t* scratch);
 int64_t QconvUnitSteps(QconvWeights kind);
 
 // Sums of 16 bits with sign that begin at `start` and hold the products of `steps` steps (two a
@@ -55,6 +72,9 @@ inline constexpr int64_t kQconvTileRows = 4;  // that are multiplied at a time
 struct QconvRows {
   int64_t rows, units;
   const uint8_t* activations;
+  // Null, or [units]: unit u of the weights belongs to activations of unit list[u] - list_first.
+  const int32_t* list;
+  int64_t list_first;
   // [row][i]: the sum of the activations of step i of all units, as masked codes need it.
   int32_t step_sums[kQconvTileRows][8];
 };
@@ -62,15 +82,19 @@ struct QconvRows {
 // sums[row][block][8] = weights times activations; `units` of one or two blocks, one after the
 // other.
 using QconvRowsFn = void (*)(const QconvRows& rows, const uint8_t* units, int32_t* sums);
-// The kernel for as many rows and blocks; weights below 8 bits.
-using QconvRowsOfFn = QconvRowsFn (*)(QconvWeights kind, int64_t rows, int64_t blocks);
+struct QconvRowsForm {
+  QconvWeights kind;  // below 8 bits
+  int64_t rows, blocks;
+  bool listed;
+};
+using QconvRowsOfFn = QconvRowsFn (*)(const QconvRowsForm& form);
 
 // The whole of a convolution of few pixels with weights below 8 bits. False, and nothing done,
 // where there are more or wider ones. AVX2.
 bool RunQconvRowsAvx2(const QconvArgs& args, QconvRowsOfFn kernel_of);
 
-QconvRowsFn QconvRowsOfAvx2(QconvWeights kind, int64_t rows, int64_t blocks);
-QconvRowsFn QconvRowsOfAvx512(QconvWeights kind, int64_t rows, int64_t blocks);
-QconvRowsFn QconvRowsOfAvx512Vpopcnt(QconvWeights kind, int64_t rows, int64_t blocks);
+QconvRowsFn QconvRowsOfAvx2(const QconvRowsForm& form);
+QconvRowsFn QconvRowsOfAvx512(const QconvRowsForm& form);
+QconvRowsFn QconvRowsOfAvx512Vpopcnt(const QconvRowsForm& form);
 
 }  // namespace bitmill

@@ -45,12 +45,61 @@ void ListQconvPixels(const QconvArgs& args, int64_t first, int64_t count, QconvP
 int64_t QconvUnitSteps(QconvWeights kind) { return 8 / FormatOf(kind).bits; }
 
 QconvBlock QconvBlockOf(const QconvArgs& args, int64_t block) {
-  const int64_t steps_per_unit = QconvUnitSteps(args.kind);
-  const int64_t block_bytes = (args.steps + steps_per_unit - 1) / steps_per_unit * kUnitBytes;
+  return QconvBlockOf(QconvGroupOf(args, 0), block);
+}
+
+int64_t QconvGroupCount(const QconvArgs& args) {
+  if (args.sparse == nullptr) return 1;
+  return (int64_t{args.out_channels} + args.sparse->group_channels - 1) /
+         args.sparse->group_channels;
+}
+
+QconvGroup QconvGroupOf(const QconvArgs& args, int64_t group) {
+  const int64_t unit_steps = QconvUnitSteps(args.kind);
+  const int64_t window_units = (args.steps + unit_steps - 1) / unit_steps;
+  QconvGroup g = {};
+  if (args.sparse == nullptr) {
+    g.channels = args.out_channels;
+    g.unit_count = window_units;
+    g.steps = args.steps;
+    g.weights = args.weights;
+    return g;
+  }
+  const QconvSparse& sparse = *args.sparse;
+  const int64_t first = sparse.first_unit[group];
+  g.channel = group * sparse.group_channels;
+  g.channels = args.out_channels - g.channel;
+  if (g.channels > sparse.group_channels) g.channels = sparse.group_channels;
+  g.units = sparse.units + first;
+  g.unit_count = sparse.first_unit[group + 1] - first;
+  g.steps = g.unit_count * unit_steps;
+  if (g.unit_count > 0 && g.units[g.unit_count - 1] == window_units - 1) {
+    g.steps -= window_units * unit_steps - args.steps;
+  }
+  // All groups before it are full.
+  g.weights = args.weights + first * (sparse.group_channels / 8) * kUnitBytes;
+  return g;
+}
+
+QconvBlock QconvBlockOf(const QconvGroup& group, int64_t block) {
   const int64_t pair = block / 2;
-  const bool alone = (pair * 2 + 1) * 8 >= args.out_channels;
-  return {args.weights + pair * 2 * block_bytes + block % 2 * kUnitBytes,
+  const bool alone = (pair * 2 + 1) * 8 >= group.channels;
+  return {group.weights + pair * 2 * group.unit_count * kUnitBytes + block % 2 * kUnitBytes,
           alone ? kUnitBytes : 2 * kUnitBytes};
+}
+
+const int32_t* QconvStepsOf(const QconvArgs& args, const QconvGroup& group, int64_t first,
+                            int64_t count, int32_t* scratch) {
+  if (args.sparse == nullptr) return args.step_bytes + first;
+  const int64_t unit_steps = QconvUnitSteps(args.kind);
+  const int32_t* unit = group.units + first / unit_steps;
+  for (int64_t s = 0; s < count; s += unit_steps, ++unit) {
+    const int64_t window_step = *unit * unit_steps;
+    for (int64_t i = 0; i < unit_steps && s + i < count; ++i) {
+      scratch[s + i] = args.step_bytes[window_step + i];
+    }
+  }
+  return scratch;
 }
 
 QconvWordSums QconvWordSumsOf(const QconvArgs& args) {

@@ -1,5 +1,5 @@
 // The oracle of every other implementation: plain loops in the order of the formula.
-#include "kernels/qconv/qconv.h"
+#include "kernels/qconv/qconv_parts.h"
 
 namespace bitmill {
 
@@ -9,7 +9,6 @@ namespace {
 
 constexpr int64_t kLanes = 8;
 constexpr int64_t kStepChannels = 4;
-constexpr int64_t kUnitBytes = kLanes * kStepChannels;
 
 int32_t WeightBits(QconvWeights kind) {
   switch (kind) {
@@ -25,17 +24,11 @@ int32_t WeightBits(QconvWeights kind) {
   return 8;
 }
 
-// Weight of channel j of a step, for one lane.
-int32_t Weight(const QconvArgs& args, int64_t block, int64_t step, int64_t lane, int64_t j) {
-  const int32_t bits = WeightBits(args.kind);
-  const int64_t steps_per_unit = 8 / bits;
-  const int64_t units = (args.steps + steps_per_unit - 1) / steps_per_unit;
-  const int64_t pair = block / 2;
-  const int64_t width = (pair * 2 + 1) * kLanes < args.out_channels ? 2 : 1;
-  const int64_t unit = pair * 2 * units + step / steps_per_unit * width + block % 2;
-  const uint8_t byte = args.weights[unit * kUnitBytes + lane * kStepChannels + j];
-  const int32_t code = byte >> (step % steps_per_unit * bits) & ((1 << bits) - 1);
-  switch (args.kind) {
+// Weight of a byte's code number i.
+int32_t Weight(QconvWeights kind, uint8_t byte, int64_t i) {
+  const int32_t bits = WeightBits(kind);
+  const int32_t code = byte >> (i * bits) & ((1 << bits) - 1);
+  switch (kind) {
     case QconvWeights::k1Bit:
       return code == 0 ? 1 : -1;
     case QconvWeights::k2Bit:
@@ -49,12 +42,19 @@ int32_t Weight(const QconvArgs& args, int64_t block, int64_t step, int64_t lane,
 }
 
 int32_t Accumulate(const QconvArgs& args, const uint8_t* window, int32_t channel) {
+  const QconvGroup group =
+      QconvGroupOf(args, args.sparse != nullptr ? channel / args.sparse->group_channels : 0);
+  const int64_t lane = channel - group.channel;
+  const QconvBlock block = QconvBlockOf(group, lane / kLanes);
+  const int64_t unit_steps = QconvUnitSteps(args.kind);
   int32_t acc = args.base[channel];
-  for (int32_t s = 0; s < args.steps; ++s) {
-    const uint8_t* a = window + args.step_bytes[s];
-    for (int64_t j = 0; j < kStepChannels; ++j) {
-      acc += Weight(args, channel / kLanes, s, channel % kLanes, j) * a[j];
-    }
+  for (int64_t s = 0; s < group.steps; ++s) {
+    const int64_t u = s / unit_steps;
+    const int64_t i = s % unit_steps;
+    const uint8_t* bytes = block.units + u * block.unit_stride + lane % kLanes * kStepChannels;
+    const int64_t window_unit = args.sparse != nullptr ? group.units[u] : u;
+    const uint8_t* a = window + args.step_bytes[window_unit * unit_steps + i];
+    for (int64_t j = 0; j < kStepChannels; ++j) acc += Weight(args.kind, bytes[j], i) * a[j];
   }
   return acc;
 }

@@ -80,7 +80,7 @@ inline __attribute__((always_inline)) void AddStep(Indices<kRow...>, const uint8
    ...);
 }
 
-template <int kBits, int kScales, int kBlocks, int... kStep, int... kRow>
+template <int kBits, int kScales, int kBlocks, bool kListed, int... kStep, int... kRow>
 inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<kRow...> rows,
                                                      const QconvRows& tile, const uint8_t* units,
                                                      int32_t* sums) {
@@ -96,6 +96,14 @@ inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<
   __m512i totals[kRows];
   ((totals[kRow] = below), ...);
   const uint8_t* activations = tile.activations;
+  const int32_t* listed = tile.list;
+  const auto next = [&] {  // the activations of the next unit
+    if constexpr (kListed)
+      return activations + (*listed++ - tile.list_first) * kRows * F::kRowBytes;
+    const uint8_t* const here = activations;
+    activations += kRows * F::kRowBytes;
+    return here;
+  };
   for (int64_t left = tile.units; left > 0; left -= F::kGroup) {
     __m512i part[kRows], scaled[kRows];
     ((part[kRow] = start), ...);
@@ -104,8 +112,8 @@ inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<
       __m512i unit = LoadUnit<kBlocks>(units);
       _mm_prefetch(reinterpret_cast<const char*>(units + kAheadBytes), _MM_HINT_T0);
       units += kBlocks * 32;
-      (AddStep<kBits, kScales, kStep>(rows, activations, masks, &unit, part, scaled), ...);
-      activations += kRows * F::kRowBytes;
+      const uint8_t* const at = next();
+      (AddStep<kBits, kScales, kStep>(rows, at, masks, &unit, part, scaled), ...);
     }
     const auto join = [](__m512i word, __m512i scaled_word, __m512i* total) {
       if constexpr (kScales == 2) {
@@ -127,37 +135,46 @@ inline __attribute__((always_inline)) void CountRows(Indices<kStep...>, Indices<
   (store(kRow, totals[kRow]), ...);
 }
 
-template <int kBits, int kBlocks, int... kRow>
+template <int kBits, int kBlocks, bool kListed, int... kRow>
 void CountTile(const QconvRows& tile, const uint8_t* units, int32_t* sums) {
   constexpr int kScales = sizeof...(kRow) == 1 && kBits < 4 ? 2 : 1;
   constexpr Indices<kRow...> kRows;
   if constexpr (kBits == 1) {
-    CountRows<1, kScales, kBlocks>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRows, tile, units, sums);
+    CountRows<1, kScales, kBlocks, kListed>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRows, tile, units,
+                                            sums);
   } else if constexpr (kBits == 2) {
-    CountRows<2, kScales, kBlocks>(Indices<0, 1, 2, 3>(), kRows, tile, units, sums);
+    CountRows<2, kScales, kBlocks, kListed>(Indices<0, 1, 2, 3>(), kRows, tile, units, sums);
   } else {
-    CountRows<4, kScales, kBlocks>(Indices<0, 1>(), kRows, tile, units, sums);
+    CountRows<4, kScales, kBlocks, kListed>(Indices<0, 1>(), kRows, tile, units, sums);
   }
 }
 
-template <int kBits, int kBlocks>
+template <int kBits, int kBlocks, bool kListed>
 QconvRowsFn TileOf(int64_t rows) {
   static constexpr QconvRowsFn kTiles[kQconvTileRows] = {
-      CountTile<kBits, kBlocks, 0>, CountTile<kBits, kBlocks, 0, 1>,
-      CountTile<kBits, kBlocks, 0, 1, 2>, CountTile<kBits, kBlocks, 0, 1, 2, 3>};
+      CountTile<kBits, kBlocks, kListed, 0>, CountTile<kBits, kBlocks, kListed, 0, 1>,
+      CountTile<kBits, kBlocks, kListed, 0, 1, 2>, CountTile<kBits, kBlocks, kListed, 0, 1, 2, 3>};
   return kTiles[rows - 1];
+}
+
+template <int kBits>
+QconvRowsFn TileOf(const QconvRowsForm& form) {
+  if (form.listed) {
+    return form.blocks == 2 ? TileOf<kBits, 2, true>(form.rows) : TileOf<kBits, 1, true>(form.rows);
+  }
+  return form.blocks == 2 ? TileOf<kBits, 2, false>(form.rows) : TileOf<kBits, 1, false>(form.rows);
 }
 
 }  // namespace
 
-QconvRowsFn QconvRowsOfAvx512(QconvWeights kind, int64_t rows, int64_t blocks) {
-  switch (kind) {
+QconvRowsFn QconvRowsOfAvx512(const QconvRowsForm& form) {
+  switch (form.kind) {
     case QconvWeights::k1Bit:
-      return blocks == 2 ? TileOf<1, 2>(rows) : TileOf<1, 1>(rows);
+      return TileOf<1>(form);
     case QconvWeights::k2Bit:
-      return blocks == 2 ? TileOf<2, 2>(rows) : TileOf<2, 1>(rows);
+      return TileOf<2>(form);
     case QconvWeights::k4Bit:
-      return blocks == 2 ? TileOf<4, 2>(rows) : TileOf<4, 1>(rows);
+      return TileOf<4>(form);
     case QconvWeights::k8Bit:
       break;
   }

@@ -152,7 +152,7 @@ inline void Store(__m512i total, int row, int32_t* sums) {
   }
 }
 
-template <int kBits, int kBlocks, bool kTwoSets, int... kScale, int... kRow>
+template <int kBits, int kBlocks, bool kListed, bool kTwoSets, int... kScale, int... kRow>
 inline __attribute__((always_inline)) void CountRows(Indices<kScale...> scales,
                                                      Indices<kRow...> rows, const QconvRows& tile,
                                                      const uint8_t* units, int32_t* sums) {
@@ -163,60 +163,74 @@ inline __attribute__((always_inline)) void CountRows(Indices<kScale...> scales,
   __m512i part[kScales][kRows];
   (Clear(rows, part[kScale]), ...);
   const uint8_t* activations = tile.activations;
+  const int32_t* listed = tile.list;
+  const auto next = [&] {  // the activations of the next unit
+    if constexpr (kListed) return activations + (*listed++ - tile.list_first) * kActivationBytes;
+    const uint8_t* const here = activations;
+    activations += kActivationBytes;
+    return here;
+  };
   int64_t left = tile.units;
   if constexpr (kTwoSets) {
     __m512i other[kScales][kRows];
     (Clear(rows, other[kScale]), ...);
     for (; left >= 2; left -= 2) {
       _mm_prefetch(reinterpret_cast<const char*>(units + kAheadBytes), _MM_HINT_T0);
-      AddUnit<kBits>(scales, rows, activations, LoadUnit<kBlocks>(units), part);
-      AddUnit<kBits>(scales, rows, activations + kActivationBytes,
-                     LoadUnit<kBlocks>(units + kUnitBytes), other);
+      AddUnit<kBits>(scales, rows, next(), LoadUnit<kBlocks>(units), part);
+      AddUnit<kBits>(scales, rows, next(), LoadUnit<kBlocks>(units + kUnitBytes), other);
       units += 2 * kUnitBytes;
-      activations += 2 * kActivationBytes;
     }
     (Add(rows, other[kScale], part[kScale]), ...);
   }
   for (; left > 0; --left) {
     _mm_prefetch(reinterpret_cast<const char*>(units + kAheadBytes), _MM_HINT_T0);
-    AddUnit<kBits>(scales, rows, activations, LoadUnit<kBlocks>(units), part);
+    AddUnit<kBits>(scales, rows, next(), LoadUnit<kBlocks>(units), part);
     units += kUnitBytes;
-    activations += kActivationBytes;
   }
   (Store<kBlocks>(Decode<kBits, kRow, kRows>(scales, tile.step_sums[kRow], part), kRow, sums), ...);
 }
 
-template <int kBits, int kBlocks, int... kRow>
+template <int kBits, int kBlocks, bool kListed, int... kRow>
 void CountTile(const QconvRows& tile, const uint8_t* units, int32_t* sums) {
   constexpr int kRows = sizeof...(kRow);
   constexpr Indices<kRow...> kRowIndices;
   if constexpr (kBits == 1 && kRows <= 2) {
-    CountRows<1, kBlocks, false>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRowIndices, tile, units, sums);
+    CountRows<1, kBlocks, kListed, false>(Indices<0, 1, 2, 3, 4, 5, 6, 7>(), kRowIndices, tile,
+                                          units, sums);
   } else if constexpr (kBits == 4) {
-    CountRows<4, kBlocks, kRows <= 2>(Indices<0, 1>(), kRowIndices, tile, units, sums);
+    CountRows<4, kBlocks, kListed, kRows <= 2>(Indices<0, 1>(), kRowIndices, tile, units, sums);
   } else {
-    CountRows<kBits, kBlocks, kRows == 1>(Indices<0, 1, 2, 3>(), kRowIndices, tile, units, sums);
+    CountRows<kBits, kBlocks, kListed, kRows == 1>(Indices<0, 1, 2, 3>(), kRowIndices, tile, units,
+                                                   sums);
   }
 }
 
-template <int kBits, int kBlocks>
+template <int kBits, int kBlocks, bool kListed>
 QconvRowsFn TileOf(int64_t rows) {
   static constexpr QconvRowsFn kTiles[kQconvTileRows] = {
-      CountTile<kBits, kBlocks, 0>, CountTile<kBits, kBlocks, 0, 1>,
-      CountTile<kBits, kBlocks, 0, 1, 2>, CountTile<kBits, kBlocks, 0, 1, 2, 3>};
+      CountTile<kBits, kBlocks, kListed, 0>, CountTile<kBits, kBlocks, kListed, 0, 1>,
+      CountTile<kBits, kBlocks, kListed, 0, 1, 2>, CountTile<kBits, kBlocks, kListed, 0, 1, 2, 3>};
   return kTiles[rows - 1];
+}
+
+template <int kBits>
+QconvRowsFn TileOf(const QconvRowsForm& form) {
+  if (form.listed) {
+    return form.blocks == 2 ? TileOf<kBits, 2, true>(form.rows) : TileOf<kBits, 1, true>(form.rows);
+  }
+  return form.blocks == 2 ? TileOf<kBits, 2, false>(form.rows) : TileOf<kBits, 1, false>(form.rows);
 }
 
 }  // namespace
 
-QconvRowsFn QconvRowsOfAvx512Vpopcnt(QconvWeights kind, int64_t rows, int64_t blocks) {
-  switch (kind) {
+QconvRowsFn QconvRowsOfAvx512Vpopcnt(const QconvRowsForm& form) {
+  switch (form.kind) {
     case QconvWeights::k1Bit:
-      return blocks == 2 ? TileOf<1, 2>(rows) : TileOf<1, 1>(rows);
+      return TileOf<1>(form);
     case QconvWeights::k2Bit:
-      return blocks == 2 ? TileOf<2, 2>(rows) : TileOf<2, 1>(rows);
+      return TileOf<2>(form);
     case QconvWeights::k4Bit:
-      return blocks == 2 ? TileOf<4, 2>(rows) : TileOf<4, 1>(rows);
+      return TileOf<4>(form);
     case QconvWeights::k8Bit:
       break;
   }

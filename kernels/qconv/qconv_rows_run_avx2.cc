@@ -2,6 +2,10 @@
 // meets all of them while it is in the first cache. So weights come from memory once, and no two
 // loads of a step share address bits 6 to 11 with different pages (those wait for each other).
 // Copies cost a load and a store for 4 steps and row, shared by all channels.
+//
+// Sparse weights: groups of channels list their units, and kernels find the activations of each by
+// its number. What mends masked codes is then the sum over the listed units only: one addition a
+// unit, row and group.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -48,10 +52,11 @@ inline void CopyUnit(const uint8_t* window, const int32_t* step_bytes, int64_t c
   memset(out + count * kStepBytes, 0, static_cast<size_t>((kSteps - count) * kStepBytes));
 }
 
-// The units of steps `first` to `first + count - 1` of the pixels of a tile.
+// The units of steps `first` to `first + count - 1` of the pixels of a tile. `unit_sums`: null, or
+// the sums of each step's activations, `pixel_sums` from row to row; 6 more are written behind.
 template <int kSteps>
 void Gather(const QconvArgs& args, const QconvPixel* pixels, int64_t first, int64_t count,
-            uint8_t* codes, QconvRows* tile) {
+            uint8_t* codes, int16_t* unit_sums, int64_t pixel_sums, QconvRows* tile) {
   constexpr int64_t kRowBytes = kSteps * kStepBytes;
   tile->units = (count + kSteps - 1) / kSteps;
   tile->activations = codes;
@@ -64,9 +69,17 @@ void Gather(const QconvArgs& args, const QconvPixel* pixels, int64_t first, int6
       CopyUnit<kSteps>(pixels[r].window, args.step_bytes + first + s, left < kSteps ? left : kSteps,
                        out);
       const __m128i* const copied = reinterpret_cast<const __m128i*>(out);
-      low = _mm_add_epi32(
-          low, StepSums(kSteps == 2 ? _mm_loadl_epi64(copied) : _mm_loadu_si128(copied)));
-      if constexpr (kSteps == 8) high = _mm_add_epi32(high, StepSums(_mm_loadu_si128(copied + 1)));
+      const __m128i here =
+          StepSums(kSteps == 2 ? _mm_loadl_epi64(copied) : _mm_loadu_si128(copied));
+      low = _mm_add_epi32(low, here);
+      __m128i above = _mm_setzero_si128();
+      if constexpr (kSteps == 8) {
+        above = StepSums(_mm_loadu_si128(copied + 1));
+        high = _mm_add_epi32(high, above);
+      }
+      if (unit_sums == nullptr) continue;
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(unit_sums + r * pixel_sums + s),
+                       _mm_packs_epi32(here, above));
     }
     __m128i* const sums = reinterpret_cast<__m128i*>(tile->step_sums[r]);
     _mm_storeu_si128(sums, low);
@@ -75,33 +88,111 @@ void Gather(const QconvArgs& args, const QconvPixel* pixels, int64_t first, int6
 }
 
 void Gather(const QconvArgs& args, const QconvPixel* pixels, int64_t first, int64_t count,
-            uint8_t* codes, QconvRows* tile) {
+            uint8_t* codes, int16_t* unit_sums, int64_t pixel_sums, QconvRows* tile) {
   switch (args.kind) {
     case QconvWeights::k1Bit:
-      return Gather<8>(args, pixels, first, count, codes, tile);
+      return Gather<8>(args, pixels, first, count, codes, unit_sums, pixel_sums, tile);
     case QconvWeights::k2Bit:
-      return Gather<4>(args, pixels, first, count, codes, tile);
+      return Gather<4>(args, pixels, first, count, codes, unit_sums, pixel_sums, tile);
     case QconvWeights::k4Bit:
-      return Gather<2>(args, pixels, first, count, codes, tile);
+      return Gather<2>(args, pixels, first, count, codes, unit_sums, pixel_sums, tile);
     case QconvWeights::k8Bit:
       return;
   }
 }
 
-// All channels for the steps that `tiles` hold, from `first` on.
-void RunSection(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvPixel* all_pixels,
-                const QconvRows* tiles, int64_t tile_count, int64_t first,
-                const QconvSection& section) {
-  for (int64_t channel = 0; channel < args.out_channels; channel += kTileBlocks * kLanes) {
-    const int64_t blocks = args.out_channels - channel > kLanes ? kTileBlocks : 1;
-    const QconvBlock block = QconvBlockOf(args, channel / kLanes);
-    const uint8_t* const units =
-        block.units + first / QconvUnitSteps(args.kind) * block.unit_stride;
-    const QconvPixel* pixels = all_pixels;
-    for (int64_t t = 0; t < tile_count; ++t) {
+// Adds up the sums of the listed units of a row.
+template <int kSteps>
+void SumUnits(const int16_t* unit_sums, const QconvRows& rows, int32_t* step_sums) {
+  __m256i sum = _mm256_setzero_si256();
+  for (int64_t u = 0; u < rows.units; ++u) {
+    const auto* const unit =
+        reinterpret_cast<const __m128i*>(unit_sums + (rows.list[u] - rows.list_first) * kSteps);
+    sum = _mm256_add_epi32(sum, _mm256_cvtepi16_epi32(_mm_loadu_si128(unit)));
+  }
+  _mm256_storeu_si256(reinterpret_cast<__m256i*>(step_sums), sum);
+  // The others are of the next units.
+  for (int s = kSteps; s < 8; ++s) step_sums[s] = 0;
+}
+
+void SumUnits(QconvWeights kind, const int16_t* unit_sums, const QconvRows& rows,
+              int32_t* step_sums) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return SumUnits<8>(unit_sums, rows, step_sums);
+    case QconvWeights::k2Bit:
+      return SumUnits<4>(unit_sums, rows, step_sums);
+    case QconvWeights::k4Bit:
+      return SumUnits<2>(unit_sums, rows, step_sums);
+    case QconvWeights::k8Bit:
+      return;
+  }
+}
+
+// A section of the steps: its place among them, and the activations of all pixels there.
+struct Section {
+  int64_t first, count;
+  int64_t tile_count;
+  QconvSection place;
+  const QconvPixel* pixels;
+  const QconvRows* tiles;
+  const int16_t* unit_sums;  // of sparse weights, [pixel][units of a full section][steps of a unit]
+  int64_t pixel_sums;        // from one pixel to the next
+};
+
+// The number of the first listed unit that is not before `unit`.
+int64_t FindUnit(const QconvGroup& group, int64_t unit) {
+  int64_t low = 0, high = group.unit_count;
+  while (low < high) {
+    const int64_t middle = (low + high) / 2;
+    if (group.units[middle] < unit) {
+      low = middle + 1;
+    } else {
+      high = middle;
+    }
+  }
+  return low;
+}
+
+// What a group sees of the section's tiles; returns how many of its units lie before.
+int64_t ListUnits(const QconvArgs& args, const QconvGroup& group, const Section& section,
+                  QconvRows* tiles) {
+  const int64_t unit_steps = QconvUnitSteps(args.kind);
+  const int64_t first_unit = section.first / unit_steps;
+  const int64_t begin = FindUnit(group, first_unit);
+  const int64_t end = FindUnit(group, first_unit + (section.count + unit_steps - 1) / unit_steps);
+  const int16_t* unit_sums = section.unit_sums;
+  for (int64_t t = 0; t < section.tile_count; ++t) {
+    QconvRows& rows = tiles[t];
+    rows = section.tiles[t];
+    rows.units = end - begin;
+    rows.list = group.units + begin;
+    rows.list_first = first_unit;
+    for (int64_t r = 0; r < rows.rows; ++r, unit_sums += section.pixel_sums) {
+      SumUnits(args.kind, unit_sums, rows, rows.step_sums[r]);
+    }
+  }
+  return begin;
+}
+
+// All channels of a group.
+void RunSection(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvGroup& group,
+                const Section& section) {
+  QconvRows listed[kMostTiles];
+  const bool sparse = args.sparse != nullptr;
+  const QconvRows* const tiles = sparse ? listed : section.tiles;
+  const int64_t before =
+      sparse ? ListUnits(args, group, section, listed) : section.first / QconvUnitSteps(args.kind);
+  for (int64_t channel = 0; channel < group.channels; channel += kTileBlocks * kLanes) {
+    const int64_t blocks = group.channels - channel > kLanes ? kTileBlocks : 1;
+    const QconvBlock block = QconvBlockOf(group, channel / kLanes);
+    const uint8_t* const units = block.units + before * block.unit_stride;
+    const QconvPixel* pixels = section.pixels;
+    for (int64_t t = 0; t < section.tile_count; ++t) {
       alignas(64) int32_t sums[kQconvTileRows * kTileBlocks * kLanes];
-      kernel_of(args.kind, tiles[t].rows, blocks)(tiles[t], units, sums);
-      StoreQconvTileAvx2(args, pixels, tiles[t].rows, channel, blocks, sums, section);
+      kernel_of({args.kind, tiles[t].rows, blocks, sparse})(tiles[t], units, sums);
+      StoreQconvTileAvx2(args, pixels, tiles[t].rows, group.channel + channel, blocks, sums,
+                         section.place);
       pixels += tiles[t].rows;
     }
   }
@@ -121,19 +212,23 @@ bool RunQconvRowsAvx2(const QconvArgs& args, QconvRowsOfFn kernel_of) {
     tiles[t].rows = pixel_count / tile_count + (t < pixel_count % tile_count ? 1 : 0);
   }
   alignas(64) uint8_t scratch[kScratchBytes];
+  alignas(64) int16_t sums_scratch[kScratchBytes / kStepBytes + 8];
+  int16_t* const unit_sums = args.sparse != nullptr ? sums_scratch : nullptr;
+  const int64_t groups = QconvGroupCount(args);
   const int64_t section_steps = kScratchBytes / kStepBytes / pixel_count / 8 * 8;
   for (int64_t first = 0; first < args.steps; first += section_steps) {
     const int64_t left = args.steps - first;
     const int64_t count = left < section_steps ? left : section_steps;
-    uint8_t* codes = scratch;
-    const QconvPixel* tile_pixels = pixels;
-    for (int64_t t = 0; t < tile_count; ++t) {
-      Gather(args, tile_pixels, first, count, codes, &tiles[t]);
-      tile_pixels += tiles[t].rows;
-      codes += tiles[t].rows * section_steps * kStepBytes;
+    for (int64_t t = 0, pixel = 0; t < tile_count; pixel += tiles[t++].rows) {
+      int16_t* const sums = unit_sums != nullptr ? unit_sums + pixel * section_steps : nullptr;
+      Gather(args, pixels + pixel, first, count, scratch + pixel * section_steps * kStepBytes, sums,
+             section_steps, &tiles[t]);
     }
-    RunSection(args, kernel_of, pixels, tiles, tile_count, first,
-               {first == 0, left <= section_steps});
+    const Section section = {first,  count, tile_count, {first == 0, left <= section_steps},
+                             pixels, tiles, unit_sums,  section_steps};
+    for (int64_t g = 0; g < groups; ++g) {
+      RunSection(args, kernel_of, QconvGroupOf(args, g), section);
+    }
   }
   return true;
 }

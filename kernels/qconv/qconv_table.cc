@@ -14,16 +14,25 @@ void QconvNeon(const QconvArgs& args);
 
 namespace {
 
+// Measured with bitmill bench --suite kernels --filter sparse on ternary weights
+// (docs/decisions/0009-sparse-blocks.md).
+constexpr SparseForm kRefForms[] = {{16, 0.95, 0.95}};
+#if defined(BITMILL_X86)
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.62, 0.5}, {32, 0.95, 0.64}, {64, 0.95, 0.72}};
+constexpr SparseForm kAvx512Forms[] = {{16, 0.92, 0.72}, {32, 0.92, 0.78}, {64, 0.92, 0.78}};
+constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.96, 0.8}};
+#endif
+
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt},
-    {"qconv_avx512", Isa::kAvx512, QconvAvx512},
-    {"qconv_avx2", Isa::kAvx2, QconvAvx2},
+    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
+    {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
+    {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
 #if defined(BITMILL_ARM)
     {"qconv_neon", Isa::kNeon, QconvNeon},
 #endif
-    {"qconv_ref", Isa::kRef, QconvRef},
+    {"qconv_ref", Isa::kRef, QconvRef, {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 

@@ -5,6 +5,7 @@
 
 #include "kernels/isa.h"
 #include "kernels/qconv/qconv.h"
+#include "kernels/sparse_form.h"
 
 namespace bitmill {
 
@@ -12,6 +13,7 @@ struct QconvKernel {
   const char* name;
   Isa isa;
   QconvFn run;
+  SparseForms sparse;  // none: `run` takes dense weights only
 };
 
 const QconvKernel* QconvKernels(int* count);

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <climits>
 
+#include "kernels/bconv/sparse_bconv.h"
+
 namespace bitmill::test {
 namespace {
 
@@ -12,7 +14,7 @@ constexpr int64_t kRowGap = 5;
 constexpr int64_t kImageGap = 7;
 
 GuardedRegion* Region(int index) {
-  static GuardedRegion regions[12];
+  static GuardedRegion regions[14];
   return &regions[index];
 }
 
@@ -25,8 +27,9 @@ std::string BconvShape::ToString() const {
          text(stride_h) + "x" + text(stride_w) + ", dilation " + text(dilation_h) + "x" +
          text(dilation_w) + ", pad " + text(pad) + " of " + text(pad_value) + ", planes " +
          text(planes) + ", extra words " + text(extra_words) + ", negate " + text(negate) +
-         ", extreme " + text(extreme) + ", all minus " + text(all_minus) + ", output " +
-         text(static_cast<int>(output));
+         ", extreme " + text(extreme) + ", all minus " + text(all_minus) + ", empty " +
+         text(empty_percent) + " % by " + text(empty_channels) + ", full " + text(full) +
+         ", output " + text(static_cast<int>(output));
 }
 
 BconvCase::BconvCase(const BconvShape& shape, uint32_t seed) : shape_(shape) {
@@ -45,9 +48,10 @@ BconvCase::BconvCase(const BconvShape& shape, uint32_t seed) : shape_(shape) {
   weights_.resize(size_t(s.out_channels) * s.channels * s.taps());
   for (int8_t& w : weights_) {
     w = random() % 2 == 0 ? 1 : -1;
-    if (s.planes == 2 && random() % 3 == 0) w = 0;
+    if (s.planes == 2 && !s.full && random() % 3 == 0) w = 0;
     if (s.extreme || s.all_minus) w = -1;
   }
+  PruneWeights(random);
   negate_.resize(s.out_channels);
   for (uint8_t& n : negate_) n = s.negate && random() % 2 == 0;
 
@@ -115,6 +119,23 @@ BconvCase::BconvCase(const BconvShape& shape, uint32_t seed) : shape_(shape) {
   out_image_ = out_row_ * s.out_h() + kImageGap;
 }
 
+void BconvCase::PruneWeights(std::mt19937& random) {
+  const BconvShape& s = shape_;
+  if (s.empty_percent == 0) return;
+  for (int32_t first = 0; first < s.out_channels; first += s.empty_channels) {
+    const int32_t end = std::min(first + s.empty_channels, s.out_channels);
+    for (int32_t word = 0; word < s.c_words() * s.taps(); ++word) {
+      if (static_cast<int32_t>(random() % 100) >= s.empty_percent) continue;
+      for (int32_t o = first; o < end; ++o) {
+        for (int32_t c = word / s.taps() * 64; c < s.channels && c < word / s.taps() * 64 + 64;
+             ++c) {
+          weights_[(size_t(o) * s.channels + c) * s.taps() + word % s.taps()] = 0;
+        }
+      }
+    }
+  }
+}
+
 int32_t BconvCase::Activation(int32_t n, int32_t y, int32_t x, int32_t c) const {
   const BconvShape& s = shape_;
   if (y < 0 || y >= s.in_h || x < 0 || x >= s.in_w) return s.pad_value;
@@ -145,8 +166,8 @@ int64_t BconvCase::OutputBytes() const {
   return (last + out_pixel_ - kPixelGap) * (s.output == BconvOutput::kBits ? 1 : 4);
 }
 
-std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared prepared,
-                                    Flush flush) const {
+std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared prepared, Flush flush,
+                                    int32_t group_channels) const {
   const BconvShape& s = shape_;
   BconvArgs args = {};
   args.input = Region(0)->PlaceCopy(input_, flush);
@@ -193,6 +214,18 @@ std::vector<uint8_t> BconvCase::Run(const BconvKernel& kernel, BconvPrepared pre
   args.out_pixel = out_pixel_;
   args.out_row = out_row_;
   args.out_image = out_image_;
+  SparseBconv sparse;
+  if (group_channels > 0) {
+    BconvArgs dense = args;
+    dense.weights = packed_.data();
+    dense.tap_words = tap_words_.data();
+    sparse = MakeSparseBconv(dense, s.channels, group_channels);
+    args = sparse.Applied(args);
+    args.weights = Region(2)->PlaceCopy(
+        std::vector<uint64_t>(args.weights, args.weights + sparse.weights.size() / 8), flush);
+    sparse.lists.first_word = Region(13)->PlaceCopy(sparse.first_word, flush);
+    if (!sparse.words.empty()) sparse.lists.words = Region(12)->PlaceCopy(sparse.words, flush);
+  }
   if (prepared != BconvPrepared::kNone) {
     BconvArgs typical = args;
     if (prepared == BconvPrepared::kOnePixel) typical.batch = typical.out_h = typical.out_w = 1;

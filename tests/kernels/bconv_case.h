@@ -27,6 +27,9 @@ struct BconvShape {
   bool negate = false;      // some channels are stored negated
   bool extreme = false;     // every product is -1: weights are
   bool all_minus = false;   // activations and weights are all -1
+  // Of two planes: so many of the words of 64 input channels x empty_channels outputs are empty ...
+  int32_t empty_percent = 0, empty_channels = 8;
+  bool full = false;  // ... and the others have no zero
   BconvOutput output = BconvOutput::kBits;
 
   int32_t out_h() const {
@@ -45,14 +48,17 @@ class BconvCase {
   BconvCase(const BconvShape& shape, uint32_t seed);
 
   // Runs `kernel` with every buffer at `flush` and returns the bytes that it left in the output,
-  // gaps between pixels included (0xcd where nothing was written).
-  std::vector<uint8_t> Run(const BconvKernel& kernel, BconvPrepared prepared, Flush flush) const;
+  // gaps between pixels included (0xcd where nothing was written). With `group_channels` its
+  // weights are sparse.
+  std::vector<uint8_t> Run(const BconvKernel& kernel, BconvPrepared prepared, Flush flush,
+                           int32_t group_channels = 0) const;
   // The same bytes from the definition, without bits, words or kernels.
   std::vector<uint8_t> Expected() const;
 
  private:
   int32_t Activation(int32_t n, int32_t y, int32_t x, int32_t c) const;
   int32_t Accumulator(int32_t n, int32_t y, int32_t x, int32_t o) const;
+  void PruneWeights(std::mt19937& random);
   int64_t OutputBytes() const;
   int64_t OutputIndex(int32_t n, int32_t y, int32_t x) const;
 

@@ -4,6 +4,7 @@
 #include <tuple>
 #include <utility>
 
+#include "kernels/bconv/sparse_bconv.h"
 #include "tests/kernels/bconv_case.h"
 #include "tests/kernels/kernels_under_test.h"
 
@@ -236,6 +237,131 @@ TEST_P(BconvTest, IsExactForLayersOfRealNetworks) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+// Sparse weights, whatever the groups that share a list, against the definition.
+void ExpectSparseRight(const BconvShape& shape, uint32_t seed) {
+  static const std::vector<BconvKernel> kernels = BconvKernelsUnderTest();
+  const BconvCase problem(shape, seed);
+  const std::vector<uint8_t> expected = problem.Expected();
+  for (const BconvKernel& kernel : kernels) {
+    if (kernel.sparse.count == 0) continue;
+    for (const int32_t group_channels : {8, 16, 24, 32, 64, 96, 128, 256}) {
+      for (const BconvPrepared prepared :
+           {BconvPrepared::kNone, BconvPrepared::kThisCall, BconvPrepared::kOnePixel}) {
+        if (prepared != BconvPrepared::kNone && kernel.prepare == nullptr) continue;
+        const Flush flush = group_channels % 3 == 0 ? Flush::kFront : Flush::kBack;
+        ASSERT_EQ(problem.Run(kernel, prepared, flush, group_channels), expected)
+            << kernel.name << ": " << shape.ToString() << ", seed " << seed << ", groups of "
+            << group_channels << ", prepared " << static_cast<int>(prepared);
+      }
+    }
+  }
+}
+
+class SparseBconvTest : public ::testing::TestWithParam<bool> {};
+
+TEST_P(SparseBconvTest, IsExactForAllDensitiesAndPaddings) {
+  uint32_t seed = 1;
+  for (const int32_t empty_percent : {0, 20, 50, 90, 100}) {
+    for (const int32_t empty_channels : {8, 16, 128}) {
+      for (const int32_t pad_value : {0, 1, -1}) {
+        for (const BconvOutput output : kOutputs) {
+          const BconvShape shape{.batch = 2,
+                                 .in_h = 4,
+                                 .in_w = 5,
+                                 .channels = 150,
+                                 .out_channels = 140,
+                                 .kernel_h = 3,
+                                 .kernel_w = 3,
+                                 .stride_w = 1 + static_cast<int32_t>(seed % 2),
+                                 .pad = 1,
+                                 .pad_value = pad_value,
+                                 .planes = 2,
+                                 .negate = true,
+                                 .empty_percent = empty_percent,
+                                 .empty_channels = empty_channels,
+                                 .full = GetParam(),
+                                 .output = output};
+          ExpectSparseRight(shape, ++seed);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+TEST_P(SparseBconvTest, IsExactForOddChannelCountsAndFewPixels) {
+  for (int32_t channels = 1; channels <= 330; channels += 41) {
+    for (int32_t out_channels = 1 + channels % 5; out_channels <= 300; out_channels += 37) {
+      const BconvShape shape{.in_w = 1 + out_channels % 10,
+                             .channels = channels,
+                             .out_channels = out_channels,
+                             .planes = 2,
+                             .extra_words = channels % 3,
+                             .empty_percent = 60,
+                             .full = GetParam(),
+                             .output = kOutputs[out_channels % 3]};
+      ExpectSparseRight(shape, channels * 131 + out_channels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Longer lists than kernels keep at a time.
+TEST_P(SparseBconvTest, IsExactForLongRows) {
+  for (const int32_t words : {31, 64, 257, 1030, 2100}) {
+    for (const int32_t width : {1, 3, 9}) {
+      const BconvShape shape{.in_w = width,
+                             .channels = words * 64 - 3,
+                             .out_channels = 72,
+                             .planes = 2,
+                             .all_minus = true,
+                             .empty_percent = words % 2 == 0 ? 5 : 50,
+                             .empty_channels = 72,
+                             .full = GetParam(),
+                             .output = kOutputs[words % 3]};
+      ExpectSparseRight(shape, words);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, SparseBconvTest, ::testing::Values(false, true),
+                         [](const auto& suite) { return suite.param ? "OnePlane" : "TwoPlanes"; });
+
+TEST(SparseBconvWeightsTest, ListsWhatIsNotEmptyAndDropsNeedlessMasks) {
+  // 16 outputs of 70 channels and 3 taps; outputs 8 to 15 use only the last tap's first word.
+  constexpr int32_t kOuts = 16, kChannels = 70, kTaps = 3;
+  std::vector<int8_t> weights(kOuts * kChannels * kTaps);
+  for (int32_t o = 0; o < kOuts; ++o) {
+    for (int32_t c = 0; c < kChannels; ++c) {
+      for (int32_t t = 0; t < kTaps; ++t) {
+        weights[(o * kChannels + c) * kTaps + t] = o < 8 ? t == 0 : t == 2 && c < 64;
+      }
+    }
+  }
+  std::vector<uint64_t> packed(PackedBconvWords(kOuts, kChannels, kTaps, 2));
+  PackBconvWeights(weights.data(), kOuts, kChannels, kTaps, 2, nullptr, packed.data());
+  const std::vector<int32_t> tap_words = {0, 10, 20};
+  BconvArgs args = {};
+  args.c_words = 2;
+  args.taps = kTaps;
+  args.tap_words = tap_words.data();
+  args.out_channels = kOuts;
+  args.planes = 2;
+  args.weights = packed.data();
+  EXPECT_DOUBLE_EQ(BconvDensity(args, 8), 3.0 / 12);
+  EXPECT_DOUBLE_EQ(BconvDensity(args, 16), 3.0 / 6);
+  const SparseBconv by_eight = MakeSparseBconv(args, kChannels, 8);
+  EXPECT_EQ(by_eight.first_word, (std::vector<int32_t>{0, 2, 3}));
+  EXPECT_EQ(by_eight.words, (std::vector<int32_t>{0, 1, 20}));
+  EXPECT_EQ(by_eight.planes, 1);
+  EXPECT_EQ(by_eight.weights.size(), 3 * 8 * 8);
+  // Together each word has lanes of zeros: the masks stay.
+  const SparseBconv by_sixteen = MakeSparseBconv(args, kChannels, 16);
+  EXPECT_EQ(by_sixteen.words, (std::vector<int32_t>{0, 1, 20}));
+  EXPECT_EQ(by_sixteen.planes, 2);
 }
 
 INSTANTIATE_TEST_SUITE_P(Planes, BconvTest, ::testing::Values(1, 2),

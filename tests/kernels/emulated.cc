@@ -17,6 +17,10 @@ void RequantAvx512Emulated(const RequantArgs& args);
 namespace test {
 namespace {
 
+// Tells that a kernel takes sparse weights.
+constexpr SparseForm kForm = {8, 1.0, 1.0};
+constexpr SparseForms kAnyForm = {&kForm, 1};
+
 // `kernels` where this machine has AVX2, which the emulation is built for.
 template <typename Kernel>
 std::vector<Kernel> IfRunnable(const std::vector<Kernel>& kernels) {
@@ -26,9 +30,14 @@ std::vector<Kernel> IfRunnable(const std::vector<Kernel>& kernels) {
 }  // namespace
 
 std::vector<BconvKernel> EmulatedBconvKernels() {
-  return IfRunnable<BconvKernel>(
-      {{"bconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, BconvAvx512VpopcntEmulated},
-       {"bconv_avx512_emulated", Isa::kAvx512, BconvAvx512Emulated}});
+  return IfRunnable<BconvKernel>({{.name = "bconv_avx512vpopcnt_emulated",
+                                   .isa = Isa::kAvx512Vpopcnt,
+                                   .run = BconvAvx512VpopcntEmulated,
+                                   .sparse = kAnyForm},
+                                  {.name = "bconv_avx512_emulated",
+                                   .isa = Isa::kAvx512,
+                                   .run = BconvAvx512Emulated,
+                                   .sparse = kAnyForm}});
 }
 
 std::vector<PackKernel> EmulatedPackKernels() {
@@ -43,8 +52,8 @@ std::vector<PoolKernel> EmulatedPoolKernels() {
 
 std::vector<QconvKernel> EmulatedQconvKernels() {
   return IfRunnable<QconvKernel>(
-      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated},
-       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated}});
+      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm},
+       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm}});
 }
 
 std::vector<RequantKernel> EmulatedRequantKernels() {

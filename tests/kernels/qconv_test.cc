@@ -5,6 +5,7 @@
 #include <random>
 #include <string>
 
+#include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
 
@@ -25,6 +26,8 @@ struct QconvShape {
   Extreme extreme = Extreme::kNone;
   bool ternary = false;  // 2-bit weights without -2
   bool as_float = false;
+  // So many of the runs of empty_run channels x empty_channels outputs of a tap are zero.
+  int32_t empty_percent = 0, empty_run = 16, empty_channels = 16;
 
   int32_t out_h() const {
     return (in_h + 2 * pad - dilation_h * (kernel_h - 1) - 1) / stride_h + 1;
@@ -38,14 +41,32 @@ struct QconvShape {
 
 std::string ToString(const QconvShape& s) {
   std::string text;
-  for (const int32_t value :
-       {s.batch, s.in_h, s.in_w, s.channels, s.out_channels, s.kernel_h, s.kernel_w, s.stride_h,
-        s.stride_w, s.dilation_h, s.dilation_w, s.pad, s.zero_point, s.extra_bytes,
-        static_cast<int32_t>(s.kind), s.levels, static_cast<int32_t>(s.extreme), int32_t{s.ternary},
-        int32_t{s.as_float}}) {
+  for (const int32_t value : {s.batch,
+                              s.in_h,
+                              s.in_w,
+                              s.channels,
+                              s.out_channels,
+                              s.kernel_h,
+                              s.kernel_w,
+                              s.stride_h,
+                              s.stride_w,
+                              s.dilation_h,
+                              s.dilation_w,
+                              s.pad,
+                              s.zero_point,
+                              s.extra_bytes,
+                              static_cast<int32_t>(s.kind),
+                              s.levels,
+                              static_cast<int32_t>(s.extreme),
+                              int32_t{s.ternary},
+                              int32_t{s.as_float},
+                              s.empty_percent,
+                              s.empty_run,
+                              s.empty_channels}) {
     text.append(1, ' ').append(std::to_string(value));
   }
-  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme ternary float:" + text;
+  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme ternary float empty:" +
+         text;
 }
 
 struct WeightRange {
@@ -67,7 +88,7 @@ WeightRange RangeOf(QconvWeights kind) {
 }
 
 GuardedRegion* Region(int index) {
-  static GuardedRegion regions[8];
+  static GuardedRegion regions[9];
   return &regions[index];
 }
 
@@ -94,6 +115,7 @@ class QconvCase {
       if (s.extreme == Extreme::kLow) w = static_cast<int8_t>(range.low);
       if (s.extreme == Extreme::kHigh) w = static_cast<int8_t>(range.high);
     }
+    PruneWeights(random);
     packed_.resize(PackedQconvBytes(s.kind, s.out_channels, s.channels, s.taps()));
     PackQconvWeights(weights_.data(), s.kind, s.out_channels, s.channels, s.taps(), packed_.data());
 
@@ -134,7 +156,8 @@ class QconvCase {
     out_image_ = out_row_ * s.out_h() + 7;
   }
 
-  std::vector<int32_t> Run(QconvFn run, Flush flush) const {
+  // With `group_channels` the weights are sparse.
+  std::vector<int32_t> Run(QconvFn run, Flush flush, int32_t group_channels = 0) const {
     const QconvShape& s = shape_;
     QconvArgs args = {};
     const size_t input_bytes = input_.size() - (flush == Flush::kBack ? s.extra_bytes : 0);
@@ -168,6 +191,17 @@ class QconvCase {
     args.out_pixel = out_pixel_;
     args.out_row = out_row_;
     args.out_image = out_image_;
+    SparseQconv sparse;
+    if (group_channels > 0) {
+      const QconvFilterView filter = {weights_.data(), s.kind, s.out_channels, s.channels,
+                                      s.taps()};
+      sparse = MakeSparseQconv(filter, QconvOccupancy(filter), group_channels);
+      args = sparse.Applied(args);
+      args.weights = Region(2)->PlaceCopy(
+          std::vector<uint8_t>(args.weights, args.weights + sparse.weights.size()), flush);
+      sparse.lists.first_unit = Region(7)->PlaceCopy(sparse.first_unit, flush);
+      if (!sparse.units.empty()) sparse.lists.units = Region(8)->PlaceCopy(sparse.units, flush);
+    }
     run(args);
     return std::vector<int32_t>(output, output + OutputSize());
   }
@@ -198,6 +232,29 @@ class QconvCase {
   }
 
  private:
+  void PruneWeights(std::mt19937& random) {
+    const QconvShape& s = shape_;
+    if (s.empty_percent == 0) return;
+    for (int32_t o = 0; o < s.out_channels; o += s.empty_channels) {
+      for (int32_t t = 0; t < s.taps(); ++t) {
+        for (int32_t c = 0; c < s.channels; c += s.empty_run) {
+          if (static_cast<int32_t>(random() % 100) < s.empty_percent) ClearRun(o, t, c);
+        }
+      }
+    }
+  }
+
+  void ClearRun(int32_t first_output, int32_t tap, int32_t first_channel) {
+    const QconvShape& s = shape_;
+    const int32_t outputs = std::min(first_output + s.empty_channels, s.out_channels);
+    const int32_t channels = std::min(first_channel + s.empty_run, s.channels);
+    for (int32_t o = first_output; o < outputs; ++o) {
+      for (int32_t c = first_channel; c < channels; ++c) {
+        weights_[(size_t(o) * s.channels + c) * s.taps() + tap] = 0;
+      }
+    }
+  }
+
   int32_t Code(int32_t n, int32_t y, int32_t x, int32_t c) const {
     const QconvShape& s = shape_;
     if (y < 0 || y >= s.in_h || x < 0 || x >= s.in_w) return s.zero_point;
@@ -385,6 +442,113 @@ TEST(QconvTernaryTest, IsExactForLongRowsOfLargestProducts) {
       }
     }
   }
+}
+
+// Sparse weights, whatever the groups that share a list, against the definition.
+void ExpectSparseRight(QconvShape shape, uint32_t seed) {
+  static const std::vector<QconvKernel> kernels = QconvKernelsUnderTest();
+  if (shape.kind == QconvWeights::k1Bit) {
+    // Without a zero: only whole units of all channels can go.
+    shape.channels = (shape.channels + 31) / 32 * 32;
+    shape.empty_run = 32;
+    shape.empty_channels = shape.out_channels;
+  }
+  const QconvCase problem(shape, seed);
+  const std::vector<int32_t> expected = problem.Expected();
+  for (const QconvKernel& kernel : kernels) {
+    if (kernel.sparse.count == 0) continue;
+    for (const int32_t group_channels : {16, 32, 48, 64, 128}) {
+      const Flush flush = group_channels % 3 == 0 ? Flush::kFront : Flush::kBack;
+      ASSERT_EQ(problem.Run(kernel.run, flush, group_channels), expected)
+          << kernel.name << ": " << ToString(shape) << ", seed " << seed << ", groups of "
+          << group_channels;
+    }
+  }
+}
+
+class SparseQconvTest : public ::testing::TestWithParam<QconvWeights> {};
+
+TEST_P(SparseQconvTest, IsExactForAllDensitiesAndPixelCounts) {
+  uint32_t seed = 1;
+  for (const int32_t empty_percent : {0, 30, 60, 95, 100}) {
+    for (const int32_t empty_channels : {16, 80}) {
+      for (const int32_t width : {3, 6, 9, 21}) {  // 1, 4, 7 and 19 pixels a line
+        const QconvShape shape{.batch = 2,
+                               .in_h = 4,
+                               .in_w = width,
+                               .channels = 37,
+                               .out_channels = 75,
+                               .kernel_h = 3,
+                               .kernel_w = 3,
+                               .zero_point = 5,
+                               .kind = GetParam(),
+                               .levels = seed % 2 == 0 ? 256 : 16,
+                               .as_float = seed % 3 == 0,
+                               .empty_percent = empty_percent,
+                               .empty_channels = empty_channels};
+        ExpectSparseRight(shape, ++seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(SparseQconvTest, IsExactForOddChannelCounts) {
+  for (int32_t channels = 1; channels <= 200; channels += 13) {
+    for (int32_t out_channels = 1 + channels % 7; out_channels <= 150; out_channels += 31) {
+      const QconvShape shape{.in_w = 1 + out_channels % 30,
+                             .channels = channels,
+                             .out_channels = out_channels,
+                             .extra_bytes = 4,
+                             .kind = GetParam(),
+                             .empty_percent = 60,
+                             .empty_run = 32};
+      ExpectSparseRight(shape, channels * 131 + out_channels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+// Lists that run over sections of a few pixels, and chunks of many.
+TEST_P(SparseQconvTest, IsExactForLongRows) {
+  for (const int32_t pixels : {1, 3, 8, 24, 30}) {
+    for (const Extreme extreme : {Extreme::kLow, Extreme::kHigh}) {
+      const QconvShape shape{.in_w = pixels,
+                             .channels = pixels == 1 ? 70003 : 12283,
+                             .out_channels = 27,
+                             .kind = GetParam(),
+                             .extreme = extreme,
+                             .as_float = pixels % 2 == 0,
+                             .empty_percent = 70,
+                             .empty_run = 64};
+      ExpectSparseRight(shape, pixels);
+      if (HasFatalFailure()) return;
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Weights, SparseQconvTest,
+                         ::testing::Values(QconvWeights::k1Bit, QconvWeights::k2Bit,
+                                           QconvWeights::k4Bit, QconvWeights::k8Bit),
+                         [](const auto& suite) {
+                           return std::to_string(1 << static_cast<int>(suite.param)) + "Bit";
+                         });
+
+TEST(SparseQconvWeightsTest, ListsUnitsThatAnyWeightOfAGroupNeeds) {
+  // 40 outputs of 32 channels: two units of 2-bit weights; output 3 uses the first, 39 the second.
+  constexpr int32_t kOuts = 40, kChannels = 32;
+  std::vector<int8_t> weights(kOuts * kChannels);
+  weights[3 * kChannels + 15] = 1;
+  weights[39 * kChannels + 16] = -1;
+  const QconvFilterView filter = {weights.data(), QconvWeights::k2Bit, kOuts, kChannels, 1};
+  const QconvOccupancy occupancy(filter);
+  EXPECT_DOUBLE_EQ(occupancy.Density(8), 2.0 / 10);
+  EXPECT_DOUBLE_EQ(occupancy.Density(16), 3.0 / 10);
+  EXPECT_DOUBLE_EQ(occupancy.Density(64), 1.0);
+  const SparseQconv sparse = MakeSparseQconv(filter, occupancy, 16);
+  EXPECT_EQ(sparse.first_unit, (std::vector<int32_t>{0, 1, 1, 2}));
+  EXPECT_EQ(sparse.units, (std::vector<int32_t>{0, 1}));
+  EXPECT_EQ(sparse.weights.size(), 3 * 32);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,

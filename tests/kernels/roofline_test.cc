@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "kernels/roofline/kernel_suite.h"
+#include "kernels/roofline/sparse_suite.h"
 
 namespace bitmill {
 namespace {
@@ -59,6 +60,28 @@ TEST(KernelSuiteTest, AllKernelsAreRightAndTimed) {
     EXPECT_GT(record.ceiling, 0) << record.name << " " << record.kind;
     EXPECT_GT(record.share, 0) << record.name << " " << record.kind;
     EXPECT_GE(record.spread, 0) << record.name << " " << record.kind;
+  }
+}
+
+TEST(SparseSuiteTest, SparseFormsAreRightAndTimed) {
+  SparseSuiteOptions options;
+  options.filter = "14x14x256";
+  options.densities = {0.25, 1.0};
+  options.seconds = 0;
+  options.pairs = 3;
+  const std::vector<SparseRecord> records = RunSparseSuite(options);
+  if (BestIsa() == Isa::kRef || BestIsa() == Isa::kNeon) {
+    EXPECT_TRUE(records.empty());  // no such forms, or none worth timing
+    return;
+  }
+  ASSERT_GE(records.size(), 4u);  // 1 bit, ternary, ternary x int8, int8 x int8
+  for (const SparseRecord& record : records) {
+    SCOPED_TRACE(record.name + " " + record.kind);
+    EXPECT_TRUE(record.right);
+    ASSERT_EQ(record.points.size(), 2u);
+    for (const SparsePoint& point : record.points) EXPECT_GT(point.speed, 0);
+    EXPECT_GE(record.break_even, 0.0);
+    EXPECT_LE(record.break_even, 1.0);
   }
 }
 

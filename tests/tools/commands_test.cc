@@ -2,6 +2,7 @@
 #include <string>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
 #include "gmock/gmock.h"
@@ -161,6 +162,34 @@ TEST(BenchTest, JsonHasWhatItPromises) {
                           "ceiling", "share", "spread"}) {
     EXPECT_TRUE(result.contains(key)) << key;
   }
+}
+
+TEST(BenchTest, SparseResultsAreShownWithTheirBreakEven) {
+  const SparseResult sparse = {.name = "bconv_avx2",
+                               .kind = "sparse ternary x 1 bit conv",
+                               .shape = "14x14x256 3x3",
+                               .isa = "avx2",
+                               .group_channels = 32,
+                               .points = {{0.25, 3.5, 0.01}, {1.0, 0.9, 0.02}},
+                               .break_even = 0.85,
+                               .compiled_below = 0.8};
+  const std::string text = SparseText({sparse});
+  EXPECT_TRUE(absl::StrContains(text, "at 25 %")) << text;
+  EXPECT_TRUE(absl::StrContains(text, "3.50 x")) << text;
+  EXPECT_TRUE(absl::StrContains(text, "break-even density: bconv_avx2 ternary x 1 bit conv 85 %"))
+      << text;
+  BenchReport report;
+  report.ceilings.emplace_back();
+  report.sparse = {sparse};
+  google::protobuf::Struct json;
+  ASSERT_TRUE(google::protobuf::util::JsonStringToMessage(BenchJson(report), &json).ok());
+  const auto& result = json.fields().at("sparse").list_value().values(0).struct_value().fields();
+  EXPECT_EQ(result.at("break_even").number_value(), 0.85);
+  EXPECT_EQ(result.at("group_channels").number_value(), 32);
+  ASSERT_EQ(result.at("points").list_value().values_size(), 2);
+  EXPECT_EQ(
+      result.at("points").list_value().values(0).struct_value().fields().at("speed").number_value(),
+      3.5);
 }
 
 TEST(BenchTest, UnknownInstructionSetsAndModelsAreErrors) {

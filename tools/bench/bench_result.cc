@@ -2,8 +2,12 @@
 
 #include <unistd.h>
 
+#include <algorithm>
+#include <map>
+
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/strip.h"
 #include "tools/text/json_writer.h"
 #include "tools/text/text_table.h"
 
@@ -15,6 +19,38 @@ std::string Number(double value) {
 }
 
 std::string Percent(double share) { return absl::StrFormat("%.0f %%", 100.0 * share); }
+
+void AddSparse(const SparseResult& result, JsonWriter& json) {
+  json.BeginObject().Key("name").String(result.name).Key("kind").String(result.kind);
+  json.Key("shape").String(result.shape).Key("isa").String(result.isa);
+  json.Key("group_channels").Int(result.group_channels).Key("points").BeginArray();
+  for (const SparseResult::Point& point : result.points) {
+    json.BeginObject().Key("density").Double(point.density).Key("speed").Double(point.speed);
+    json.Key("spread").Double(point.spread).EndObject();
+  }
+  json.EndArray().Key("break_even").Double(result.break_even);
+  json.Key("compiled_below").Double(result.compiled_below).EndObject();
+}
+
+// Of each kernel and kind the density below which its best form is faster, on every shape.
+std::string BreakEvenLine(const std::vector<SparseResult>& results) {
+  std::map<std::string, std::map<std::string, std::map<std::string, double>>> best;
+  for (const SparseResult& result : results) {
+    double& density =
+        best[result.name][std::string(absl::StripPrefix(result.kind, "sparse "))][result.shape];
+    density = std::max(density, result.break_even);
+  }
+  std::string line = "break-even density";
+  for (const auto& [name, kinds] : best) {
+    absl::StrAppend(&line, name == best.begin()->first ? ": " : "; ", name);
+    for (const auto& [kind, shapes] : kinds) {
+      double lowest = 1.0;
+      for (const auto& [shape, density] : shapes) lowest = std::min(lowest, density);
+      absl::StrAppend(&line, kind == kinds.begin()->first ? " " : ", ", kind, " ", Percent(lowest));
+    }
+  }
+  return absl::StrCat(line, "\n");
+}
 
 }  // namespace
 
@@ -61,6 +97,30 @@ std::string ResultsText(const std::vector<BenchResult>& results) {
   return text;
 }
 
+std::string SparseText(const std::vector<SparseResult>& results) {
+  if (results.empty()) return "";
+  std::vector<std::string> header = {"name", "kind", "shape", "outputs"};
+  for (const SparseResult::Point& point : results[0].points) {
+    header.push_back(absl::StrCat("at ", Percent(point.density)));
+  }
+  header.insert(header.end(), {"break-even", "compiled below", "spread"});
+  TextTable table(header);
+  for (const SparseResult& result : results) {
+    std::vector<std::string> row = {result.name, result.kind, result.shape,
+                                    absl::StrCat(result.group_channels)};
+    double spread = 0.0;
+    for (const SparseResult::Point& point : result.points) {
+      row.push_back(absl::StrFormat("%.2f x", point.speed));
+      spread = std::max(spread, point.spread);
+    }
+    row.insert(row.end(),
+               {Percent(result.break_even), Percent(result.compiled_below), Percent(spread)});
+    table.AddRow(row);
+  }
+  return absl::StrCat("Pruned weights, speed of the sparse form (dense is 1) by density:\n",
+                      table.Text(), BreakEvenLine(results));
+}
+
 std::string BenchJson(const BenchReport& report) {
   JsonWriter json;
   json.BeginObject().Key("machine").BeginObject();
@@ -95,7 +155,13 @@ std::string BenchJson(const BenchReport& report) {
     }
     json.EndObject();
   }
-  json.EndArray().EndObject();
+  json.EndArray();
+  if (!report.sparse.empty()) {
+    json.Key("sparse").BeginArray();
+    for (const SparseResult& result : report.sparse) AddSparse(result, json);
+    json.EndArray();
+  }
+  json.EndObject();
   return json.text();
 }
 

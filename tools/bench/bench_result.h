@@ -31,17 +31,35 @@ struct BenchResult {
   std::vector<BenchStep> steps;  // of a model
 };
 
+// A kernel on pruned weights: its sparse form against its dense one.
+struct SparseResult {
+  struct Point {
+    double density = 0.0;  // blocks of weights left
+    double speed = 0.0;    // of the sparse form, the dense one is 1
+    double spread = 0.0;   // between the quartiles of the speed, as a part of the median
+  };
+  std::string name, kind, shape, isa;
+  int64_t group_channels = 0;
+  std::vector<Point> points;
+  double break_even = 0.0;      // density at which both are as fast; 1: sparse is never slower
+  double compiled_below = 0.0;  // the density below which the compiler takes the form
+};
+
 struct BenchReport {
   Isa isa = Isa::kRef;
   std::vector<Roofline> ceilings;  // of one core first, then of more; not empty
   std::vector<BenchResult> results;
+  std::vector<SparseResult> sparse;
 };
 
 // The ceilings, one a line.
 std::string CeilingsText(const BenchReport& report);
 // A table of the results.
 std::string ResultsText(const std::vector<BenchResult>& results);
-// {"machine": {...}, "ceilings": {...}, "results": [...]}.
+// A table of speeds by density, and each kernel's break-even densities on a line below. Empty if
+// there are no results; all have the same densities.
+std::string SparseText(const std::vector<SparseResult>& results);
+// {"machine": {...}, "ceilings": {...}, "results": [...], "sparse": [...]}, the last if there are.
 std::string BenchJson(const BenchReport& report);
 
 }  // namespace bitmill

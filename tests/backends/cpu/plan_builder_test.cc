@@ -11,6 +11,7 @@ namespace bitmill {
 namespace {
 
 using testing::HasSubstr;
+using testing::Not;
 
 ValueId AddValue(Graph& graph, const Shape& shape, const CodeInfo& code = {}) {
   Value value;
@@ -87,6 +88,61 @@ TEST(PlanBuilderTest, WeightsOutsideTheirBitsAreRefused) {
   op.weights = weights;
   EXPECT_EQ(CompileLowered(ConvGraph(op, {1, 3, 4, 4}), "ref", 1).status().code(),
             absl::StatusCode::kInternal);
+}
+
+// [64][256][3][3] whose input channels 0, step, 2 * step ... below `end` are not zero.
+LowBitConvOp PrunedConv(int64_t end, int64_t step) {
+  const Shape kernel = {64, 256, 3, 3};
+  LowBitConvOp op = FloatConvOf(kernel);
+  op.weight_bits = 2;
+  op.ternary = true;
+  auto weights = std::make_shared<Tensor>(*Tensor::Create(DType::kInt8, kernel));
+  int64_t i = 0;
+  for (int8_t& w : weights->span<int8_t>()) {
+    const int64_t channel = i++ / 9 % 256;
+    w = channel < end && channel % step == 0 ? 1 : 0;
+  }
+  op.weights = weights;
+  return op;
+}
+
+Graph PrunedGraph(int64_t end, int64_t step, bool bits) {
+  Graph graph = GraphOf({1, 256, 8, 8});
+  QuantizeOp quantize = SignOp();
+  if (!bits) {
+    quantize = QuantizeOp();
+    quantize.quantizer.code = {CodeKind::kUInt8, 1.0F, 0, 256};
+  }
+  const CodeInfo code = quantize.quantizer.code;
+  const ValueId input = AddValue(graph, {1, 256, 8, 8}, code);
+  const ValueId result = AddValue(graph, {1, 64, 6, 6});
+  AddNode(graph, "quantize", std::move(quantize), graph.inputs[0].value, input);
+  AddNode(graph, "conv", PrunedConv(end, step), input, result);
+  graph.outputs.push_back({result, "y", DType::kFloat32, {}});
+  return graph;
+}
+
+TEST(PlanBuilderTest, PrunedWeightsAreStoredSparseWhereThatPays) {
+  for (const std::string& isa : IsasToTest()) {
+    if (isa == "neon") continue;  // takes dense weights only
+    for (const bool bits : {true, false}) {
+      SCOPED_TRACE(testing::Message() << isa << (bits ? " bits" : " codes"));
+      const auto pruned = CompileLowered(PrunedGraph(64, 1, bits), isa, 1);
+      ASSERT_TRUE(pruned.ok()) << pruned.status();
+      EXPECT_THAT((*pruned)->DescribePlan(), HasSubstr(" sparse 25 %"));
+      const auto whole = CompileLowered(PrunedGraph(256, 1, bits), isa, 1);
+      ASSERT_TRUE(whole.ok()) << whole.status();
+      EXPECT_THAT((*whole)->DescribePlan(), Not(HasSubstr("sparse")));
+    }
+  }
+}
+
+TEST(PlanBuilderTest, ChannelsThatNoOutputReadsAreLeftOut) {
+  for (const bool bits : {true, false}) {
+    const auto executable = CompileLowered(PrunedGraph(256, 3, bits), "auto", 1);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    EXPECT_THAT((*executable)->DescribePlan(), HasSubstr(" 86 of 256"));
+  }
 }
 
 TEST(PlanBuilderTest, NegativePaddingIsRefused) {

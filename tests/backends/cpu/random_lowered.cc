@@ -141,6 +141,41 @@ QuantizeOp DrawQuantize(Draw& draw, const CodeInfo& code, int64_t channels) {
   return op;
 }
 
+// Zeroes blocks of 16 or 64 outputs x 64 channels of a tap of w[outputs][channels][kh][kw], or some
+// input channels. Half of the time the others lose their zeros.
+void Prune(Draw& draw, const Shape& shape, absl::Span<int8_t> weights) {
+  constexpr int64_t kRun = 64;
+  const int64_t rows = draw.OneIn(2) ? 16 : 64;
+  const int64_t percent = draw.Between(0, 100);
+  const int64_t taps = shape[2] * shape[3];
+  const bool full = draw.OneIn(2);
+  for (int8_t& w : weights) {
+    if (full && w == 0) w = 1;
+  }
+  if (draw.OneIn(3)) {
+    for (int64_t c = 0; c < shape[1]; ++c) {
+      if (draw.Between(0, 99) >= percent) continue;
+      for (int64_t o = 0; o < shape[0]; ++o) {
+        for (int64_t t = 0; t < taps; ++t) {
+          weights[static_cast<size_t>((o * shape[1] + c) * taps + t)] = 0;
+        }
+      }
+    }
+    return;
+  }
+  for (int64_t o = 0; o < shape[0]; o += rows) {
+    for (int64_t i = 0; i < (shape[1] + kRun - 1) / kRun * taps; ++i) {
+      if (draw.Between(0, 99) >= percent) continue;
+      const int64_t first = i / taps * kRun, end = std::min(first + kRun, shape[1]);
+      for (int64_t row = o; row < std::min(o + rows, shape[0]); ++row) {
+        for (int64_t c = first; c < end; ++c) {
+          weights[static_cast<size_t>((row * shape[1] + c) * taps + i % taps)] = 0;
+        }
+      }
+    }
+  }
+}
+
 SharedTensor DrawWeights(Draw& draw, const LoweredKind& kind, const Shape& shape) {
   auto weights = std::make_shared<Tensor>(*Tensor::Create(DType::kInt8, shape));
   const int64_t top = (int64_t{1} << (kind.weight_bits - 1)) - 1;
@@ -151,6 +186,7 @@ SharedTensor DrawWeights(Draw& draw, const LoweredKind& kind, const Shape& shape
       w = static_cast<int8_t>(draw.Between(kind.ternary ? -1 : -top - 1, top));
     }
   }
+  if (kind.pruned) Prune(draw, shape, weights->span<int8_t>());
   return weights;
 }
 

@@ -17,6 +17,7 @@ struct LoweredKind {
   bool bits_out = true;  // kThresholds: bits or codes
   bool dense = false;    // 1x1 over one pixel
   int64_t channels = 0;  // 0: drawn from 1 to 130
+  bool pruned = false;   // whole blocks of weights are zero; not of 1 bit
 };
 
 Graph RandomLowered(const LoweredKind& kind, std::mt19937& random);

@@ -171,6 +171,28 @@ TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
   }
 }
 
+// Any part of the blocks is empty: whichever form each level takes, the outputs are the same.
+TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
+  std::mt19937 random(17);
+  int sparse = 0, dense = 0;
+  for (int round = 0; round < 100; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const auto kinds = AllKinds();
+    LoweredKind kind = kinds[random() % kinds.size()];
+    while (kind.weight_bits == 1) kind = kinds[random() % kinds.size()];
+    kind.pruned = true;
+    kind.channels = round % 4 == 0 ? 0 : 128 + random() % 200;
+    kind.dense = round % 5 == 0;
+    const Graph graph = RandomLowered(kind, random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "auto", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    ++(absl::StrContains((*executable)->DescribePlan(), " sparse ") ? sparse : dense);
+  }
+  EXPECT_GT(sparse, 40);
+  EXPECT_GT(dense, 5);
+}
+
 TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
   std::mt19937 random(16);
   int fused = 0;
