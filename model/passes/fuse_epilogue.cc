@@ -264,9 +264,12 @@ void FuseEpilogues(Graph& graph) {
     producer->outputs = node.outputs;
     EraseNode(node);
   }
-  // A convolution may have narrowed its codes; pooling passes them on.
+  // A convolution may have narrowed its codes; poolings and transpositions pass them on.
   for (const Node& node : graph.nodes) {
-    if (!std::holds_alternative<LowBitMaxPoolOp>(node.lowered)) continue;
+    if (!std::holds_alternative<LowBitMaxPoolOp>(node.lowered) &&
+        !std::holds_alternative<LowBitTransposeOp>(node.lowered)) {
+      continue;
+    }
     graph.value(node.outputs[0]).code = graph.value(node.inputs[0]).code;
   }
 }
