@@ -231,6 +231,11 @@ bool JoinConv(Graph& graph, GraphIndex& index, Node& quantizer, Node* between) {
 void JoinChain(Graph& graph, Node& quantizer, Node& between) {
   auto& quantize = std::get<QuantizeOp>(quantizer.lowered);
   auto& chain = std::get<ElementwiseOp>(between.lowered).chain;
+  // Nearly: a search among many thresholds, others for each channel, costs more than the chain.
+  if (quantize.uniform && quantize.quantizer.code.levels > kThresholdLevels &&
+      VariesByChannel(chain)) {
+    return;
+  }
   const Shape& shape = graph.value(quantizer.inputs[0]).shape;
   std::vector<float> signs;
   if (shape.size() < 2 || !AbsorbChain(chain, shape[1], quantize, &signs)) return;

@@ -60,6 +60,34 @@ std::vector<float> TransposedMatrix(const std::vector<float>& matrix, int64_t ro
   return result;
 }
 
+// A MatMul of tokens and constant weights.
+bool IsTokenProduct(const Graph& graph, const Node& node) {
+  if (!IsOp(node, "MatMul") || node.inputs.size() != 2 || !IsDynamic(graph, node.inputs[0])) {
+    return false;
+  }
+  const Tensor* const matrix = ConstantInput(graph, node, 1);
+  const Shape& shape = graph.value(node.inputs[0]).shape;
+  return matrix != nullptr && matrix->dtype() == DType::kFloat32 && matrix->shape().size() == 2 &&
+         matrix->elements() > 0 && HasTokens(shape) && matrix->shape()[0] == shape.back();
+}
+
+// Values that such a product reads, as they are or through quantizers.
+std::vector<bool> ReadByProducts(const Graph& graph, const std::vector<Node>& nodes) {
+  std::vector<bool> read(graph.values.size(), false);
+  for (auto node = nodes.rbegin(); node != nodes.rend(); ++node) {
+    if (node->inputs.empty() || node->outputs.empty() || node->outputs[0] == kNoValue ||
+        node->inputs[0] == kNoValue) {
+      continue;
+    }
+    const bool passes_on =
+        IsOneOf(*node, kQuantizers) && read[static_cast<size_t>(node->outputs[0])];
+    if (passes_on || IsTokenProduct(graph, *node)) {
+      read[static_cast<size_t>(node->inputs[0])] = true;
+    }
+  }
+  return read;
+}
+
 }  // namespace
 
 void TokensToImages(Graph& graph) { TokenWalk(graph).Run(); }
@@ -67,6 +95,7 @@ void TokensToImages(Graph& graph) { TokenWalk(graph).Run(); }
 void TokenWalk::Run() {
   std::vector<Node> nodes = std::move(graph_.nodes);
   graph_.nodes.clear();
+  for_product_ = ReadByProducts(graph_, nodes);
   made_.resize(graph_.values.size(), false);
   for (size_t v = 0; v < made_.size(); ++v) made_[v] = graph_.values[v].constant != nullptr;
   for (const GraphPort& port : graph_.inputs) made_[static_cast<size_t>(port.value)] = true;
@@ -120,16 +149,8 @@ void TokenWalk::EmitConv(const Node& node, ValueId input, const Tensor& matrix, 
 }
 
 bool TokenWalk::VisitMatMul(const Node& node) {
-  if (!IsOp(node, "MatMul") || node.inputs.size() != 2 || !IsDynamic(graph_, node.inputs[0])) {
-    return false;
-  }
-  const Tensor* const matrix = ConstantInput(graph_, node, 1);
-  const Shape& shape = graph_.value(node.inputs[0]).shape;
-  if (matrix == nullptr || matrix->dtype() != DType::kFloat32 || matrix->shape().size() != 2 ||
-      matrix->elements() == 0 || !HasTokens(shape) || matrix->shape()[0] != shape.back()) {
-    return false;
-  }
-  EmitConv(node, node.inputs[0], *matrix, false, kNoValue);
+  if (!IsTokenProduct(graph_, node)) return false;
+  EmitConv(node, node.inputs[0], *ConstantInput(graph_, node, 1), false, kNoValue);
   return true;
 }
 
@@ -177,7 +198,10 @@ bool TokenWalk::VisitQuantizer(const Node& node) {
   const Shape& shape = graph_.value(input).shape;
   if (form == TokenForm::kNone) {
     // An image of its own as it is, or nothing that has channels.
-    if (!HasTokens(shape) || (shape.size() == 4 && shape[0] == 1)) return false;
+    const bool image = shape.size() == 4 && shape[0] == 1;
+    if (!HasTokens(shape) || (image && !for_product_[static_cast<size_t>(node.outputs[0])])) {
+      return false;
+    }
     form = TokenForm::kLast;
   }
   // One value for all, whatever shape it had beside the tokens.

@@ -70,6 +70,7 @@ class TokenWalk {
   std::vector<Node> done_;
   std::map<ValueId, Images> images_;
   std::vector<bool> made_;
+  std::vector<bool> for_product_;  // of the values of the file: products of tokens read them
 };
 
 // Whether the value has tokens: a last axis of channels and something before it that is not just
