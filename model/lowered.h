@@ -157,6 +157,9 @@ struct LowBitMaxPoolOp {
   std::vector<uint8_t> minimum;
 };
 
+// Pixels become channels and channels pixels, of bits or codes: [1, C, 1, W] -> [1, W, 1, C].
+struct LowBitTransposeOp {};
+
 // A float chain on a float tensor, channels on axis 1 (or one operand for all).
 struct ElementwiseOp {
   Chain chain;
@@ -180,7 +183,8 @@ struct FloatDenseOp {
 
 // std::monostate: still an ONNX node; a backend runs it with the reference implementation of
 // model/ops, or refuses the graph.
-using LoweredOp = std::variant<std::monostate, QuantizeOp, DequantizeOp, LowBitConvOp,
-                               LowBitMaxPoolOp, ElementwiseOp, FloatConvOp, FloatDenseOp>;
+using LoweredOp =
+    std::variant<std::monostate, QuantizeOp, DequantizeOp, LowBitConvOp, LowBitMaxPoolOp,
+                 LowBitTransposeOp, ElementwiseOp, FloatConvOp, FloatDenseOp>;
 
 }  // namespace bitmill

@@ -122,7 +122,9 @@ absl::StatusOr<BufferLayout> MakeLayout(Storage storage, DType dtype,
       CheckedMul(height.value_or(-1), row_bytes.value_or(-1));
   if (!image_bytes.has_value() || *image_bytes > kMaxRowBytes) return too_large();
   layout.row_bytes = *row_bytes;
-  layout.image_bytes = RoundUp(*image_bytes + (layout.tight ? 4 : 0), 8);
+  // Floats take what the same elements take as kPlain: one may be seen as the other.
+  layout.image_bytes = RoundUp(*image_bytes + (layout.tight ? 4 : 0),
+                               storage == Storage::kPixelFloat ? kCacheLineBytes : 8);
   layout.interior_bytes = border.top * layout.row_bytes + border.left * layout.pixel_bytes;
   return layout;
 }

@@ -9,6 +9,7 @@
 #include "backends/cpu/live_channels.h"
 #include "backends/cpu/plan.h"
 #include "backends/cpu/plan_values.h"
+#include "backends/cpu/sequence_steps.h"
 #include "base/status_macros.h"
 #include "kernels/cache_sizes.h"
 
@@ -37,7 +38,7 @@ class PlanBuilder {
     buffers_.assign(uses_.size(), -1);
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
-      if (IsAliasNode(graph_, node)) continue;
+      if (IsOnlyAnotherName(node)) continue;
       if (absl::Status status = AddNode(node, static_cast<int32_t>(n)); !status.ok()) {
         return absl::Status(status.code(),
                             absl::StrCat(DescribeNode(graph_, node), ": ", status.message()));
@@ -50,6 +51,12 @@ class PlanBuilder {
  private:
   const ValueUse& use(ValueId id) const { return uses_[static_cast<size_t>(id)]; }
   const ValueUse& root(ValueId id) const { return use(use(id).same_as); }
+
+  // Whether what the node makes is the memory of another value.
+  bool IsOnlyAnotherName(const Node& node) const {
+    return node.outputs.size() == 1 && node.outputs[0] != kNoValue &&
+           use(node.outputs[0]).same_as != node.outputs[0];
+  }
 
   // Adds the step that was just made and moves on to the next.
   void Push(StepPtr step, const std::string& name, ValueId in, ValueId out) {
@@ -119,6 +126,9 @@ class PlanBuilder {
         use(node.outputs[0]).layout.storage == Storage::kPixelFloat) {
       return AddConcat(node);
     }
+    if (const std::optional<SequenceOp> op = SequenceOpOf(graph_, node)) {
+      return AddSequence(node, n, *op);
+    }
     if (std::holds_alternative<std::monostate>(node.lowered)) return AddReference(node);
     if (node.inputs.empty() || node.outputs.empty() || node.inputs[0] == kNoValue ||
         node.outputs[0] == kNoValue || graph_.value(node.inputs[0]).constant != nullptr) {
@@ -187,6 +197,7 @@ class PlanBuilder {
     const ValueId out = node.outputs[0];
     ValueId over = kNoValue;
     for (const ValueId in : node.inputs) {
+      if (graph_.value(in).constant != nullptr) continue;
       const ValueUse& memory = root(in);
       const bool last = !memory.is_output && buffers_[static_cast<size_t>(use(in).same_as)] >= 0 &&
                         std::all_of(memory.consumers.begin(), memory.consumers.end(),
@@ -208,7 +219,8 @@ class PlanBuilder {
 
   absl::StatusOr<StepPtr> MakePlain(const Node& node) {
     const bool in_place = !std::holds_alternative<DequantizeOp>(node.lowered) &&
-                          !std::holds_alternative<LowBitMaxPoolOp>(node.lowered);
+                          !std::holds_alternative<LowBitMaxPoolOp>(node.lowered) &&
+                          !std::holds_alternative<LowBitTransposeOp>(node.lowered);
     const Operand input = Input(node.inputs[0], in_place);
     const Operand output = Output(node.outputs[0]);
     if (const auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
@@ -216,6 +228,9 @@ class PlanBuilder {
     }
     if (std::holds_alternative<DequantizeOp>(node.lowered)) {
       return MakeDequantizeStep(graph_.value(node.inputs[0]).code, input, output);
+    }
+    if (std::holds_alternative<LowBitTransposeOp>(node.lowered)) {
+      return MakeCodeTransposeStep(input, output, builder_);
     }
     if (const auto* op = std::get_if<LowBitMaxPoolOp>(&node.lowered)) {
       return MakePoolStep(*op, input, output, builder_);
@@ -236,6 +251,24 @@ class PlanBuilder {
     const Operand output = OutputOver(node, n);
     BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output, builder_));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
+    return absl::OkStatus();
+  }
+
+  absl::Status AddSequence(const Node& node, int32_t n, const SequenceOp& op) {
+    std::vector<Operand> inputs;
+    ValueId first = kNoValue;
+    for (const ValueId id : node.inputs) {
+      if (id == kNoValue || graph_.value(id).constant != nullptr) continue;
+      inputs.push_back(Input(id, false));
+      if (first == kNoValue) first = id;
+    }
+    // Loading an input is a step of its own, which the earlier inputs must outlive.
+    for (const Operand& input : inputs) builder_.Use(input.buffer);
+    const bool in_place = std::holds_alternative<ConstantOperandOp>(op);
+    const Operand output = in_place ? OutputOver(node, n) : Output(node.outputs[0]);
+    BITMILL_ASSIGN_OR_RETURN(StepPtr step,
+                             MakeSequenceStep(op, graph_, node, inputs, output, builder_));
+    Push(std::move(step), node.name.empty() ? node.op : node.name, first, node.outputs[0]);
     return absl::OkStatus();
   }
 

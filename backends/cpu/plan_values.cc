@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/sequence_steps.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
 #include "model/ops/op_support.h"
@@ -19,16 +20,31 @@ bool IsFloatMap(const Graph& graph, ValueId id) {
          value.dtype == DType::kFloat32 && value.shape.size() == 4 && value.shape[0] == 1;
 }
 
+// The operation of a sequence that takes each element with a constant.
+bool HasConstantOperand(const Graph& graph, const Node& node) {
+  const auto op = SequenceOpOf(graph, node);
+  return op && std::holds_alternative<ConstantOperandOp>(*op);
+}
+
+// Transpositions read and write images in either storage. What is seen with its channels last is
+// best planar, for then it is the image's memory.
+bool Permutes(const Graph& graph, const Node& node, PixelOrder planar) {
+  const auto op = SequenceOpOf(graph, node);
+  return op && std::holds_alternative<PermuteOp>(*op) && PixelOrderOf(graph, node) != planar;
+}
+
 // Operations that read (or write) channels-innermost floats as well as planar ones.
 bool ReadsEitherFloat(const Graph& graph, const Node& node) {
-  return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
+  return HasConstantOperand(graph, node) || Permutes(graph, node, PixelOrder::kToImage) ||
+         BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
          IsChannelConcat(graph, node) || std::holds_alternative<QuantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<FloatConvOp>(node.lowered);
 }
 
 bool WritesEitherFloat(const Graph& graph, const Node& node) {
-  return BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
+  return HasConstantOperand(graph, node) || Permutes(graph, node, PixelOrder::kFromImage) ||
+         BinaryOpOf(graph, node).has_value() || FloatPoolOf(graph, node).has_value() ||
          IsChannelConcat(graph, node) || std::holds_alternative<DequantizeOp>(node.lowered) ||
          std::holds_alternative<ElementwiseOp>(node.lowered) ||
          std::holds_alternative<LowBitConvOp>(node.lowered) ||
@@ -56,12 +72,14 @@ std::vector<uint8_t> ChoosePixelFloats(const Graph& graph, const std::vector<Val
     changed = false;
     for (const Node& node : graph.nodes) {
       if (!BinaryOpOf(graph, node).has_value() && !IsChannelConcat(graph, node) &&
+          !HasConstantOperand(graph, node) &&
           !std::holds_alternative<ElementwiseOp>(node.lowered)) {
         continue;
       }
       // Inputs and output are stored alike.
       std::vector<size_t> alike = {static_cast<size_t>(node.outputs[0])};
       for (const ValueId id : node.inputs) {
+        if (graph.value(id).constant != nullptr) continue;
         alike.push_back(static_cast<size_t>(uses[static_cast<size_t>(id)].same_as));
       }
       const auto is_chosen = [&](size_t v) { return chosen[v] != 0; };
@@ -122,6 +140,35 @@ bool IsTight(const Graph& graph, const ValueUse& use) {
     const auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
     return conv != nullptr && GainsFromTightCodes(graph, node, *conv);
   });
+}
+
+// Whether two shapes are images of the same channels, their pixels in the same order.
+bool KeepsChannels(const Shape& a, const Shape& b) {
+  return a.size() == 4 && b.size() == 4 && a[0] == 1 && b[0] == 1 && a[1] == b[1];
+}
+
+// Transpositions that move no element, given how images are stored, make two values the same
+// memory, with the readers of both.
+void JoinPixelOrders(const Graph& graph, const std::vector<uint8_t>& pixel_float,
+                     std::vector<ValueUse>& uses) {
+  for (const Node& node : graph.nodes) {
+    const PixelOrder order = PixelOrderOf(graph, node);
+    if (order == PixelOrder::kNone) continue;
+    const auto from = static_cast<size_t>(node.inputs[0]);
+    const auto to = static_cast<size_t>(node.outputs[0]);
+    const size_t image = order == PixelOrder::kToImage ? to : from;
+    const size_t planar = order == PixelOrder::kToImage ? from : to;
+    if (pixel_float[image] == 0 || pixel_float[planar] != 0) continue;
+    const ValueId joined = uses[to].same_as;  // itself
+    ValueUse& root = uses[static_cast<size_t>(uses[from].same_as)];
+    for (ValueUse& use : uses) {
+      if (use.same_as == joined) use.same_as = uses[from].same_as;
+    }
+    root.consumers.insert(root.consumers.end(), uses[to].consumers.begin(),
+                          uses[to].consumers.end());
+    root.is_output = root.is_output || uses[to].is_output;
+    root.renamed = true;
+  }
 }
 
 }  // namespace
@@ -243,8 +290,10 @@ absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph) {
   for (size_t n = 0; n < graph.nodes.size(); ++n) {
     const Node& node = graph.nodes[n];
     if (IsAliasNode(graph, node)) {
+      const bool image =
+          KeepsChannels(graph.value(node.inputs[0]).shape, graph.value(node.outputs[0]).shape);
       uses[static_cast<size_t>(node.outputs[0])].same_as = use_of(node.inputs[0]).same_as;
-      use_of(node.inputs[0]).renamed = true;
+      if (!image) use_of(node.inputs[0]).renamed = true;
       continue;
     }
     for (const ValueId id : node.inputs) {
@@ -256,7 +305,11 @@ absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph) {
   }
   for (const GraphPort& port : graph.outputs) use_of(port.value).is_output = true;
 
-  const std::vector<uint8_t> pixel_float = ChoosePixelFloats(graph, uses);
+  std::vector<uint8_t> pixel_float = ChoosePixelFloats(graph, uses);
+  for (size_t v = 0; v < uses.size(); ++v) {
+    pixel_float[v] = pixel_float[static_cast<size_t>(uses[v].same_as)];
+  }
+  JoinPixelOrders(graph, pixel_float, uses);
   for (size_t v = 0; v < uses.size(); ++v) {
     const Value& value = graph.values[v];
     if (value.constant != nullptr || value.dtype == DType::kInvalid) continue;

@@ -15,7 +15,8 @@ namespace bitmill {
 
 struct ValueUse {
   ValueId same_as = kNoValue;      // the value whose memory this one is (itself unless an alias)
-  bool renamed = false;            // another value is the same memory: elements stay in order
+  bool renamed = false;            // another value that is no image of the same channels is the
+                                   // same memory: elements stay in order
   int32_t input_port = -1;         // when it is a graph input
   int32_t producer = -1;           // node
   std::vector<int32_t> consumers;  // nodes, of this value and its aliases; once a use

@@ -37,6 +37,7 @@ absl::StatusOr<KernelSet> SelectKernels(const std::string& isa) {
   kernels.requant = &SelectRequant(level);
   kernels.fmap = &SelectFmap(level);
   kernels.gather = &SelectGather(level);
+  kernels.transpose = &SelectTranspose(level);
   return kernels;
 }
 

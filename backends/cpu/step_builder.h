@@ -14,6 +14,7 @@
 #include "kernels/pool/pool_table.h"
 #include "kernels/qconv/qconv_table.h"
 #include "kernels/requant/requant_table.h"
+#include "kernels/transpose/transpose_table.h"
 
 namespace bitmill {
 
@@ -26,6 +27,7 @@ struct KernelSet {
   const RequantKernel* requant = nullptr;
   const FmapKernel* fmap = nullptr;
   const GatherKernel* gather = nullptr;
+  const TransposeKernel* transpose = nullptr;
 };
 
 // "auto" or a name of kernels/isa.h; InvalidArgument names what this machine offers otherwise.

@@ -101,6 +101,12 @@ const char* CheckNode(const Graph& graph, const Node& node) {
     }
     return CheckCode(output);
   }
+  if (std::holds_alternative<LowBitTransposeOp>(node.lowered)) {
+    if (!IsCoded(input)) return "transposes a plain tensor as codes";
+    const bool swapped = input.shape.size() == 4 && input.shape[2] == 1 &&
+                         output.shape == Shape{1, input.shape[3], 1, input.shape[1]};
+    return swapped ? CheckCode(output) : "transposes to another shape";
+  }
   if (IsCoded(input) || IsCoded(output)) return "computes in floats on codes";
   if (const auto* op = std::get_if<ElementwiseOp>(&node.lowered)) {
     const int64_t channels = input.shape.size() > 1 ? input.shape[1] : 1;

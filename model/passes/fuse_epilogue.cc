@@ -231,6 +231,11 @@ bool JoinConv(Graph& graph, GraphIndex& index, Node& quantizer, Node* between) {
 void JoinChain(Graph& graph, Node& quantizer, Node& between) {
   auto& quantize = std::get<QuantizeOp>(quantizer.lowered);
   auto& chain = std::get<ElementwiseOp>(between.lowered).chain;
+  // Nearly: a search among many thresholds, others for each channel, costs more than the chain.
+  if (quantize.uniform && quantize.quantizer.code.levels > kThresholdLevels &&
+      VariesByChannel(chain)) {
+    return;
+  }
   const Shape& shape = graph.value(quantizer.inputs[0]).shape;
   std::vector<float> signs;
   if (shape.size() < 2 || !AbsorbChain(chain, shape[1], quantize, &signs)) return;
@@ -264,9 +269,12 @@ void FuseEpilogues(Graph& graph) {
     producer->outputs = node.outputs;
     EraseNode(node);
   }
-  // A convolution may have narrowed its codes; pooling passes them on.
+  // A convolution may have narrowed its codes; poolings and transpositions pass them on.
   for (const Node& node : graph.nodes) {
-    if (!std::holds_alternative<LowBitMaxPoolOp>(node.lowered)) continue;
+    if (!std::holds_alternative<LowBitMaxPoolOp>(node.lowered) &&
+        !std::holds_alternative<LowBitTransposeOp>(node.lowered)) {
+      continue;
+    }
     graph.value(node.outputs[0]).code = graph.value(node.inputs[0]).code;
   }
 }

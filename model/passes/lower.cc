@@ -10,11 +10,14 @@
 #include "model/passes/lower_quantized.h"
 #include "model/passes/move_reshapes.h"
 #include "model/passes/passes.h"
+#include "model/passes/token_images.h"
 
 namespace bitmill {
 
 absl::StatusOr<Graph> Lower(Graph graph) {
   BITMILL_RETURN_IF_ERROR(FoldConstants(graph));
+  TokensToImages(graph);
+  RemoveDeadNodes(graph);
   ChainElementwise(graph);
   MergeChains(graph);
   MoveReshapes(graph);

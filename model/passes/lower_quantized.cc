@@ -29,6 +29,12 @@ std::optional<Rounding> RoundingStep(ChainOp op) {
   return std::nullopt;
 }
 
+// Whether the codes that go in come out, in another place.
+bool PassesCodesOn(const Node& node) {
+  return std::holds_alternative<LowBitMaxPoolOp>(node.lowered) ||
+         std::holds_alternative<LowBitTransposeOp>(node.lowered);
+}
+
 }  // namespace
 
 void LowerQuantized(Graph& graph) { QuantizedWalk(graph).Run(); }
@@ -50,16 +56,17 @@ void QuantizedWalk::WidenBits() {
     for (const Node* node = ProducerOf(bits); node != nullptr; node = ProducerOf(bits)) {
       wide[static_cast<size_t>(bits)] = true;
       bits = node->inputs[0];
-      if (!std::holds_alternative<LowBitMaxPoolOp>(node->lowered)) break;
+      if (!PassesCodesOn(*node)) break;
     }
   }
   for (Node& node : done_) {
     auto* const quantize = std::get_if<QuantizeOp>(&node.lowered);
-    const bool pool = std::holds_alternative<LowBitMaxPoolOp>(node.lowered);
-    if (pool && wide[static_cast<size_t>(node.inputs[0])]) {
+    const bool passes_on = PassesCodesOn(node);
+    if (passes_on && wide[static_cast<size_t>(node.inputs[0])]) {
       wide[static_cast<size_t>(node.outputs[0])] = true;
     }
-    if ((quantize == nullptr && !pool) || !wide[static_cast<size_t>(node.outputs[0])]) continue;
+    if ((quantize == nullptr && !passes_on) || !wide[static_cast<size_t>(node.outputs[0])])
+      continue;
     CodeInfo& code = graph_.value(node.outputs[0]).code;
     code = WideBits(code.scale);
     if (quantize == nullptr) continue;
@@ -82,7 +89,8 @@ void QuantizedWalk::Visit(Node node) {
   if (auto spec = QuantizerSpecOf(graph_, node)) {
     return VisitQuantizer(std::move(node), *std::move(spec));
   }
-  if (VisitMaxPool(node) || VisitLinear(node) || VisitDequantizeLinear(node) || VisitCast(node)) {
+  if (VisitTranspose(node) || VisitMaxPool(node) || VisitLinear(node) ||
+      VisitDequantizeLinear(node) || VisitCast(node)) {
     return;
   }
   if (KeepsOrder(graph_, node)) view(node.outputs[0]) = view(node.inputs[0]);
@@ -233,6 +241,30 @@ bool QuantizedWalk::VisitMaxPool(const Node& node) {
   Keep(std::move(lowered));
   EmitDequantize(node, pooled, output);
   view(output) = QuantizedView{info, pooled};
+  return true;
+}
+
+// Tokens and channels change places (model/passes/token_images.h).
+bool QuantizedWalk::VisitTranspose(const Node& node) {
+  if (!IsOp(node, "Transpose") || !view(node.inputs[0])) return false;
+  const ValueId input = node.inputs[0];
+  const ValueId output = node.outputs[0];
+  const Shape& shape = graph_.value(input).shape;
+  if (graph_.value(input).dtype != DType::kFloat32 || shape.size() != 4 || shape[0] != 1 ||
+      shape[2] != 1 || IntsAttribute(node, "perm") != std::vector<int64_t>{0, 3, 2, 1}) {
+    return false;
+  }
+  const ValueId codes = CodesFor(input, false);
+  if (codes == kNoValue || graph_.value(codes).shape != graph_.value(input).shape) return false;
+  const CodeInfo info = view(input)->info;
+  const ValueId turned = NewCodes(graph_.value(output).name, graph_.value(output).shape, info);
+  Node lowered = node;
+  lowered.inputs = {codes};
+  lowered.outputs = {turned};
+  lowered.lowered = LowBitTransposeOp{};
+  Keep(std::move(lowered));
+  EmitDequantize(node, turned, output);
+  view(output) = QuantizedView{info, turned};
   return true;
 }
 

@@ -157,6 +157,18 @@ void Run(const LowBitMaxPoolOp& op, const Value& in, const Value& out, const Ten
   }
 }
 
+// Stored as the logical shape says, the image is a matrix of channels and pixels.
+void RunTranspose(const Value& in, const Tensor& input, Tensor& output) {
+  const int64_t channels = in.shape[1];
+  const int64_t pixels = in.shape[3];
+  for (int64_t c = 0; c < channels; ++c) {
+    for (int64_t p = 0; p < pixels; ++p) {
+      output.span<int32_t>()[static_cast<size_t>(p * channels + c)] =
+          input.span<int32_t>()[static_cast<size_t>(c * pixels + p)];
+    }
+  }
+}
+
 void Run(const ElementwiseOp& op, const Value& out, const Tensor& input, Tensor& output) {
   const int64_t pixels = Image(out.shape).pixels();
   for (int64_t i = 0; i < output.elements(); ++i) {
@@ -242,6 +254,8 @@ absl::Status RunNode(const Graph& graph, const Node& node, std::vector<Tensor>& 
     Run(*conv, in, out, input, output);
   } else if (const auto* pool = std::get_if<LowBitMaxPoolOp>(&node.lowered)) {
     Run(*pool, in, out, input, output);
+  } else if (std::holds_alternative<LowBitTransposeOp>(node.lowered)) {
+    RunTranspose(in, input, output);
   } else if (const auto* elementwise = std::get_if<ElementwiseOp>(&node.lowered)) {
     Run(*elementwise, out, input, output);
   } else if (const auto* float_conv = std::get_if<FloatConvOp>(&node.lowered)) {

@@ -27,6 +27,7 @@ class QuantizedWalk {
   void VisitChain(Node node);
   void VisitQuantizer(Node node, QuantizerSpec spec);
   bool VisitMaxPool(const Node& node);
+  bool VisitTranspose(const Node& node);
   void VisitConcat(const Node& node);
   bool VisitDequantizeLinear(const Node& node);
   bool VisitCast(const Node& node);

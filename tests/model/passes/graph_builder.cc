@@ -98,8 +98,9 @@ Graph GraphBuilder::Build(const std::vector<ValueId>& outputs) {
 }
 
 std::vector<std::string> LoweredOps(const Graph& graph) {
-  constexpr const char* kNames[] = {"",         "quantize",    "dequantize", "conv",
-                                    "max_pool", "elementwise", "float_conv", "float_dense"};
+  constexpr const char* kNames[] = {"",           "quantize",  "dequantize",  "conv",
+                                    "max_pool",   "transpose", "elementwise", "float_conv",
+                                    "float_dense"};
   std::vector<std::string> names;
   for (const Node& node : graph.nodes) {
     const size_t kind = node.lowered.index();
