@@ -53,6 +53,7 @@ absl::StatusOr<ConvEpilogue> ConvEpilogue::Make(const LowBitConvOp& op, const Co
   result.output_ = output;
   result.requant_ = kernels.requant;
   result.pack_ = kernels.pack;
+  result.transpose_ = kernels.transpose;
   result.quantizer_ = op.quantizer;
   const int64_t channels = output.channels;
   if (op.epilogue == Epilogue::kThresholds) {
@@ -152,11 +153,12 @@ void ConvEpilogue::StoreFloats(const float* acc, int64_t pixels, std::byte* dst,
     }
     return;
   }
-  auto* const planes = reinterpret_cast<float*>(dst);
-  const int64_t plane = output_.pixels();
-  for (int64_t o = 0; o < channels; ++o) {
-    for (int64_t p = 0; p < pixels; ++p) planes[o * plane + p] = acc[p * channels + o];
-  }
+  transpose_->words({.src = acc,
+                     .dst = dst,
+                     .rows = pixels,
+                     .columns = channels,
+                     .src_stride = channels,
+                     .dst_stride = output_.pixels()});
 }
 
 }  // namespace bitmill

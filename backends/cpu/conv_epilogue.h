@@ -40,6 +40,7 @@ class ConvEpilogue {
   BufferLayout output_;
   const RequantKernel* requant_ = nullptr;
   const PackKernel* pack_ = nullptr;
+  const TransposeKernel* transpose_ = nullptr;
   CompiledChain chain_;
   Quantizer quantizer_;
   int32_t levels_ = 0;
