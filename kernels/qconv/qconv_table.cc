@@ -64,7 +64,7 @@ int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args) {
 }
 
 void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared) {
-  if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
+  if (PreparedQconvBytes(kernel, args) > 0) kernel.prepare(args, prepared);
 }
 
 int64_t QconvScratchBytes(const QconvKernel& kernel, const QconvArgs& args) {
