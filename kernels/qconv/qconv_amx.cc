@@ -482,7 +482,7 @@ Call MakeCall(const QconvArgs& args) {
 }  // namespace
 
 int64_t PreparedQconvBytesAmx(const QconvArgs& args) {
-  if (args.kind != QconvWeights::k8Bit || AreTiles(args)) return 0;
+  if (args.kind != QconvWeights::k8Bit || args.sparse != nullptr || AreTiles(args)) return 0;
   return ChannelTiles(args) * ChannelTileBytes(args);
 }
 
