@@ -13,8 +13,7 @@
 #include <stdint.h>
 #include <string.h>
 
-#include "kernels/qconv/qconv_parts.h"
-#include "kernels/tiles_amx.h"
+#include "kernels/qconv/qconv_tiles_amx.h"
 
 namespace bitmill {
 
@@ -27,8 +26,6 @@ void QconvAvx512Vpopcnt(const QconvArgs& args);
 namespace {
 
 constexpr int64_t kLanes = 8;  // of a block
-constexpr int64_t kStepBytes = 4;
-constexpr int64_t kTileSteps = kTileRowBytes / kStepBytes;
 constexpr int64_t kCounts = kTileRows * kTileRows;
 // What of the input is read again and again before the next part of it.
 constexpr int64_t kPartBytes = 1024 * 1024;
@@ -36,169 +33,18 @@ constexpr int64_t kRowsBytes = 512 * 1024;  // the same of copied windows
 // So few pixels are left to the kernel that needs no tiles.
 constexpr int64_t kFewPixels = 8;
 
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-int64_t PixelsOf(const QconvArgs& args) { return int64_t{args.batch} * args.out_h * args.out_w; }
-int64_t StepTiles(const QconvArgs& args) { return RoundUp(args.steps, kTileSteps) / kTileSteps; }
+int64_t StepTiles(const QconvArgs& args) {
+  return RoundUpTo(args.steps, kQconvTileSteps) / kQconvTileSteps;
+}
 int64_t ChannelTiles(const QconvArgs& args) {
-  return RoundUp(args.out_channels, kTileRows) / kTileRows;
+  return RoundUpTo(args.out_channels, kTileRows) / kTileRows;
 }
 int64_t ChannelTileBytes(const QconvArgs& args) { return StepTiles(args) * kTileBytes; }
 
 // Whether weights lie as tiles do.
 bool AreTiles(const QconvArgs& args) {
-  return args.kind == QconvWeights::k8Bit && args.steps % kTileSteps == 0 &&
-         RoundUp(args.out_channels, kLanes) % kTileRows == 0;
-}
-
-template <QconvWeights kKind>
-inline __m512i ExpandStep(__m512i unit, int step) {
-  if constexpr (kKind == QconvWeights::k1Bit) {
-    const __m512i bit = _mm512_set1_epi8(static_cast<char>(1 << step));
-    return _mm512_mask_blend_epi8(_mm512_test_epi8_mask(unit, bit), _mm512_set1_epi8(1),
-                                  _mm512_set1_epi8(-1));
-  } else if constexpr (kKind == QconvWeights::k8Bit) {
-    return unit;
-  } else {
-    constexpr int kBits = kKind == QconvWeights::k2Bit ? 2 : 4;
-    const __m512i low = _mm512_srli_epi16(unit, static_cast<unsigned>(step * kBits));
-    const __m512i codes = _mm512_and_si512(low, _mm512_set1_epi8((1 << kBits) - 1));
-    return _mm512_sub_epi8(codes, _mm512_set1_epi8(1 << (kBits - 1)));
-  }
-}
-
-// All steps of 16 channels, or of the 8 of a last block alone: what lanes past them get, no output
-// shows.
-template <QconvWeights kKind, bool kAlone>
-void ExpandSteps(const uint8_t* units, int64_t steps, int8_t* tiles) {
-  constexpr int64_t kUnitBytes = kAlone ? 32 : 64;
-  constexpr int kSteps = kKind == QconvWeights::k1Bit   ? 8
-                         : kKind == QconvWeights::k2Bit ? 4
-                         : kKind == QconvWeights::k4Bit ? 2
-                                                        : 1;
-  int64_t s = 0;
-  for (; s < steps; s += kSteps, units += kUnitBytes) {
-    const __m512i unit =
-        kAlone ? _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(units)))
-               : _mm512_loadu_si512(units);
-#pragma GCC unroll 8
-    for (int i = 0; i < kSteps; ++i) {
-      _mm512_store_si512(tiles + (s + i) * kTileRowBytes, ExpandStep<kKind>(unit, i));
-    }
-  }
-  const int64_t rows = RoundUp(steps, kTileSteps);
-  memset(tiles + steps * kTileRowBytes, 0, static_cast<size_t>((rows - steps) * kTileRowBytes));
-}
-
-// The tiles of 16 channels.
-void Expand(const QconvArgs& args, int64_t tile, int8_t* tiles) {
-  using ExpandFn = void (*)(const uint8_t* units, int64_t steps, int8_t* tiles);
-  static constexpr ExpandFn kExpand[4][2] = {
-      {ExpandSteps<QconvWeights::k1Bit, false>, ExpandSteps<QconvWeights::k1Bit, true>},
-      {ExpandSteps<QconvWeights::k2Bit, false>, ExpandSteps<QconvWeights::k2Bit, true>},
-      {ExpandSteps<QconvWeights::k4Bit, false>, ExpandSteps<QconvWeights::k4Bit, true>},
-      {ExpandSteps<QconvWeights::k8Bit, false>, ExpandSteps<QconvWeights::k8Bit, true>}};
-  const bool alone = args.out_channels - tile * kTileRows <= kLanes;
-  const QconvBlock block = QconvBlockOf(args, tile * 2);
-  kExpand[static_cast<int>(args.kind)][alone ? 1 : 0](block.units, args.steps, tiles);
-}
-
-// How positions, the rows of tiles, follow each other.
-struct Grid {
-  bool copied;             // windows: positions are pixels, from image to image
-  bool runs_on;            // from one output line to the next
-  int64_t position_bytes;  // in the input
-  int64_t line_positions;  // from one output line to the next, where tiles run on
-  const uint8_t* last;     // window of the last pixel: no row of a tile may lie behind it
-};
-
-// Whether the steps of every tile are one run.
-bool AreRuns(const QconvArgs& args) {
-  if (args.steps % kTileSteps != 0) return false;
-  bool runs = true;
-  for (int64_t s = 1; s < args.steps; ++s) {
-    runs &= s % kTileSteps == 0 || args.step_bytes[s] - args.step_bytes[s - 1] == kStepBytes;
-  }
-  return runs;
-}
-
-Grid GridOf(const QconvArgs& args) {
-  const int64_t line_bytes = args.stride_h * args.row_bytes;
-  Grid grid = {};
-  grid.position_bytes = int64_t{args.stride_w} * args.pixel_bytes;
-  grid.last = args.input + (args.batch - 1) * args.image_bytes + (args.out_h - 1) * line_bytes +
-              (args.out_w - 1) * grid.position_bytes;
-  const int64_t copied_tiles = RoundUp(PixelsOf(args), kTileRows) / kTileRows;
-  int64_t line_tiles = args.out_h * (RoundUp(args.out_w, kTileRows) / kTileRows);
-  if (args.out_w == 1) {
-    grid.position_bytes = line_bytes;
-    grid.line_positions = 1;
-  } else if (line_bytes % grid.position_bytes == 0) {
-    grid.line_positions = line_bytes / grid.position_bytes;
-  }
-  if (grid.line_positions >= args.out_w || args.out_h == 1) {
-    const int64_t positions = (args.out_h - 1) * grid.line_positions + args.out_w;
-    const int64_t tiles = RoundUp(positions, kTileRows) / kTileRows;
-    grid.runs_on = tiles <= line_tiles;
-    if (grid.runs_on) line_tiles = tiles;
-  }
-  // A copy costs about as much as products with 20 channels.
-  const int64_t copies = 20 * copied_tiles / args.out_channels;
-  grid.copied = !AreRuns(args) || args.batch * line_tiles > copied_tiles + copies;
-  return grid;
-}
-
-// 16 positions: the first is of pixel (line, column) of an image; it may lie between lines.
-struct Tile {
-  int64_t image, line, column;
-};
-
-// The tile behind `tile`; its image is args.batch at the end.
-Tile Next(const QconvArgs& args, const Grid& grid, Tile tile) {
-  tile.column += kTileRows;
-  if (grid.copied) {
-    while (tile.column >= args.out_w) {
-      tile.column -= args.out_w;
-      if (++tile.line < args.out_h) continue;
-      tile.line = 0;
-      if (++tile.image == args.batch) return {args.batch, 0, 0};
-    }
-    return tile;
-  }
-  if (grid.runs_on && args.out_h > 1) {
-    while (tile.column >= grid.line_positions) {
-      tile.column -= grid.line_positions;
-      ++tile.line;
-    }
-  }
-  if (tile.column >= args.out_w) tile = {tile.image, tile.line + 1, 0};
-  if (tile.line >= args.out_h) tile = {tile.image + 1, 0, 0};
-  return tile;
-}
-
-// Calls run(row, count, image, line, column) for each run of rows of `tile` that are neighbouring
-// pixels of a line.
-template <typename Run>
-inline void ForRuns(const QconvArgs& args, const Grid& grid, Tile tile, Run run) {
-  for (int64_t row = 0; row < kTileRows;) {
-    const int64_t left = args.out_w - tile.column;
-    const int64_t count = left < kTileRows - row ? left : kTileRows - row;
-    run(row, count, tile);
-    row += count;
-    if (!grid.copied) {
-      if (!grid.runs_on) return;
-      row += grid.line_positions - args.out_w;
-    }
-    tile.column = 0;
-    if (++tile.line < args.out_h) continue;
-    if (!grid.copied || tile.image + 1 == args.batch) return;
-    tile.line = 0;
-    ++tile.image;
-  }
-}
-
-const uint8_t* WindowOf(const QconvArgs& args, const Tile& tile) {
-  return args.input + tile.image * args.image_bytes + tile.line * args.stride_h * args.row_bytes +
-         tile.column * args.stride_w * args.pixel_bytes;
+  return args.kind == QconvWeights::k8Bit && args.steps % kQconvTileSteps == 0 &&
+         RoundUpTo(args.out_channels, kLanes) % kTileRows == 0;
 }
 
 // A run of at most 64 bytes of a window, and where it goes in a row.
@@ -219,7 +65,7 @@ int64_t RowBytes(const QconvArgs& args) { return (StepTiles(args) | 1) * kTileRo
 
 // Rows for a part of a call, and for as much of one with fewer pixels.
 int64_t RowCount(const QconvArgs& args) {
-  const int64_t pixels = RoundUp(PixelsOf(args), 2 * kTileRows);
+  const int64_t pixels = RoundUpTo(QconvPixelsOf(args), 2 * kTileRows);
   const int64_t fitting = kRowsBytes / RowBytes(args) / (2 * kTileRows) * (2 * kTileRows);
   const int64_t most = fitting < 2 * kTileRows ? 2 * kTileRows : fitting;
   return pixels < most ? pixels : most;
@@ -229,21 +75,21 @@ void FindPieces(const QconvArgs& args, Rows* rows) {
   rows->piece_count = 0;
   for (int64_t s = 0; s < args.steps;) {
     int64_t count = 1;
-    while (count < kTileSteps && s + count < args.steps &&
-           args.step_bytes[s + count] == args.step_bytes[s] + count * kStepBytes) {
+    while (count < kQconvTileSteps && s + count < args.steps &&
+           args.step_bytes[s + count] == args.step_bytes[s] + count * kQconvStepBytes) {
       ++count;
     }
-    rows->pieces[rows->piece_count++] = {args.step_bytes[s], s * kStepBytes,
-                                         ~uint64_t{0} >> (64 - count * kStepBytes)};
+    rows->pieces[rows->piece_count++] = {args.step_bytes[s], s * kQconvStepBytes,
+                                         ~uint64_t{0} >> (64 - count * kQconvStepBytes)};
     s += count;
   }
 }
 
 // What a piece writes behind its end, the next one or the next row writes over.
-void CopyTile(const QconvArgs& args, const Grid& grid, const Rows& rows, const Tile& tile,
+void CopyTile(const QconvArgs& args, const QconvGrid& grid, const Rows& rows, const QconvTile& tile,
               uint8_t* out) {
-  ForRuns(args, grid, tile, [&](int64_t row, int64_t count, const Tile& first) {
-    const uint8_t* window = WindowOf(args, first);
+  ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& first) {
+    const uint8_t* window = QconvWindowOf(args, first);
     uint8_t* to = out + row * rows.row_bytes;
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t p = 0; p < rows.piece_count; ++p) {
@@ -317,7 +163,7 @@ __mmask16 LanesFrom(const QconvArgs& args, int64_t channel) {
 
 // The pixels of a tile of positions whose sums are in registers `first` and, for 2 tiles of
 // channels, the next one.
-void StoreTile(const QconvArgs& args, const Grid& grid, const Tile& tile, int64_t channel,
+void StoreTile(const QconvArgs& args, const QconvGrid& grid, const QconvTile& tile, int64_t channel,
                int first, int64_t channel_tiles) {
   alignas(64) int32_t counts[2 * kCounts];
   for (int64_t c = 0; c < channel_tiles; ++c) {
@@ -325,12 +171,12 @@ void StoreTile(const QconvArgs& args, const Grid& grid, const Tile& tile, int64_
   }
   const __mmask16 low = LanesFrom(args, channel), high = LanesFrom(args, channel + kTileRows);
   const int64_t sums_row = channel_tiles * kTileRows;
-  const auto out_of = [&](const Tile& at) {
+  const auto out_of = [&](const QconvTile& at) {
     return at.image * args.out_image + at.line * args.out_row + at.column * args.out_pixel +
            channel;
   };
   if (args.out_int32 != nullptr) {
-    ForRuns(args, grid, tile, [&](int64_t row, int64_t count, const Tile& at) {
+    ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& at) {
       const int32_t* sums = counts + row * sums_row;
       int32_t* out = args.out_int32 + out_of(at);
       for (int64_t i = 0; i < count; ++i, sums += sums_row, out += args.out_pixel) {
@@ -351,7 +197,7 @@ void StoreTile(const QconvArgs& args, const Grid& grid, const Tile& tile, int64_
     const __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(sums));
     return _mm512_add_ps(_mm512_mul_ps(value, scale[c]), bias[c]);
   };
-  ForRuns(args, grid, tile, [&](int64_t row, int64_t count, const Tile& at) {
+  ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& at) {
     const int32_t* sums = counts + row * sums_row;
     float* out = args.out_float + out_of(at);
     for (int64_t i = 0; i < count; ++i, sums += sums_row, out += args.out_pixel) {
@@ -372,7 +218,7 @@ void CopyBase(const QconvArgs& args, int64_t channel, int32_t* base) {
 // A call and its scratch.
 struct Call {
   const QconvArgs& args;
-  Grid grid;
+  QconvGrid grid;
   Rows rows;
   int8_t* strip;
   int32_t* offsets;       // [step tiles], of bytes from the start of a window
@@ -388,18 +234,19 @@ const int8_t* WeightsOf(const Call& call, int64_t channel_tile, int8_t* strip) {
   if (tiles != nullptr) {
     return static_cast<const int8_t*>(tiles) + channel_tile * ChannelTileBytes(args);
   }
-  Expand(args, channel_tile, strip);
+  ExpandQconvTilesAmx(args, channel_tile, strip);
   return strip;
 }
 
 // Whether rows of `tile` would lie behind the last pixel's window.
-bool MustBeCopied(const Call& call, const Tile& tile) {
+bool MustBeCopied(const Call& call, const QconvTile& tile) {
   if (call.grid.copied) return false;
-  return WindowOf(call.args, tile) + (kTileRows - 1) * call.grid.position_bytes > call.grid.last;
+  return QconvWindowOf(call.args, tile) + (kTileRows - 1) * call.grid.position_bytes >
+         call.grid.last;
 }
 
 // `count` tiles of positions from `first` on, which in copied rows are the first ones.
-void RunPart(const Call& call, const Tile& first, int64_t count) {
+void RunPart(const Call& call, const QconvTile& first, int64_t count) {
   const QconvArgs& args = call.args;
   const int64_t channel_tiles = ChannelTiles(args), step_tiles = StepTiles(args);
   for (int64_t c = 0; c < channel_tiles; c += 2) {
@@ -411,9 +258,9 @@ void RunPart(const Call& call, const Tile& first, int64_t count) {
     for (int64_t i = 0; i < wide; ++i) {
       product.weights[i] = WeightsOf(call, c + i, call.strip + i * ChannelTileBytes(args));
     }
-    Tile tile = first;
+    QconvTile tile = first;
     for (int64_t t = 0; t < count;) {
-      Tile pair[2] = {tile, Next(args, call.grid, tile)};
+      QconvTile pair[2] = {tile, NextQconvTile(args, call.grid, tile)};
       const bool copies = MustBeCopied(call, pair[0]);
       const bool high = !copies && t + 1 < count && !MustBeCopied(call, pair[1]);
       for (int i = 0; i < (high ? 2 : 1); ++i) {
@@ -422,7 +269,7 @@ void RunPart(const Call& call, const Tile& first, int64_t count) {
               call.rows.bytes + (copies ? 0 : t + i) * kTileRows * call.rows.row_bytes;
           product.position_bytes[i] = call.rows.row_bytes;
         } else {
-          product.positions[i] = WindowOf(args, pair[i]);
+          product.positions[i] = QconvWindowOf(args, pair[i]);
           product.position_bytes[i] = call.grid.position_bytes;
         }
       }
@@ -433,7 +280,7 @@ void RunPart(const Call& call, const Tile& first, int64_t count) {
       StoreTile(args, call.grid, pair[0], c * kTileRows, 0, wide);
       if (high) StoreTile(args, call.grid, pair[1], c * kTileRows, 2, wide);
       t += high ? 2 : 1;
-      tile = high ? Next(args, call.grid, pair[1]) : pair[1];
+      tile = high ? NextQconvTile(args, call.grid, pair[1]) : pair[1];
     }
   }
 }
@@ -451,12 +298,13 @@ struct ScratchPlan {
 };
 
 ScratchPlan PlanScratch(const QconvArgs& args) {
-  const int64_t offsets_bytes = RoundUp(StepTiles(args) * int64_t{sizeof(int32_t)}, kTileRowBytes);
+  const int64_t offsets_bytes =
+      RoundUpTo(StepTiles(args) * int64_t{sizeof(int32_t)}, kTileRowBytes);
   ScratchPlan plan = {};
   plan.offsets = 2 * ChannelTileBytes(args);
   plan.rows_offsets = plan.offsets + offsets_bytes;
   plan.pieces = plan.rows_offsets + offsets_bytes;
-  plan.rows = plan.pieces + RoundUp(int64_t{args.steps} * int64_t{sizeof(Piece)}, kTileRowBytes);
+  plan.rows = plan.pieces + RoundUpTo(int64_t{args.steps} * int64_t{sizeof(Piece)}, kTileRowBytes);
   plan.bytes = plan.rows + RowCount(args) * RowBytes(args) + kTileRowBytes;
   return plan;
 }
@@ -466,14 +314,14 @@ Call MakeCall(const QconvArgs& args) {
   const ScratchPlan plan = PlanScratch(args);
   Call call = {
       args,
-      GridOf(args),
+      QconvGridOf(args),
       {reinterpret_cast<Piece*>(scratch + plan.pieces), 0, scratch + plan.rows, RowBytes(args)},
       reinterpret_cast<int8_t*>(scratch + plan.strip),
       reinterpret_cast<int32_t*>(scratch + plan.offsets),
       reinterpret_cast<int32_t*>(scratch + plan.rows_offsets)};
   FindPieces(args, &call.rows);
   for (int64_t i = 0; i < StepTiles(args); ++i) {
-    call.offsets[i] = args.step_bytes[i * kTileSteps];
+    call.offsets[i] = args.step_bytes[i * kQconvTileSteps];
     call.rows_offsets[i] = static_cast<int32_t>(i * kTileRowBytes);
   }
   return call;
@@ -488,31 +336,31 @@ int64_t PreparedQconvBytesAmx(const QconvArgs& args) {
 
 void PrepareQconvAmx(const QconvArgs& args, void* prepared) {
   for (int64_t tile = 0; tile < ChannelTiles(args); ++tile) {
-    Expand(args, tile, static_cast<int8_t*>(prepared) + tile * ChannelTileBytes(args));
+    ExpandQconvTilesAmx(args, tile, static_cast<int8_t*>(prepared) + tile * ChannelTileBytes(args));
   }
 }
 
 int64_t QconvScratchBytesAmx(const QconvArgs& args) {
-  return PixelsOf(args) <= kFewPixels ? 0 : PlanScratch(args).bytes;
+  return QconvPixelsOf(args) <= kFewPixels ? 0 : PlanScratch(args).bytes;
 }
 
 void QconvAmx(const QconvArgs& args) {
-  if (args.scratch == nullptr || args.sparse != nullptr || PixelsOf(args) <= kFewPixels) {
+  if (args.scratch == nullptr || args.sparse != nullptr || QconvPixelsOf(args) <= kFewPixels) {
     QconvAvx512Vpopcnt(args);
     return;
   }
   const Call call = MakeCall(args);
   const int64_t part_tiles = PartTiles(call);
   const TileScope scope;
-  for (Tile first = {}; first.image < args.batch;) {
-    Tile tile = first;
+  for (QconvTile first = {}; first.image < args.batch;) {
+    QconvTile tile = first;
     int64_t count = 0;
     for (; count < part_tiles && tile.image < args.batch; ++count) {
       if (call.grid.copied) {
         CopyTile(args, call.grid, call.rows, tile,
                  call.rows.bytes + count * kTileRows * call.rows.row_bytes);
       }
-      tile = Next(args, call.grid, tile);
+      tile = NextQconvTile(args, call.grid, tile);
     }
     RunPart(call, first, count);
     first = tile;

@@ -32,7 +32,12 @@ constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"qconv_amx", Isa::kAmx, QconvAmx, {kAmxForms, 3}, PreparedQconvBytesAmx, PrepareQconvAmx,
+    {"qconv_amx",
+     Isa::kAmx,
+     QconvAmx,
+     {kAmxForms, 3},
+     PreparedQconvBytesAmx,
+     PrepareQconvAmx,
      QconvScratchBytesAmx},
     {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},

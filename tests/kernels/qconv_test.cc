@@ -91,9 +91,9 @@ WeightRange RangeOf(QconvWeights kind) {
 GuardedRegion* Region(int index) {
   constexpr size_t kBytes = size_t{1} << 24;
   static GuardedRegion regions[11] = {
-      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
-      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
-      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes)};
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes)};
   return &regions[index];
 }
 
