@@ -16,6 +16,7 @@
 #include "backends/cpu/conv_window.h"
 #include "backends/cpu/qconv_filter.h"
 #include "backends/cpu/steps.h"
+#include "base/aligned_buffer.h"
 
 namespace bitmill {
 namespace {
@@ -100,7 +101,7 @@ class QconvStep final : public Step {
     }
     auto* const dst = reinterpret_cast<float*>(output.Base(run));
     for (int64_t g = 0; g < split.calls; ++g) {
-      SelectGroup(g, call);
+      SelectGroup(run, g, call);
       call.out_float = dst + g * split.outputs;
       kernel->run(call);
       call.input += split.channels;
@@ -122,7 +123,7 @@ class QconvStep final : public Step {
     call.out_row = call.out_w * channels;
     call.out_image = call.out_h * call.out_row;
     for (int64_t g = 0; g < split.calls; ++g) {
-      SelectGroup(g, call);
+      SelectGroup(run, g, call);
       const int64_t first = g * split.outputs;
       call.out_int32 = epilogue.wants_float() ? nullptr : reinterpret_cast<int32_t*>(work) + first;
       call.out_float = epilogue.wants_float() ? reinterpret_cast<float*>(work) + first : nullptr;
@@ -131,9 +132,11 @@ class QconvStep final : public Step {
     }
   }
 
-  void SelectGroup(int64_t g, QconvArgs& call) const {
+  void SelectGroup(const StepRun& run, int64_t g, QconvArgs& call) const {
     const int64_t padded = (split.outputs + 7) / 8 * 8;
     call = filter.Applied(call, g);
+    call.prepared = prepared_bytes > 0 ? prepared.data() + g * prepared_bytes : nullptr;
+    call.scratch = kernel_scratch >= 0 ? run.buffers[kernel_scratch] : nullptr;
     call.base = filter.base.data() + g * padded;
     call.scale = filter.scale.empty() ? nullptr : filter.scale.data() + g * padded;
     call.bias = filter.bias.empty() ? nullptr : filter.bias.data() + g * padded;
@@ -149,13 +152,37 @@ class QconvStep final : public Step {
   int64_t window_start = 0;
 
   QconvFilter filter;
+  AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
+  int64_t prepared_bytes = 0;  // of a call
 
   bool epilogue_in_scratch = false;
   ConvBlocks blocks;
   ConvEpilogue epilogue;
   CompiledChain chain;
   int32_t scratch = -1;
+  int32_t kernel_scratch = -1;
 };
+
+// What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
+void PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) {
+  QconvArgs call = step.args;
+  if (step.blocks.single_pixel) {
+    call.out_w = static_cast<int32_t>(rows);
+  } else {
+    call.batch = static_cast<int32_t>(rows);
+  }
+  call = step.filter.Applied(call, 0);
+  if (const int64_t bytes = QconvScratchBytes(*step.kernel, call); bytes > 0) {
+    step.kernel_scratch = builder.AddScratch(bytes);
+  }
+  const int64_t line = int64_t{kCacheLineBytes};
+  step.prepared_bytes = (PreparedQconvBytes(*step.kernel, call) + line - 1) / line * line;
+  step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
+  for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
+    call = step.filter.Applied(call, g);
+    PrepareQconv(*step.kernel, call, step.prepared.data() + g * step.prepared_bytes);
+  }
+}
 
 const char* KindName(QconvWeights kind) {
   switch (kind) {
@@ -240,6 +267,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   args.step_bytes = step->filter.step_bytes.data();
   step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;
 
+  PrepareKernel(builder.chunk_rows(), builder, *step);
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), step->filter.late_flip);
@@ -257,8 +285,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   info.kernel =
       absl::StrCat(step->kernel->name, KindName(args.kind), step->filter.sparse_choice.Text());
   info.macs = window.macs();
-  info.weight_bytes =
-      step->filter.bytes() + step->epilogue.table_bytes() + step->chain.table_bytes();
+  info.weight_bytes = step->filter.bytes() + step->prepared.size() + step->epilogue.table_bytes() +
+                      step->chain.table_bytes();
   return step;
 }
 

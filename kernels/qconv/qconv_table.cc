@@ -4,6 +4,10 @@ namespace bitmill {
 
 void QconvRef(const QconvArgs& args);
 #if defined(BITMILL_X86)
+void QconvAmx(const QconvArgs& args);
+int64_t PreparedQconvBytesAmx(const QconvArgs& args);
+void PrepareQconvAmx(const QconvArgs& args, void* prepared);
+int64_t QconvScratchBytesAmx(const QconvArgs& args);
 void QconvAvx512Vpopcnt(const QconvArgs& args);
 void QconvAvx512(const QconvArgs& args);
 void QconvAvx2(const QconvArgs& args);
@@ -18,6 +22,9 @@ namespace {
 // (docs/decisions/0009-sparse-blocks.md).
 constexpr SparseForm kRefForms[] = {{16, 0.95, 0.95}};
 #if defined(BITMILL_X86)
+// Sparse weights are left to the kernel without tiles; dense ones of many pixels are about four
+// times as fast on tiles.
+constexpr SparseForm kAmxForms[] = {{16, 0.15, 0.5}, {32, 0.2, 0.64}, {64, 0.2, 0.72}};
 constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.62, 0.5}, {32, 0.95, 0.64}, {64, 0.95, 0.72}};
 constexpr SparseForm kAvx512Forms[] = {{16, 0.92, 0.72}, {32, 0.92, 0.78}, {64, 0.92, 0.78}};
 constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.96, 0.8}};
@@ -25,6 +32,13 @@ constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
+    {"qconv_amx",
+     Isa::kAmx,
+     QconvAmx,
+     {kAmxForms, 3},
+     PreparedQconvBytesAmx,
+     PrepareQconvAmx,
+     QconvScratchBytesAmx},
     {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
     {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
@@ -48,6 +62,18 @@ const QconvKernel& SelectQconv(Isa allowed) {
     if (IsaAllows(allowed, kernel.isa)) return kernel;
   }
   return kKernels[kCount - 1];
+}
+
+int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args) {
+  return kernel.prepared_bytes != nullptr ? kernel.prepared_bytes(args) : 0;
+}
+
+void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared) {
+  if (PreparedQconvBytes(kernel, args) > 0) kernel.prepare(args, prepared);
+}
+
+int64_t QconvScratchBytes(const QconvKernel& kernel, const QconvArgs& args) {
+  return kernel.scratch_bytes != nullptr ? kernel.scratch_bytes(args) : 0;
 }
 
 }  // namespace bitmill

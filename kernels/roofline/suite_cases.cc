@@ -234,9 +234,27 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
   return data;
 }
 
-bool QconvRight(QconvData& data, QconvFn run) {
+// What one kernel gets beside the data that all share.
+struct QconvCall {
+  QconvCall(const QconvKernel& chosen, const QconvArgs& plain)
+      : kernel(chosen),
+        prepared(PreparedQconvBytes(chosen, plain)),
+        scratch(QconvScratchBytes(chosen, plain)),
+        args(plain) {
+    PrepareQconv(kernel, args, prepared.data());
+    if (prepared.size() > 0) args.prepared = prepared.data();
+    if (scratch.size() > 0) args.scratch = scratch.data();
+  }
+  void Run() const { kernel.run(args); }
+
+  QconvKernel kernel;
+  AlignedBuffer prepared, scratch;
+  QconvArgs args;
+};
+
+bool QconvRight(QconvData& data, const QconvCall& call) {
   std::fill(data.output.begin(), data.output.end(), -1);
-  run(data.args);
+  call.Run();
   const int64_t image = data.args.batch - 1;
   for (const int64_t row : SampleRows(data.args.out_h)) {
     QconvArgs args = data.args;
@@ -265,8 +283,9 @@ SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only
               c.macs = shape.macs(batch);
               c.read_bytes = static_cast<double>(data->weights.size());
               c.footprint = c.read_bytes + static_cast<double>(data->input.size());
-              c.right = [data, kernel] { return QconvRight(*data, kernel.run); };
-              c.run = [data, kernel] { kernel.run(data->args); };
+              const auto call = std::make_shared<const QconvCall>(kernel, data->args);
+              c.right = [data, call] { return QconvRight(*data, *call); };
+              c.run = [data, call] { call->Run(); };
               cases.push_back(std::move(c));
             }
             return cases;

@@ -10,6 +10,14 @@ void SignPackAvx512Emulated(const SignPackArgs& args);
 void QuantPackAvx512Emulated(const QuantPackArgs& args);
 void PoolBitsAvx512Emulated(const PoolArgs& args);
 void PoolCodesAvx512Emulated(const PoolArgs& args);
+void BconvAmxEmulated(const BconvArgs& args);
+int64_t PreparedBconvBytesAmxEmulated(const BconvArgs& args);
+void PrepareBconvAmxEmulated(const BconvArgs& args, void* prepared);
+int64_t BconvScratchBytesAmxEmulated(const BconvArgs& args);
+void QconvAmxEmulated(const QconvArgs& args);
+int64_t PreparedQconvBytesAmxEmulated(const QconvArgs& args);
+void PrepareQconvAmxEmulated(const QconvArgs& args, void* prepared);
+int64_t QconvScratchBytesAmxEmulated(const QconvArgs& args);
 void QconvAvx512Emulated(const QconvArgs& args);
 void QconvAvx512VpopcntEmulated(const QconvArgs& args);
 void RequantAvx512Emulated(const RequantArgs& args);
@@ -30,7 +38,14 @@ std::vector<Kernel> IfRunnable(const std::vector<Kernel>& kernels) {
 }  // namespace
 
 std::vector<BconvKernel> EmulatedBconvKernels() {
-  return IfRunnable<BconvKernel>({{.name = "bconv_avx512vpopcnt_emulated",
+  return IfRunnable<BconvKernel>({{.name = "bconv_amx_emulated",
+                                   .isa = Isa::kAmx,
+                                   .run = BconvAmxEmulated,
+                                   .prepared_bytes = PreparedBconvBytesAmxEmulated,
+                                   .prepare = PrepareBconvAmxEmulated,
+                                   .scratch_bytes = BconvScratchBytesAmxEmulated,
+                                   .sparse = kAnyForm},
+                                  {.name = "bconv_avx512vpopcnt_emulated",
                                    .isa = Isa::kAvx512Vpopcnt,
                                    .run = BconvAvx512VpopcntEmulated,
                                    .sparse = kAnyForm},
@@ -52,7 +67,9 @@ std::vector<PoolKernel> EmulatedPoolKernels() {
 
 std::vector<QconvKernel> EmulatedQconvKernels() {
   return IfRunnable<QconvKernel>(
-      {{"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm},
+      {{"qconv_amx_emulated", Isa::kAmx, QconvAmxEmulated, kAnyForm, PreparedQconvBytesAmxEmulated,
+        PrepareQconvAmxEmulated, QconvScratchBytesAmxEmulated},
+       {"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm},
        {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm}});
 }
 

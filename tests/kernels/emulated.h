@@ -1,4 +1,4 @@
-// The AVX-512 kernels, built with emulated instructions; empty lists off x86-64.
+// The AVX-512 and AMX kernels, built with emulated instructions; empty lists off x86-64.
 #pragma once
 
 #include <vector>

@@ -5,6 +5,7 @@
 #include <random>
 #include <string>
 
+#include "base/check.h"
 #include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
@@ -88,9 +89,16 @@ WeightRange RangeOf(QconvWeights kind) {
 }
 
 GuardedRegion* Region(int index) {
-  static GuardedRegion regions[9];
+  constexpr size_t kBytes = size_t{1} << 24;
+  static GuardedRegion regions[11] = {
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes),
+      GuardedRegion(kBytes), GuardedRegion(kBytes), GuardedRegion(kBytes)};
   return &regions[index];
 }
+
+// What a kernel gets beside the plain weights: nothing, its scratch, or prepared weights as well.
+enum class Extras { kNone, kScratch, kAll };
 
 class QconvCase {
  public:
@@ -157,7 +165,8 @@ class QconvCase {
   }
 
   // With `group_channels` the weights are sparse.
-  std::vector<int32_t> Run(QconvFn run, Flush flush, int32_t group_channels = 0) const {
+  std::vector<int32_t> Run(const QconvKernel& kernel, Extras extras, Flush flush,
+                           int32_t group_channels = 0) const {
     const QconvShape& s = shape_;
     QconvArgs args = {};
     const size_t input_bytes = input_.size() - (flush == Flush::kBack ? s.extra_bytes : 0);
@@ -202,7 +211,20 @@ class QconvCase {
       sparse.lists.first_unit = Region(7)->PlaceCopy(sparse.first_unit, flush);
       if (!sparse.units.empty()) sparse.lists.units = Region(8)->PlaceCopy(sparse.units, flush);
     }
-    run(args);
+    // On boundaries of 64 bytes at either end of a page.
+    const auto scratch_bytes = static_cast<size_t>(QconvScratchBytes(kernel, args));
+    if (extras != Extras::kNone && scratch_bytes > 0) {
+      BITMILL_CHECK(scratch_bytes % 64 == 0);
+      args.scratch = Region(9)->Place<uint8_t>(scratch_bytes, flush);
+    }
+    const auto prepared_bytes = static_cast<size_t>(PreparedQconvBytes(kernel, args));
+    if (extras == Extras::kAll && prepared_bytes > 0) {
+      BITMILL_CHECK(prepared_bytes % 64 == 0);
+      uint8_t* const prepared = Region(10)->Place<uint8_t>(prepared_bytes, flush);
+      PrepareQconv(kernel, args, prepared);
+      args.prepared = prepared;
+    }
+    kernel.run(args);
     return std::vector<int32_t>(output, output + OutputSize());
   }
 
@@ -295,9 +317,17 @@ void ExpectAllKernelsRight(const QconvShape& shape, uint32_t seed) {
   const QconvCase problem(shape, seed);
   const std::vector<int32_t> expected = problem.Expected();
   for (const QconvKernel& kernel : kernels) {
-    for (const Flush flush : {Flush::kFront, Flush::kBack}) {
-      ASSERT_EQ(problem.Run(kernel.run, flush), expected)
-          << kernel.name << ": " << ToString(shape) << ", seed " << seed;
+    for (const Extras extras : {Extras::kNone, Extras::kScratch, Extras::kAll}) {
+      if (extras == Extras::kScratch && kernel.scratch_bytes == nullptr) continue;
+      if (extras == Extras::kAll && kernel.prepare == nullptr) continue;
+      for (const Flush flush : {Flush::kFront, Flush::kBack}) {
+        ASSERT_EQ(problem.Run(kernel, extras, flush), expected)
+            << kernel.name
+            << (extras == Extras::kNone      ? ""
+                : extras == Extras::kScratch ? " with scratch"
+                                             : " with prepared weights")
+            << ": " << ToString(shape) << ", seed " << seed;
+      }
     }
   }
 }
@@ -409,6 +439,33 @@ TEST_P(QconvTest, IsExactForWindowsOfFewPixels) {
   }
 }
 
+// Pixels of whole 64 bytes, which can be read where they lie, at every end of a line.
+TEST_P(QconvTest, IsExactForPixelsOfWholeLines) {
+  uint32_t seed = 1;
+  for (int32_t width = 1; width <= 40; width += 1 + width / 8) {
+    for (const int32_t stride : {1, 2}) {
+      for (const int32_t kernel : {1, 3}) {
+        const QconvShape shape{.batch = 1 + width % 3,
+                               .in_h = 1 + width % 11,
+                               .in_w = width,
+                               .channels = width % 2 == 0 ? 64 : 128,
+                               .out_channels = 8 + width % 5 * 15,
+                               .kernel_h = kernel,
+                               .kernel_w = kernel,
+                               .stride_h = stride,
+                               .stride_w = stride,
+                               .pad = kernel / 2,
+                               .zero_point = 5,
+                               .extra_bytes = width % 4 == 0 ? 64 : 0,
+                               .kind = GetParam(),
+                               .as_float = seed % 2 == 0};
+        ExpectAllKernelsRight(shape, ++seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST_P(QconvTest, IsExactForEveryNumberOfPixels) {
   for (int32_t width = 1; width <= 70; ++width) {
     const QconvShape shape{.batch = width % 3 + 1,
@@ -459,7 +516,7 @@ void ExpectSparseRight(QconvShape shape, uint32_t seed) {
     if (kernel.sparse.count == 0) continue;
     for (const int32_t group_channels : {16, 32, 48, 64, 128}) {
       const Flush flush = group_channels % 3 == 0 ? Flush::kFront : Flush::kBack;
-      ASSERT_EQ(problem.Run(kernel.run, flush, group_channels), expected)
+      ASSERT_EQ(problem.Run(kernel, Extras::kScratch, flush, group_channels), expected)
           << kernel.name << ": " << ToString(shape) << ", seed " << seed << ", groups of "
           << group_channels;
     }

@@ -69,6 +69,49 @@ inline __m128i ToBytes(__m512i ints) {
       ints, [](int32_t value) { return static_cast<uint8_t>(value); });
 }
 
+template <typename Mask, typename Element, typename Vector, typename Holds>
+inline Mask CompareLanes(Vector a, Vector b, Holds holds) {
+  constexpr int kLanes = sizeof(Vector) / sizeof(Element);
+  Element left[kLanes], right[kLanes];
+  memcpy(left, &a, sizeof(a));
+  memcpy(right, &b, sizeof(b));
+  Mask mask = 0;
+  for (int i = 0; i < kLanes; ++i) {
+    if (holds(left[i], right[i])) mask = static_cast<Mask>(mask | Mask{1} << i);
+  }
+  return mask;
+}
+
+// Eight tiles of 16 rows of 64 bytes, the only shape that kernels configure.
+inline thread_local uint8_t tiles[8][16][64];
+
+inline void TileLoad(int tile, const void* source, int64_t stride) {
+  for (int row = 0; row < 16; ++row) {
+    memcpy(tiles[tile][row], static_cast<const char*>(source) + row * stride, 64);
+  }
+}
+
+inline void TileStore(int tile, void* target, int64_t stride) {
+  for (int row = 0; row < 16; ++row) {
+    memcpy(static_cast<char*>(target) + row * stride, tiles[tile][row], 64);
+  }
+}
+
+// sums[m][n] += a[m][4k + i] (unsigned) * b[k][4n + i] (signed), over all k and i.
+inline void TileProduct(int sums, int a, int b) {
+  for (int m = 0; m < 16; ++m) {
+    int32_t row[16];
+    memcpy(row, tiles[sums][m], sizeof(row));
+    for (int k = 0; k < 16; ++k) {
+      const uint8_t* const four = tiles[a][m] + 4 * k;
+      for (int n = 0; n < 16; ++n) {
+        for (int i = 0; i < 4; ++i) row[n] += four[i] * static_cast<int8_t>(tiles[b][k][4 * n + i]);
+      }
+    }
+    memcpy(tiles[sums][m], row, sizeof(row));
+  }
+}
+
 }  // namespace bitmill_emulated
 
 #define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
@@ -81,3 +124,18 @@ inline __m128i ToBytes(__m512i ints) {
 #define _mm512_cvtepi32_epi8(v) bitmill_emulated::ToBytes(v)
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
+#define _mm512_mask_storeu_ps(p, k, v) bitmill_emulated::MaskStore<float>(p, k, v)
+#define _mm512_mask_storeu_epi32(p, k, v) bitmill_emulated::MaskStore<int32_t>(p, k, v)
+
+#undef _tile_loadconfig
+#undef _tile_release
+#undef _tile_zero
+#undef _tile_loadd
+#undef _tile_stored
+#undef _tile_dpbusd
+#define _tile_loadconfig(p) static_cast<void>(p)
+#define _tile_release() memset(bitmill_emulated::tiles, 0xa5, sizeof(bitmill_emulated::tiles))
+#define _tile_zero(t) memset(bitmill_emulated::tiles[t], 0, sizeof(bitmill_emulated::tiles[t]))
+#define _tile_loadd(t, p, stride) bitmill_emulated::TileLoad(t, p, stride)
+#define _tile_stored(t, p, stride) bitmill_emulated::TileStore(t, p, stride)
+#define _tile_dpbusd(c, a, b) bitmill_emulated::TileProduct(c, a, b)

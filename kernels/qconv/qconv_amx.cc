@@ -1,0 +1,370 @@
+// Bytes of activations times bytes of weights on tiles: tdpbusd multiplies 16 pixels x 64 bytes by
+// 64 x 16 weights in 16 cycles, 1,024 products a cycle, exactly in 32 bits.
+//
+// 16 steps are a tile. Weights below 8 bits become bytes for 32 channels at a time (a strip), as
+// bytes of all of them would often come from beyond the second-level cache; 8-bit weights of whole
+// tiles are used as they lie.
+//
+// Where the 16 steps of each tile are one run of bytes, tiles of positions are read from the input,
+// 16 rows at the distance of output pixels; positions between the lines' ends (the border) are
+// computed in vain where that takes fewer tiles than starting anew in each line. Otherwise windows
+// are copied, one a row, run by run.
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#include "kernels/qconv/qconv_tiles_amx.h"
+
+namespace bitmill {
+
+void QconvAmx(const QconvArgs& args);
+int64_t PreparedQconvBytesAmx(const QconvArgs& args);
+void PrepareQconvAmx(const QconvArgs& args, void* prepared);
+int64_t QconvScratchBytesAmx(const QconvArgs& args);
+void QconvAvx512Vpopcnt(const QconvArgs& args);
+
+namespace {
+
+constexpr int64_t kLanes = 8;  // of a block
+constexpr int64_t kCounts = kTileRows * kTileRows;
+// What of the input is read again and again before the next part of it.
+constexpr int64_t kPartBytes = 1024 * 1024;
+constexpr int64_t kRowsBytes = 512 * 1024;  // the same of copied windows
+// So few pixels are left to the kernel that needs no tiles.
+constexpr int64_t kFewPixels = 8;
+
+int64_t StepTiles(const QconvArgs& args) {
+  return RoundUpTo(args.steps, kQconvTileSteps) / kQconvTileSteps;
+}
+int64_t ChannelTiles(const QconvArgs& args) {
+  return RoundUpTo(args.out_channels, kTileRows) / kTileRows;
+}
+int64_t ChannelTileBytes(const QconvArgs& args) { return StepTiles(args) * kTileBytes; }
+
+// Whether weights lie as tiles do.
+bool AreTiles(const QconvArgs& args) {
+  return args.kind == QconvWeights::k8Bit && args.steps % kQconvTileSteps == 0 &&
+         RoundUpTo(args.out_channels, kLanes) % kTileRows == 0;
+}
+
+// A run of at most 64 bytes of a window, and where it goes in a row.
+struct Piece {
+  int64_t from, to;
+  __mmask64 bytes;
+};
+
+// Copied windows, a row each, an odd number of lines of the cache apart.
+struct Rows {
+  Piece* pieces;  // [piece_count]
+  int64_t piece_count;
+  uint8_t* bytes;
+  int64_t row_bytes;
+};
+
+int64_t RowBytes(const QconvArgs& args) { return (StepTiles(args) | 1) * kTileRowBytes; }
+
+// Rows for a part of a call, and for as much of one with fewer pixels.
+int64_t RowCount(const QconvArgs& args) {
+  const int64_t pixels = RoundUpTo(QconvPixelsOf(args), 2 * kTileRows);
+  const int64_t fitting = kRowsBytes / RowBytes(args) / (2 * kTileRows) * (2 * kTileRows);
+  const int64_t most = fitting < 2 * kTileRows ? 2 * kTileRows : fitting;
+  return pixels < most ? pixels : most;
+}
+
+void FindPieces(const QconvArgs& args, Rows* rows) {
+  rows->piece_count = 0;
+  for (int64_t s = 0; s < args.steps;) {
+    int64_t count = 1;
+    while (count < kQconvTileSteps && s + count < args.steps &&
+           args.step_bytes[s + count] == args.step_bytes[s] + count * kQconvStepBytes) {
+      ++count;
+    }
+    rows->pieces[rows->piece_count++] = {args.step_bytes[s], s * kQconvStepBytes,
+                                         ~uint64_t{0} >> (64 - count * kQconvStepBytes)};
+    s += count;
+  }
+}
+
+// What a piece writes behind its end, the next one or the next row writes over.
+void CopyTile(const QconvArgs& args, const QconvGrid& grid, const Rows& rows, const QconvTile& tile,
+              uint8_t* out) {
+  ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& first) {
+    const uint8_t* window = QconvWindowOf(args, first);
+    uint8_t* to = out + row * rows.row_bytes;
+    for (int64_t i = 0; i < count; ++i) {
+      for (int64_t p = 0; p < rows.piece_count; ++p) {
+        const Piece& piece = rows.pieces[p];
+        _mm512_storeu_si512(to + piece.to,
+                            _mm512_maskz_loadu_epi8(piece.bytes, window + piece.from));
+      }
+      window += args.stride_w * args.pixel_bytes;
+      to += rows.row_bytes;
+    }
+  });
+}
+
+// 1 or 2 tiles of positions times 1 or 2 of channels, into tile registers 0 to 3.
+struct Product {
+  const uint8_t* positions[2];
+  int64_t position_bytes[2];
+  const int8_t* weights[2];
+  const int32_t* base;  // [2][16]
+};
+
+template <int kPositions, int kChannels>
+void Multiply(const Product& product, const int32_t* offsets, int64_t step_tiles) {
+  _tile_loadd(0, product.base, 0);
+  if constexpr (kChannels == 2) _tile_loadd(1, product.base + kTileRows, 0);
+  if constexpr (kPositions == 2) _tile_loadd(2, product.base, 0);
+  if constexpr (kPositions == 2 && kChannels == 2) _tile_loadd(3, product.base + kTileRows, 0);
+  for (int64_t i = 0; i < step_tiles; ++i) {
+    const int64_t offset = offsets[i];
+    _tile_loadd(6, product.weights[0] + i * kTileBytes, kTileRowBytes);
+    _tile_loadd(4, product.positions[0] + offset, product.position_bytes[0]);
+    _tile_dpbusd(0, 4, 6);
+    if constexpr (kChannels == 2) {
+      _tile_loadd(7, product.weights[1] + i * kTileBytes, kTileRowBytes);
+      _tile_dpbusd(1, 4, 7);
+    }
+    if constexpr (kPositions == 2) {
+      _tile_loadd(5, product.positions[1] + offset, product.position_bytes[1]);
+      _tile_dpbusd(2, 5, 6);
+      if constexpr (kChannels == 2) _tile_dpbusd(3, 5, 7);
+    }
+  }
+}
+
+using MultiplyFn = void (*)(const Product& product, const int32_t* offsets, int64_t step_tiles);
+constexpr MultiplyFn kMultiply[2][2] = {{Multiply<1, 1>, Multiply<1, 2>},
+                                        {Multiply<2, 1>, Multiply<2, 2>}};
+
+// A register of sums; its number is part of the instruction.
+void StoreCounts(int64_t tile, int32_t* counts, int64_t row_bytes) {
+  switch (tile) {
+    case 0:
+      _tile_stored(0, counts, row_bytes);
+      return;
+    case 1:
+      _tile_stored(1, counts, row_bytes);
+      return;
+    case 2:
+      _tile_stored(2, counts, row_bytes);
+      return;
+    default:
+      _tile_stored(3, counts, row_bytes);
+      return;
+  }
+}
+
+__mmask16 LanesFrom(const QconvArgs& args, int64_t channel) {
+  const int64_t left = args.out_channels - channel;
+  return left >= kTileRows ? 0xffff : left <= 0 ? 0 : static_cast<__mmask16>((1U << left) - 1);
+}
+
+// The pixels of a tile of positions whose sums are in registers `first` and, for 2 tiles of
+// channels, the next one.
+void StoreTile(const QconvArgs& args, const QconvGrid& grid, const QconvTile& tile, int64_t channel,
+               int first, int64_t channel_tiles) {
+  alignas(64) int32_t counts[2 * kCounts];
+  for (int64_t c = 0; c < channel_tiles; ++c) {
+    StoreCounts(first + c, counts + c * kTileRows, channel_tiles * kTileRowBytes);
+  }
+  const __mmask16 low = LanesFrom(args, channel), high = LanesFrom(args, channel + kTileRows);
+  const int64_t sums_row = channel_tiles * kTileRows;
+  const auto out_of = [&](const QconvTile& at) {
+    return at.image * args.out_image + at.line * args.out_row + at.column * args.out_pixel +
+           channel;
+  };
+  if (args.out_int32 != nullptr) {
+    ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& at) {
+      const int32_t* sums = counts + row * sums_row;
+      int32_t* out = args.out_int32 + out_of(at);
+      for (int64_t i = 0; i < count; ++i, sums += sums_row, out += args.out_pixel) {
+        _mm512_mask_storeu_epi32(out, low, _mm512_load_si512(sums));
+        if (channel_tiles == 1) continue;
+        _mm512_mask_storeu_epi32(out + kTileRows, high, _mm512_load_si512(sums + kTileRows));
+      }
+    });
+    return;
+  }
+  const float* const scales = args.scale + channel;
+  const float* const biases = args.bias + channel;
+  const __m512 scale[2] = {_mm512_maskz_loadu_ps(low, scales),
+                           _mm512_maskz_loadu_ps(high, scales + kTileRows)};
+  const __m512 bias[2] = {_mm512_maskz_loadu_ps(low, biases),
+                          _mm512_maskz_loadu_ps(high, biases + kTileRows)};
+  const auto scaled = [&](const int32_t* sums, int c) {
+    const __m512 value = _mm512_cvtepi32_ps(_mm512_load_si512(sums));
+    return _mm512_add_ps(_mm512_mul_ps(value, scale[c]), bias[c]);
+  };
+  ForQconvRuns(args, grid, tile, [&](int64_t row, int64_t count, const QconvTile& at) {
+    const int32_t* sums = counts + row * sums_row;
+    float* out = args.out_float + out_of(at);
+    for (int64_t i = 0; i < count; ++i, sums += sums_row, out += args.out_pixel) {
+      _mm512_mask_storeu_ps(out, low, scaled(sums, 0));
+      if (channel_tiles == 1) continue;
+      _mm512_mask_storeu_ps(out + kTileRows, high, scaled(sums + kTileRows, 1));
+    }
+  });
+}
+
+void CopyBase(const QconvArgs& args, int64_t channel, int32_t* base) {
+  for (int64_t i = 0; i < 2; ++i, channel += kTileRows) {
+    const __m512i lanes = _mm512_maskz_loadu_epi32(LanesFrom(args, channel), args.base + channel);
+    _mm512_store_si512(base + i * kTileRows, lanes);
+  }
+}
+
+// A call and its scratch.
+struct Call {
+  const QconvArgs& args;
+  QconvGrid grid;
+  Rows rows;
+  int8_t* strip;
+  int32_t* offsets;       // [step tiles], of bytes from the start of a window
+  int32_t* rows_offsets;  // likewise of a copied one
+};
+
+// The weights of a tile of channels, in `strip` where they are not tiles yet.
+const int8_t* WeightsOf(const Call& call, int64_t channel_tile, int8_t* strip) {
+  const QconvArgs& args = call.args;
+  const void* tiles = args.prepared != nullptr ? args.prepared
+                      : AreTiles(args)         ? args.weights
+                                               : nullptr;
+  if (tiles != nullptr) {
+    return static_cast<const int8_t*>(tiles) + channel_tile * ChannelTileBytes(args);
+  }
+  ExpandQconvTilesAmx(args, channel_tile, strip);
+  return strip;
+}
+
+// Whether rows of `tile` would lie behind the last pixel's window.
+bool MustBeCopied(const Call& call, const QconvTile& tile) {
+  if (call.grid.copied) return false;
+  return QconvWindowOf(call.args, tile) + (kTileRows - 1) * call.grid.position_bytes >
+         call.grid.last;
+}
+
+// `count` tiles of positions from `first` on, which in copied rows are the first ones.
+void RunPart(const Call& call, const QconvTile& first, int64_t count) {
+  const QconvArgs& args = call.args;
+  const int64_t channel_tiles = ChannelTiles(args), step_tiles = StepTiles(args);
+  for (int64_t c = 0; c < channel_tiles; c += 2) {
+    const int64_t wide = channel_tiles - c >= 2 ? 2 : 1;
+    alignas(64) int32_t base[2 * kTileRows] = {};
+    CopyBase(args, c * kTileRows, base);
+    Product product = {};
+    product.base = base;
+    for (int64_t i = 0; i < wide; ++i) {
+      product.weights[i] = WeightsOf(call, c + i, call.strip + i * ChannelTileBytes(args));
+    }
+    QconvTile tile = first;
+    for (int64_t t = 0; t < count;) {
+      QconvTile pair[2] = {tile, NextQconvTile(args, call.grid, tile)};
+      const bool copies = MustBeCopied(call, pair[0]);
+      const bool high = !copies && t + 1 < count && !MustBeCopied(call, pair[1]);
+      for (int i = 0; i < (high ? 2 : 1); ++i) {
+        if (copies || call.grid.copied) {
+          product.positions[i] =
+              call.rows.bytes + (copies ? 0 : t + i) * kTileRows * call.rows.row_bytes;
+          product.position_bytes[i] = call.rows.row_bytes;
+        } else {
+          product.positions[i] = QconvWindowOf(args, pair[i]);
+          product.position_bytes[i] = call.grid.position_bytes;
+        }
+      }
+      if (copies) CopyTile(args, call.grid, call.rows, tile, call.rows.bytes);
+      const bool rows = copies || call.grid.copied;
+      kMultiply[high ? 1 : 0][wide - 1](product, rows ? call.rows_offsets : call.offsets,
+                                        step_tiles);
+      StoreTile(args, call.grid, pair[0], c * kTileRows, 0, wide);
+      if (high) StoreTile(args, call.grid, pair[1], c * kTileRows, 2, wide);
+      t += high ? 2 : 1;
+      tile = high ? NextQconvTile(args, call.grid, pair[1]) : pair[1];
+    }
+  }
+}
+
+int64_t PartTiles(const Call& call) {
+  if (call.grid.copied) return RowCount(call.args) / kTileRows;
+  const int64_t tile_bytes = kTileRows * call.grid.position_bytes;
+  const int64_t tiles = kPartBytes / tile_bytes / 2 * 2;
+  return tiles < 2 ? 2 : tiles;
+}
+
+// What scratch holds, each on a line of the cache.
+struct ScratchPlan {
+  int64_t strip, offsets, rows_offsets, pieces, rows, bytes;
+};
+
+ScratchPlan PlanScratch(const QconvArgs& args) {
+  const int64_t offsets_bytes =
+      RoundUpTo(StepTiles(args) * int64_t{sizeof(int32_t)}, kTileRowBytes);
+  ScratchPlan plan = {};
+  plan.offsets = 2 * ChannelTileBytes(args);
+  plan.rows_offsets = plan.offsets + offsets_bytes;
+  plan.pieces = plan.rows_offsets + offsets_bytes;
+  plan.rows = plan.pieces + RoundUpTo(int64_t{args.steps} * int64_t{sizeof(Piece)}, kTileRowBytes);
+  plan.bytes = plan.rows + RowCount(args) * RowBytes(args) + kTileRowBytes;
+  return plan;
+}
+
+Call MakeCall(const QconvArgs& args) {
+  auto* const scratch = static_cast<uint8_t*>(args.scratch);
+  const ScratchPlan plan = PlanScratch(args);
+  Call call = {
+      args,
+      QconvGridOf(args),
+      {reinterpret_cast<Piece*>(scratch + plan.pieces), 0, scratch + plan.rows, RowBytes(args)},
+      reinterpret_cast<int8_t*>(scratch + plan.strip),
+      reinterpret_cast<int32_t*>(scratch + plan.offsets),
+      reinterpret_cast<int32_t*>(scratch + plan.rows_offsets)};
+  FindPieces(args, &call.rows);
+  for (int64_t i = 0; i < StepTiles(args); ++i) {
+    call.offsets[i] = args.step_bytes[i * kQconvTileSteps];
+    call.rows_offsets[i] = static_cast<int32_t>(i * kTileRowBytes);
+  }
+  return call;
+}
+
+}  // namespace
+
+int64_t PreparedQconvBytesAmx(const QconvArgs& args) {
+  if (args.kind != QconvWeights::k8Bit || args.sparse != nullptr || AreTiles(args)) return 0;
+  return ChannelTiles(args) * ChannelTileBytes(args);
+}
+
+void PrepareQconvAmx(const QconvArgs& args, void* prepared) {
+  for (int64_t tile = 0; tile < ChannelTiles(args); ++tile) {
+    ExpandQconvTilesAmx(args, tile, static_cast<int8_t*>(prepared) + tile * ChannelTileBytes(args));
+  }
+}
+
+int64_t QconvScratchBytesAmx(const QconvArgs& args) {
+  return QconvPixelsOf(args) <= kFewPixels ? 0 : PlanScratch(args).bytes;
+}
+
+void QconvAmx(const QconvArgs& args) {
+  if (args.scratch == nullptr || args.sparse != nullptr || QconvPixelsOf(args) <= kFewPixels) {
+    QconvAvx512Vpopcnt(args);
+    return;
+  }
+  const Call call = MakeCall(args);
+  const int64_t part_tiles = PartTiles(call);
+  const TileScope scope;
+  for (QconvTile first = {}; first.image < args.batch;) {
+    QconvTile tile = first;
+    int64_t count = 0;
+    for (; count < part_tiles && tile.image < args.batch; ++count) {
+      if (call.grid.copied) {
+        CopyTile(args, call.grid, call.rows, tile,
+                 call.rows.bytes + count * kTileRows * call.rows.row_bytes);
+      }
+      tile = NextQconvTile(args, call.grid, tile);
+    }
+    RunPart(call, first, count);
+    first = tile;
+  }
+}
+
+}  // namespace bitmill
