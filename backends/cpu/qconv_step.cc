@@ -134,6 +134,7 @@ class QconvStep final : public Step {
   void SelectGroup(int64_t g, QconvArgs& call) const {
     const int64_t padded = (split.outputs + 7) / 8 * 8;
     call = filter.Applied(call, g);
+    call.prepared = prepared_bytes > 0 ? prepared.data() + g * prepared_bytes : nullptr;
     call.base = filter.base.data() + g * padded;
     call.scale = filter.scale.empty() ? nullptr : filter.scale.data() + g * padded;
     call.bias = filter.bias.empty() ? nullptr : filter.bias.data() + g * padded;
@@ -149,6 +150,8 @@ class QconvStep final : public Step {
   int64_t window_start = 0;
 
   QconvFilter filter;
+  AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
+  int64_t prepared_bytes = 0;  // of a call
 
   bool epilogue_in_scratch = false;
   ConvBlocks blocks;
@@ -156,6 +159,24 @@ class QconvStep final : public Step {
   CompiledChain chain;
   int32_t scratch = -1;
 };
+
+// What the kernel keeps of the weights. `rows`: of the largest chunk.
+void PrepareKernel(int64_t rows, QconvStep& step) {
+  QconvArgs call = step.args;
+  if (step.blocks.single_pixel) {
+    call.out_w = static_cast<int32_t>(rows);
+  } else {
+    call.batch = static_cast<int32_t>(rows);
+  }
+  call = step.filter.Applied(call, 0);
+  const int64_t line = int64_t{kCacheLineBytes};
+  step.prepared_bytes = (PreparedQconvBytes(*step.kernel, call) + line - 1) / line * line;
+  step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
+  for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
+    PrepareQconv(*step.kernel, step.filter.Applied(call, g),
+                 step.prepared.data() + g * step.prepared_bytes);
+  }
+}
 
 const char* KindName(QconvWeights kind) {
   switch (kind) {
@@ -240,6 +261,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   args.step_bytes = step->filter.step_bytes.data();
   step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;
 
+  PrepareKernel(builder.chunk_rows(), *step);
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), step->filter.late_flip);
@@ -257,8 +279,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   info.kernel =
       absl::StrCat(step->kernel->name, KindName(args.kind), step->filter.sparse_choice.Text());
   info.macs = window.macs();
-  info.weight_bytes =
-      step->filter.bytes() + step->epilogue.table_bytes() + step->chain.table_bytes();
+  info.weight_bytes = step->filter.bytes() + step->prepared.size() + step->epilogue.table_bytes() +
+                      step->chain.table_bytes();
   return step;
 }
 

@@ -1,5 +1,7 @@
 #include "kernels/qconv/qconv_table.h"
 
+#include "kernels/qconv/qconv_lookup.h"
+
 namespace bitmill {
 
 void QconvRef(const QconvArgs& args);
@@ -25,7 +27,12 @@ constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.
 
 constexpr QconvKernel kKernels[] = {
 #if defined(BITMILL_X86)
-    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
+    {"qconv_avx512vpopcnt",
+     Isa::kAvx512Vpopcnt,
+     QconvAvx512Vpopcnt,
+     {kAvx512VpopcntForms, 3},
+     QconvLookupBytesAvx512Vpopcnt,
+     PrepareQconvLookupAvx512Vpopcnt},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
     {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
@@ -48,6 +55,15 @@ const QconvKernel& SelectQconv(Isa allowed) {
     if (IsaAllows(allowed, kernel.isa)) return kernel;
   }
   return kKernels[kCount - 1];
+}
+
+int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args) {
+  if (args.sparse != nullptr || kernel.prepared_bytes == nullptr) return 0;
+  return kernel.prepared_bytes(args);
+}
+
+void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared) {
+  if (kernel.prepare != nullptr) kernel.prepare(args, prepared);
 }
 
 }  // namespace bitmill

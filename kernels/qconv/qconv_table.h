@@ -14,10 +14,21 @@ struct QconvKernel {
   Isa isa;
   QconvFn run;
   SparseForms sparse;  // none: `run` takes dense weights only
+  // Null where `run` reads the weights as they are.
+  int64_t (*prepared_bytes)(const QconvArgs& args) = nullptr;
+  void (*prepare)(const QconvArgs& args, void* prepared) = nullptr;
 };
 
 const QconvKernel* QconvKernels(int* count);
 const QconvKernel& SelectQconv(Isa allowed);
+
+// Some kernels rearrange the weights once for all calls of a layer, where that pays: allocate
+// PreparedQconvBytes() bytes on a boundary of 64 (0: nothing to gain, or sparse), fill them by
+// PrepareQconv() and set args.prepared. Both read the kind and the weights, levels, ternary, steps
+// and out_channels of `args`, and its pixels (batch x out_h x out_w) as those of a typical call;
+// later calls may have more or fewer.
+int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args);
+void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared);
 
 // Packs logical weights w[out][c][taps] of one group. channels are padded to a multiple of 4, so
 // steps = taps * ceil(channels / 4), taps outermost.

@@ -5,6 +5,8 @@
 #include <random>
 #include <string>
 
+#include "base/aligned_buffer.h"
+#include "kernels/qconv/qconv_lookup.h"
 #include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
@@ -157,7 +159,8 @@ class QconvCase {
   }
 
   // With `group_channels` the weights are sparse.
-  std::vector<int32_t> Run(QconvFn run, Flush flush, int32_t group_channels = 0) const {
+  std::vector<int32_t> Run(const QconvKernel& kernel, Flush flush,
+                           int32_t group_channels = 0) const {
     const QconvShape& s = shape_;
     QconvArgs args = {};
     const size_t input_bytes = input_.size() - (flush == Flush::kBack ? s.extra_bytes : 0);
@@ -202,7 +205,14 @@ class QconvCase {
       sparse.lists.first_unit = Region(7)->PlaceCopy(sparse.first_unit, flush);
       if (!sparse.units.empty()) sparse.lists.units = Region(8)->PlaceCopy(sparse.units, flush);
     }
-    run(args);
+    // Prepared where the kernel likes it. (Indices lie on a boundary of 64: not in a guarded
+    // region.)
+    const AlignedBuffer prepared(PreparedQconvBytes(kernel, args));
+    if (prepared.size() > 0) {
+      PrepareQconv(kernel, args, const_cast<std::byte*>(prepared.data()));
+      args.prepared = prepared.data();
+    }
+    kernel.run(args);
     return std::vector<int32_t>(output, output + OutputSize());
   }
 
@@ -296,7 +306,7 @@ void ExpectAllKernelsRight(const QconvShape& shape, uint32_t seed) {
   const std::vector<int32_t> expected = problem.Expected();
   for (const QconvKernel& kernel : kernels) {
     for (const Flush flush : {Flush::kFront, Flush::kBack}) {
-      ASSERT_EQ(problem.Run(kernel.run, flush), expected)
+      ASSERT_EQ(problem.Run(kernel, flush), expected)
           << kernel.name << ": " << ToString(shape) << ", seed " << seed;
     }
   }
@@ -459,7 +469,7 @@ void ExpectSparseRight(QconvShape shape, uint32_t seed) {
     if (kernel.sparse.count == 0) continue;
     for (const int32_t group_channels : {16, 32, 48, 64, 128}) {
       const Flush flush = group_channels % 3 == 0 ? Flush::kFront : Flush::kBack;
-      ASSERT_EQ(problem.Run(kernel.run, flush, group_channels), expected)
+      ASSERT_EQ(problem.Run(kernel, flush, group_channels), expected)
           << kernel.name << ": " << ToString(shape) << ", seed " << seed << ", groups of "
           << group_channels;
     }
@@ -549,6 +559,55 @@ TEST(SparseQconvWeightsTest, ListsUnitsThatAnyWeightOfAGroupNeeds) {
   EXPECT_EQ(sparse.first_unit, (std::vector<int32_t>{0, 1, 1, 2}));
   EXPECT_EQ(sparse.units, (std::vector<int32_t>{0, 1}));
   EXPECT_EQ(sparse.weights.size(), 3 * 32);
+}
+
+// Layers whose products are looked up: windows of several sections, sums of largest codes, pixels
+// that fill no tile, channels that fill no vector.
+TEST(QconvLookupTest, IsExactForFewLevels) {
+  int32_t looked_up = 0;
+  for (const QconvWeights kind : {QconvWeights::k1Bit, QconvWeights::k2Bit}) {
+    for (const bool ternary : {false, true}) {
+      if (ternary && kind == QconvWeights::k1Bit) continue;
+      for (const int32_t levels : {3, 4, 16}) {
+        for (const int32_t channels : {1, 17, 172}) {
+          for (const int32_t out_channels : {64, 121, levels > 4 ? 256 : 190}) {
+            const Extreme extreme = static_cast<Extreme>((channels + out_channels / 64) % 3);
+            const QconvShape shape{.batch = 1 + channels % 2,
+                                   .in_h = 3 + channels % 3,
+                                   .in_w = 9,
+                                   .channels = channels,
+                                   .out_channels = out_channels,
+                                   .kernel_h = 3,
+                                   .kernel_w = 3,
+                                   .dilation_w = 1 + channels % 2,
+                                   .pad = 2,
+                                   .zero_point = 1,
+                                   .extra_bytes = channels % 2 == 0 ? 4 : 0,
+                                   .kind = kind,
+                                   .levels = levels,
+                                   .extreme = extreme,
+                                   .ternary = ternary,
+                                   .as_float = out_channels % 128 == 0};
+            ExpectAllKernelsRight(shape, channels + out_channels);
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
+    }
+  }
+  QconvArgs args = {};
+  args.batch = args.out_h = 5;
+  args.out_w = 5;
+  args.steps = 10;
+  args.levels = 4;
+  args.kind = QconvWeights::k2Bit;
+  for (args.out_channels = 1; args.out_channels <= 256; ++args.out_channels) {
+    looked_up += QconvLookupBytesAvx512Vpopcnt(args) > 0 ? 1 : 0;
+  }
+  EXPECT_GT(looked_up, 20);
+  args.levels = 5;
+  args.out_channels = 256;
+  EXPECT_EQ(QconvLookupBytesAvx512Vpopcnt(args), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,
