@@ -5,7 +5,8 @@ set(BITMILL_ISA_FLAGS_avx2 -mavx2 -mfma -mbmi -mbmi2 -mpopcnt)
 # g++ 12 takes the deliberately undefined operands of its own AVX-512 intrinsics for mistakes.
 set(BITMILL_ISA_FLAGS_avx512 ${BITMILL_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mavx512dq -mavx512vl
   "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")
-set(BITMILL_ISA_FLAGS_avx512vpopcnt ${BITMILL_ISA_FLAGS_avx512} -mavx512vpopcntdq -mavx512vnni)
+set(BITMILL_ISA_FLAGS_avx512vpopcnt ${BITMILL_ISA_FLAGS_avx512} -mavx512vpopcntdq -mavx512vnni
+  -mavx512vbmi)
 set(BITMILL_ISA_FLAGS_amx ${BITMILL_ISA_FLAGS_avx512vpopcnt} -mamx-tile -mamx-int8)
 set(BITMILL_ISA_FLAGS_neon)
 

@@ -106,8 +106,8 @@ Isa BestIsa() {
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
   if (!avx512) return Isa::kAvx2;
-  const bool vpopcnt =
-      __builtin_cpu_supports("avx512vpopcntdq") && __builtin_cpu_supports("avx512vnni");
+  const bool vpopcnt = __builtin_cpu_supports("avx512vpopcntdq") &&
+                       __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
   if (!vpopcnt) return Isa::kAvx512;
   static const bool tiles = HasTiles();
   return tiles ? Isa::kAmx : Isa::kAvx512Vpopcnt;

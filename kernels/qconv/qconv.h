@@ -56,6 +56,9 @@ struct QconvArgs {
 
   QconvWeights kind;
   const uint8_t* weights;
+  // The same weights as PrepareQconv() (kernels/qconv/qconv_table.h) left them for this kernel, or
+  // null.
+  const void* prepared = nullptr;
   const QconvSparse* sparse = nullptr;  // null: dense
   // The same weights as PrepareQconv() (kernels/qconv/qconv_table.h) left them for this kernel, or
   // null.

@@ -346,7 +346,9 @@ int64_t QconvScratchBytesAmx(const QconvArgs& args) {
 
 void QconvAmx(const QconvArgs& args) {
   if (args.scratch == nullptr || args.sparse != nullptr || QconvPixelsOf(args) <= kFewPixels) {
-    QconvAvx512Vpopcnt(args);
+    QconvArgs plain = args;
+    plain.prepared = nullptr;  // it is of another form
+    QconvAvx512Vpopcnt(plain);
     return;
   }
   const Call call = MakeCall(args);

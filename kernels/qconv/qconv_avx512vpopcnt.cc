@@ -9,6 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/qconv/qconv_lookup.h"
 #include "kernels/qconv/qconv_parts.h"
 
 namespace bitmill {
@@ -170,6 +171,7 @@ void RunGroup(const QconvArgs& args, const QconvGroup& group, const QconvPixel* 
 
 void QconvAvx512Vpopcnt(const QconvArgs& args) {
   if (RunQconvRowsAvx2(args, QconvRowsOfAvx512Vpopcnt)) return;
+  if (args.prepared != nullptr) return QconvLookupAvx512Vpopcnt(args);
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t groups = QconvGroupCount(args);
   QconvPixel list[kListPixels];

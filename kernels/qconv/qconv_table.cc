@@ -1,5 +1,7 @@
 #include "kernels/qconv/qconv_table.h"
 
+#include "kernels/qconv/qconv_lookup.h"
+
 namespace bitmill {
 
 void QconvRef(const QconvArgs& args);
@@ -39,7 +41,12 @@ constexpr QconvKernel kKernels[] = {
      PreparedQconvBytesAmx,
      PrepareQconvAmx,
      QconvScratchBytesAmx},
-    {"qconv_avx512vpopcnt", Isa::kAvx512Vpopcnt, QconvAvx512Vpopcnt, {kAvx512VpopcntForms, 3}},
+    {"qconv_avx512vpopcnt",
+     Isa::kAvx512Vpopcnt,
+     QconvAvx512Vpopcnt,
+     {kAvx512VpopcntForms, 3},
+     QconvLookupBytesAvx512Vpopcnt,
+     PrepareQconvLookupAvx512Vpopcnt},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
     {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
@@ -65,7 +72,8 @@ const QconvKernel& SelectQconv(Isa allowed) {
 }
 
 int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args) {
-  return kernel.prepared_bytes != nullptr ? kernel.prepared_bytes(args) : 0;
+  if (args.sparse != nullptr || kernel.prepared_bytes == nullptr) return 0;
+  return kernel.prepared_bytes(args);
 }
 
 void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared) {

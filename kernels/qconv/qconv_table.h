@@ -24,10 +24,10 @@ const QconvKernel* QconvKernels(int* count);
 const QconvKernel& SelectQconv(Isa allowed);
 
 // Some kernels rearrange the weights in every call; what of that they can do once for all calls of
-// a layer: allocate PreparedQconvBytes() bytes on a boundary of 64 (0: nothing to gain), fill them
-// by PrepareQconv() and set args.prepared. Both read the weights, kind, out_channels and steps of
-// `args`, and its pixels (batch x out_h x out_w) as those of a typical call; later calls may have
-// more or fewer.
+// a layer: allocate PreparedQconvBytes() bytes on a boundary of 64 (0: nothing to gain, or sparse),
+// fill them by PrepareQconv() and set args.prepared. Both read the weights, kind, levels, ternary,
+// out_channels and steps of `args`, and its pixels (batch x out_h x out_w) as those of a typical
+// call; later calls may have more or fewer.
 int64_t PreparedQconvBytes(const QconvKernel& kernel, const QconvArgs& args);
 void PrepareQconv(const QconvKernel& kernel, const QconvArgs& args, void* prepared);
 // What args.scratch must hold for `args` and for calls that differ in having fewer images, lines or

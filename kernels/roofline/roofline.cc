@@ -51,7 +51,7 @@ Loops LoopsOf(Isa level) {
               {BitPopcountMacsAvx512Vpopcnt},
               {BitPopcountMacsAvx512Vpopcnt},
               {TernaryBitMacsAvx512Vpopcnt},
-              {BitPopcountMacsAvx512Vpopcnt, kPlanes},
+              {TwoBitMacsAvx512Vpopcnt},
               {Int8MacsAvx512Vpopcnt},
               {FloatMacsAvx512},
               ReadAvx512};

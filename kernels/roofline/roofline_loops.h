@@ -34,6 +34,7 @@ int64_t ByteMacsAmx(int64_t turns);
 
 int64_t BitPopcountMacsAvx512Vpopcnt(int64_t turns);
 int64_t TernaryBitMacsAvx512Vpopcnt(int64_t turns);
+int64_t TwoBitMacsAvx512Vpopcnt(int64_t turns);
 int64_t Int8MacsAvx512Vpopcnt(int64_t turns);
 
 int64_t BitPopcountMacsNeon(int64_t turns);

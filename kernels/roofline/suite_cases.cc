@@ -187,17 +187,31 @@ struct QconvData {
   std::vector<int32_t> step_bytes, base, output, expected;
 };
 
-std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
-  constexpr int32_t kByteLevels = 256;
+// Weights and activations of a low-bit layer.
+struct LowBits {
+  const char* text;  // "ternary x int8"
+  QconvWeights kind;
+  bool ternary;
+  int32_t levels;  // of activations
+  Ceiling arithmetic;
+};
+constexpr LowBits kTernaryBytes = {"ternary x int8", QconvWeights::k2Bit, true, 256,
+                                   Ceiling::kLowBitInt8};
+constexpr LowBits kTwoBits = {"2 x 2 bit", QconvWeights::k2Bit, false, 4, Ceiling::kTwoBit};
+constexpr LowBits kFourBits = {"4 x 4 bit", QconvWeights::k4Bit, false, 16, Ceiling::kLowBitInt8};
+
+std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch, const LowBits& bits) {
   auto data = std::make_shared<QconvData>();
   data->shape = shape;
   const int64_t row_bytes = shape.in_w() * shape.channels_in;
   data->input = Random<uint8_t>(batch * shape.in_h() * row_bytes);
+  for (uint8_t& code : data->input) code = static_cast<uint8_t>(code % bits.levels);
   data->weights = Random<uint8_t>(PackedQconvBytes(
-      QconvWeights::k2Bit, static_cast<int32_t>(shape.channels_out),
-      static_cast<int32_t>(shape.channels_in), static_cast<int32_t>(shape.taps())));
+      bits.kind, static_cast<int32_t>(shape.channels_out), static_cast<int32_t>(shape.channels_in),
+      static_cast<int32_t>(shape.taps())));
   // Codes of 0 (-2) become 1 (-1).
   for (uint8_t& codes : data->weights) {
+    if (!bits.ternary) break;
     codes = static_cast<uint8_t>(codes | (~(codes | codes >> 1) & 0x55));
   }
   for (int64_t y = 0; y < shape.kernel(); ++y) {
@@ -220,10 +234,10 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch) {
   args.stride_h = args.stride_w = 1;
   args.step_bytes = data->step_bytes.data();
   args.steps = static_cast<int32_t>(data->step_bytes.size());
-  args.kind = QconvWeights::k2Bit;
-  args.ternary = true;
+  args.kind = bits.kind;
+  args.ternary = bits.ternary;
   args.weights = data->weights.data();
-  args.levels = kByteLevels;
+  args.levels = bits.levels;
   args.base = data->base.data();
   args.out_pixel = shape.channels_out;
   args.out_row = args.out_pixel * args.out_w;
@@ -268,18 +282,18 @@ bool QconvRight(QconvData& data, const QconvCall& call) {
   return true;
 }
 
-SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only_best) {
-  return {shape.side > 0 ? "ternary x int8 conv" : "ternary x int8 dense", shape.Text(), batch,
-          [=] {
+SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, const LowBits& bits, Isa isa,
+                      bool only_best) {
+  return {std::string(bits.text) + (shape.side > 0 ? " conv" : " dense"), shape.Text(), batch, [=] {
             int count = 0;
             const QconvKernel* table = QconvKernels(&count);
-            const std::shared_ptr<QconvData> data = MakeQconv(shape, batch);
+            const std::shared_ptr<QconvData> data = MakeQconv(shape, batch, bits);
             std::vector<SuiteCase> cases;
             for (const QconvKernel& kernel : Chosen(table, count, isa, only_best)) {
               SuiteCase c;
               c.name = kernel.name;
               c.isa = kernel.isa;
-              c.arithmetic = Ceiling::kLowBitInt8;
+              c.arithmetic = bits.arithmetic;
               c.macs = shape.macs(batch);
               c.read_bytes = static_cast<double>(data->weights.size());
               c.footprint = c.read_bytes + static_cast<double>(data->input.size());
@@ -419,11 +433,16 @@ std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<i
   }
   for (const int64_t batch : batches) {
     for (const LayerShape& shape : kConvs) {
-      groups.push_back(QconvGroup(shape, batch, isa, only_best));
+      groups.push_back(QconvGroup(shape, batch, kTernaryBytes, isa, only_best));
+      groups.push_back(QconvGroup(shape, batch, kTwoBits, isa, only_best));
     }
   }
-  for (const LayerShape& shape : kDenses) groups.push_back(QconvGroup(shape, 1, isa, only_best));
-  groups.push_back(QconvGroup(kLargeDense, 1, isa, only_best));
+  for (const LayerShape& shape : kDenses) {
+    groups.push_back(QconvGroup(shape, 1, kTernaryBytes, isa, only_best));
+  }
+  groups.push_back(QconvGroup(kLargeDense, 1, kTernaryBytes, isa, only_best));
+  groups.push_back(QconvGroup(kDenses[0], 1, kTwoBits, isa, only_best));
+  groups.push_back(QconvGroup(kDenses[0], 1, kFourBits, isa, only_best));
   for (const int64_t batch : batches) {
     for (const LayerShape& shape : kConvs) {
       for (const bool planes : {false, true}) {

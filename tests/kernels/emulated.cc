@@ -1,5 +1,7 @@
 #include "tests/kernels/emulated.h"
 
+#include "kernels/qconv/qconv_lookup.h"
+
 namespace bitmill {
 
 #if defined(BITMILL_EMULATED_AVX512)
@@ -69,7 +71,8 @@ std::vector<QconvKernel> EmulatedQconvKernels() {
   return IfRunnable<QconvKernel>(
       {{"qconv_amx_emulated", Isa::kAmx, QconvAmxEmulated, kAnyForm, PreparedQconvBytesAmxEmulated,
         PrepareQconvAmxEmulated, QconvScratchBytesAmxEmulated},
-       {"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm},
+       {"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm,
+        QconvLookupBytesAvx512Vpopcnt, PrepareQconvLookupAvx512Vpopcnt},
        {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm}});
 }
 

@@ -5,7 +5,9 @@
 #include <random>
 #include <string>
 
+#include "base/aligned_buffer.h"
 #include "base/check.h"
+#include "kernels/qconv/qconv_lookup.h"
 #include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
@@ -217,12 +219,11 @@ class QconvCase {
       BITMILL_CHECK(scratch_bytes % 64 == 0);
       args.scratch = Region(9)->Place<uint8_t>(scratch_bytes, flush);
     }
-    const auto prepared_bytes = static_cast<size_t>(PreparedQconvBytes(kernel, args));
-    if (extras == Extras::kAll && prepared_bytes > 0) {
-      BITMILL_CHECK(prepared_bytes % 64 == 0);
-      uint8_t* const prepared = Region(10)->Place<uint8_t>(prepared_bytes, flush);
-      PrepareQconv(kernel, args, prepared);
-      args.prepared = prepared;
+    // Prepared weights lie on boundaries of 64 bytes, not in a guarded region.
+    const AlignedBuffer prepared(extras == Extras::kAll ? PreparedQconvBytes(kernel, args) : 0);
+    if (prepared.size() > 0) {
+      PrepareQconv(kernel, args, const_cast<std::byte*>(prepared.data()));
+      args.prepared = prepared.data();
     }
     kernel.run(args);
     return std::vector<int32_t>(output, output + OutputSize());
@@ -606,6 +607,55 @@ TEST(SparseQconvWeightsTest, ListsUnitsThatAnyWeightOfAGroupNeeds) {
   EXPECT_EQ(sparse.first_unit, (std::vector<int32_t>{0, 1, 1, 2}));
   EXPECT_EQ(sparse.units, (std::vector<int32_t>{0, 1}));
   EXPECT_EQ(sparse.weights.size(), 3 * 32);
+}
+
+// Layers whose products are looked up: windows of several sections, sums of largest codes, pixels
+// that fill no tile, channels that fill no vector.
+TEST(QconvLookupTest, IsExactForFewLevels) {
+  int32_t looked_up = 0;
+  for (const QconvWeights kind : {QconvWeights::k1Bit, QconvWeights::k2Bit}) {
+    for (const bool ternary : {false, true}) {
+      if (ternary && kind == QconvWeights::k1Bit) continue;
+      for (const int32_t levels : {3, 4, 16}) {
+        for (const int32_t channels : {1, 17, 172}) {
+          for (const int32_t out_channels : {64, 121, levels > 4 ? 256 : 190}) {
+            const Extreme extreme = static_cast<Extreme>((channels + out_channels / 64) % 3);
+            const QconvShape shape{.batch = 1 + channels % 2,
+                                   .in_h = 3 + channels % 3,
+                                   .in_w = 9,
+                                   .channels = channels,
+                                   .out_channels = out_channels,
+                                   .kernel_h = 3,
+                                   .kernel_w = 3,
+                                   .dilation_w = 1 + channels % 2,
+                                   .pad = 2,
+                                   .zero_point = 1,
+                                   .extra_bytes = channels % 2 == 0 ? 4 : 0,
+                                   .kind = kind,
+                                   .levels = levels,
+                                   .extreme = extreme,
+                                   .ternary = ternary,
+                                   .as_float = out_channels % 128 == 0};
+            ExpectAllKernelsRight(shape, channels + out_channels);
+            if (HasFatalFailure()) return;
+          }
+        }
+      }
+    }
+  }
+  QconvArgs args = {};
+  args.batch = args.out_h = 5;
+  args.out_w = 5;
+  args.steps = 10;
+  args.levels = 4;
+  args.kind = QconvWeights::k2Bit;
+  for (args.out_channels = 1; args.out_channels <= 256; ++args.out_channels) {
+    looked_up += QconvLookupBytesAvx512Vpopcnt(args) > 0 ? 1 : 0;
+  }
+  EXPECT_GT(looked_up, 20);
+  args.levels = 5;
+  args.out_channels = 256;
+  EXPECT_EQ(QconvLookupBytesAvx512Vpopcnt(args), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,

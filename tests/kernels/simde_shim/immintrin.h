@@ -112,6 +112,17 @@ inline void TileProduct(int sums, int a, int b) {
   }
 }
 
+// 16 numbers of 16 bits, 32 bytes, to 32 bits.
+inline __m512i FromWords(__m256i words) {
+  uint16_t from[16];
+  int32_t to[16];
+  memcpy(from, &words, sizeof(words));
+  for (int i = 0; i < 16; ++i) to[i] = from[i];
+  __m512i result;
+  memcpy(&result, to, sizeof(result));
+  return result;
+}
+
 }  // namespace bitmill_emulated
 
 #define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
@@ -119,6 +130,8 @@ inline void TileProduct(int sums, int a, int b) {
 #define _mm512_maskz_loadu_epi8(k, p) bitmill_emulated::MaskzLoad<uint8_t, __m512i>(k, p)
 #define _mm512_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
 #define _mm_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
+#define _mm512_mask_storeu_epi32(p, k, v) bitmill_emulated::MaskStore<int32_t>(p, k, v)
+#define _mm512_cvtepu16_epi32(v) bitmill_emulated::FromWords(v)
 #define _mm512_cvtps_epi32(v) bitmill_emulated::ToInts(v)
 #define _mm512_cvtepi32_ps(v) bitmill_emulated::ToFloats(v)
 #define _mm512_cvtepi32_epi8(v) bitmill_emulated::ToBytes(v)
