@@ -9,9 +9,11 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
 #include "proto/inference.pb.h"
+#include "server/schedule/tbb_scheduler.h"
 #include "tools/client/answer_report.h"
 #include "tools/client/oip_client.h"
 #include "tools/client/signature.h"

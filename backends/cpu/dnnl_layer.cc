@@ -350,6 +350,7 @@ class ConvMaker {
     if (wanted < 2 || output_.storage != Storage::kPixelFloat) return nullptr;
     const int64_t lines = (output_.height + wanted - 1) / wanted;
     auto layer = std::make_unique<Layer>();
+    layer->engine = engine_;
     std::vector<LineBlock> blocks;
     std::optional<ConvDescriptor> first;
     for (int64_t y = 0; y < output_.height; y += lines) {
@@ -395,6 +396,7 @@ class ConvMaker {
 
   std::unique_ptr<Layer> MakeWhole() {
     auto layer = std::make_unique<Layer>();
+    layer->engine = engine_;
     const LineBlock all{0, output_.height, 0, input_.height, op_.pad_top};
     const Descriptor user_src = bitmill::Describe(SrcDims(all), TagOf(input_));
     const Descriptor user_dst = bitmill::Describe(DstDims(all), TagOf(output_));
