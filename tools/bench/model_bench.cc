@@ -237,7 +237,7 @@ struct ManyTimings {
 // `alone` runs on one thread, `shared` finds helpers at `scheduler`.
 absl::StatusOr<ManyTimings> TimeManyThreads(const Executable& alone, const Executable& shared,
                                             TbbScheduler& scheduler, int64_t rows, double seconds) {
-  constexpr int kWindows = 30;
+  constexpr int kWindows = 100;
   const double window = seconds / kWindows;
   const std::unique_ptr<ExecutionContext> own = alone.CreateContext();
   std::vector<Lane> lanes;
