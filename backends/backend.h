@@ -84,6 +84,8 @@ struct CompileOptions {
   Precision precision = Precision::kExact;
   std::shared_ptr<const SampleRows> calibration =
       nullptr;  // kFast wants it; used while compiling alone
+  // Threads that may work on one batch, where the backend has helpers; 0: as many as it has.
+  int threads = 0;
 };
 
 class Backend {

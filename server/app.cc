@@ -157,7 +157,7 @@ class Server {
     EngineOptions engine;
     if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
     engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
-    backend_ = CreateCpuBackend();
+    backend_ = CreateCpuBackend(&scheduler_->helpers());
     BITMILL_ASSIGN_OR_RETURN(
         repository_,
         DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
@@ -226,6 +226,7 @@ class Server {
     repository.load_at_start = options_.load_models;
     repository.poll_seconds = options_.poll_seconds;
     repository.isa = isa;
+    repository.threads = options_.intra_op_threads;
     repository.default_max_rows = options_.max_batch_rows;
     repository.max_model_bytes =
         std::min((options_.max_model_mib << 20), repository.max_model_bytes);
@@ -253,7 +254,7 @@ class Server {
   // In the order in which each needs the ones before.
   std::unique_ptr<ServerMetrics> metrics_;
   std::unique_ptr<MetricsExporter> exporter_;
-  std::unique_ptr<Scheduler> scheduler_;
+  std::unique_ptr<TbbScheduler> scheduler_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<DiskRepository> repository_;
@@ -279,6 +280,7 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   BITMILL_RETURN_IF_ERROR(CheckRange<int64_t>("connection age in seconds",
                                               options.max_connection_age_seconds, 0, 2'000'000));
   BITMILL_RETURN_IF_ERROR(CheckRange("I/O threads", options.io_threads, 0, 256));
+  BITMILL_RETURN_IF_ERROR(CheckRange("threads of a batch", options.intra_op_threads, 0, 1024));
   BITMILL_RETURN_IF_ERROR(CheckRange("CPU budget", options.cpu_budget, 0.0, 4096.0));
   BITMILL_RETURN_IF_ERROR(
       CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));

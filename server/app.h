@@ -29,6 +29,7 @@ struct ServeOptions {
 
   double cpu_budget = 0;         // CPUs to use at most; 0: what the system grants
   int io_threads = 0;            // 0: by the budget
+  int intra_op_threads = 0;      // CPUs that may share a batch; 0: all of the budget
   std::string isa = "auto";      // or a name of kernels/isa.h
   bool measure_machine = false;  // at the start: what one core can do at most, as metrics
   int64_t inline_limit_us = -1;  // batches predicted to be shorter run on I/O threads; -1: default

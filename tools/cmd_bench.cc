@@ -237,7 +237,8 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->type_name("TEXT");
   command
       .add_option("--threads", options.threads,
-                  "Threads that run models, or the roofline, side by side")
+                  "Threads: models are timed on one, on all side by side and on all at one batch; "
+                  "the roofline on one and on all")
       ->check(CLI::Range(1, 1024))
       ->type_name("N")
       ->capture_default_str();

@@ -9,9 +9,11 @@
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
 #include "proto/inference.pb.h"
+#include "server/schedule/tbb_scheduler.h"
 #include "tools/client/answer_report.h"
 #include "tools/client/oip_client.h"
 #include "tools/client/signature.h"
@@ -67,8 +69,11 @@ absl::StatusOr<AnswerReport> InferHere(const InferOptions& options) {
   compile.max_rows = options.batch > 0 ? options.batch : kLocalBatch;
   compile.isa = options.isa;
   if (!graph.batchable) compile.max_rows = 1;
-  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
-                           CompileAsChosen(graph, compile, options.precision));
+  const SystemClock clock;
+  const auto scheduler = CreateTbbScheduler({.workers = options.threads, .io_threads = 1}, clock);
+  BITMILL_ASSIGN_OR_RETURN(
+      const std::unique_ptr<Executable> executable,
+      CompileAsChosen(graph, compile, options.precision, &scheduler->helpers()));
   BITMILL_ASSIGN_OR_RETURN(ModelInputs data,
                            ReadModelInputs(executable->signature(), InputsOf(options)));
   AnswerReport report;
@@ -195,6 +200,9 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
   add("-b,--batch", options.batch, "ROWS", "Rows at once (default: 1 on a server, 64 here)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
   add("--isa", options.isa, "NAME", IsaChoices())->capture_default_str();
+  add("--threads", options.threads, "N", "Threads that share a batch, without --server")
+      ->check(CLI::Range(1, 1024))
+      ->capture_default_str();
   AddPrecisionOptions(command, options.precision);
   command.add_flag("--json", options.json, "Print everything as JSON");
 }

@@ -24,6 +24,7 @@ struct InferOptions {
   int64_t rows_shown = 10;
   int64_t batch = 0;  // 0: 1 for a server, 64 here
   std::string isa = "auto";
+  int threads = 1;            // that share a batch, without a server
   PrecisionChoice precision;  // without a server
   bool json = false;
 };

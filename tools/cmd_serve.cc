@@ -114,6 +114,13 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("N")
       ->capture_default_str()
       ->group("Computation");
+  command
+      .add_option("--intra-op-threads", options.intra_op_threads,
+                  "CPUs that may share one batch of a large model while others are idle, 0: all; a "
+                  "model's parameter 'threads' comes first")
+      ->type_name("N")
+      ->capture_default_str()
+      ->group("Computation");
   command.add_option("--isa", options.isa, absl::StrCat("Instruction set: ", IsaChoices()))
       ->type_name("NAME")
       ->capture_default_str()

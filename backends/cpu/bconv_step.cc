@@ -42,6 +42,7 @@ class BconvStep final : public LineStep {
     return {output.layout.height, output.layout.row_bytes, input.buffer, output.buffer};
   }
 
+  // Lines, straight into the output buffer.
   void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
     BconvArgs call = args;
     call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start +
@@ -49,26 +50,37 @@ class BconvStep final : public LineStep {
                                                    first * args.stride_h * input.layout.row_bytes);
     call.out_h = static_cast<int32_t>(count);
     if (call.row_class != nullptr) call.row_class += first;
-    auto* const lines = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes +
-                                                 first * output.layout.row_bytes);
+    std::byte* const dst = output.Base(run) + output.layout.interior_bytes +
+                           r * output.layout.image_bytes + first * output.layout.row_bytes;
+    if (output.layout.storage == Storage::kBits) {
+      return RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
+    }
+    auto* const lines = reinterpret_cast<float*>(dst);
     RunGroups(run, call, nullptr, lines);
     if (!chain.empty()) {
       chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
     }
   }
 
-  absl::Status Run(const StepRun& run) const override {
-    if (epilogue_in_scratch) {
-      if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
-        PrepareBuffer(output.layout, output.Base(run), run.rows);
-      }
-      std::byte* const work = run.buffers[scratch];
-      RunConvBlocks(blocks, epilogue, output, run, work,
-                    [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
-      return absl::OkStatus();
-    }
-    if (output.layout.storage == Storage::kBits) {
+  int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
+
+  void Prepare(const StepRun& run) const override {
+    if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
       PrepareBuffer(output.layout, output.Base(run), run.rows);
+    }
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
+    if (!epilogue_in_scratch) return LineStep::RunParts(run, first, count);
+    RunBlocks(run, first, count);
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const StepRun& run) const override {
+    Prepare(run);
+    if (epilogue_in_scratch) {
+      RunBlocks(run, 0, output.layout.height);
+      return absl::OkStatus();
     }
     ComputeChunk(run);
     if (!chain.empty()) {
@@ -79,6 +91,13 @@ class BconvStep final : public LineStep {
       }
     }
     return absl::OkStatus();
+  }
+
+  // Lines of all rows through the epilogue.
+  void RunBlocks(const StepRun& run, int64_t first, int64_t count) const {
+    std::byte* const work = run.buffers[scratch];
+    RunConvBlocks(blocks, epilogue, output, run, {first, count}, work,
+                  [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
   }
 
   // All rows of the chunk, straight into the output buffer.

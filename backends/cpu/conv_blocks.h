@@ -39,10 +39,15 @@ struct ConvBlocks {
   }
 };
 
-// Calls compute(block), which fills `scratch`, and hands each block to the epilogue.
+struct LineRange {
+  int64_t first = 0, count = 0;
+};
+
+// Calls compute(block), which fills `scratch`, and hands each block to the epilogue. `lines` of
+// each row's output; a single-pixel output has one.
 template <typename Compute>
 void RunConvBlocks(const ConvBlocks& blocks, const ConvEpilogue& epilogue, const Operand& output,
-                   const StepRun& run, void* scratch, Compute compute) {
+                   const StepRun& run, const LineRange& lines, void* scratch, Compute compute) {
   const BufferLayout& layout = output.layout;
   std::byte* const base = output.Base(run);
   if (blocks.single_pixel) {
@@ -58,8 +63,9 @@ void RunConvBlocks(const ConvBlocks& blocks, const ConvEpilogue& epilogue, const
   const bool one_line = layout.border.empty();
   for (int64_t r = 0; r < run.rows; ++r) {
     std::byte* const image = base + r * layout.image_bytes + layout.interior_bytes;
-    for (int64_t y = 0; y < layout.height; y += blocks.count) {
-      const ConvBlock block{r, y, std::min(blocks.count, layout.height - y)};
+    const int64_t end = lines.first + lines.count;
+    for (int64_t y = lines.first; y < end; y += blocks.count) {
+      const ConvBlock block{r, y, std::min(blocks.count, end - y)};
       compute(block);
       std::byte* const dst = image + y * layout.row_bytes;
       if (one_line) {

@@ -1,5 +1,6 @@
 #include "backends/cpu/cpu_backend.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -53,6 +54,8 @@ absl::StatusOr<Signature> SignatureOf(const Graph& graph) {
 
 class CpuBackend final : public Backend {
  public:
+  explicit CpuBackend(ForkJoin* helpers) : helpers_(helpers) {}
+
   std::string name() const override { return "cpu"; }
 
   absl::StatusOr<std::unique_ptr<Executable>> Compile(
@@ -60,6 +63,10 @@ class CpuBackend final : public Backend {
     if (options.max_rows < 1) {
       return absl::InvalidArgumentError(
           absl::StrCat("max_rows is ", options.max_rows, "; it must be at least 1"));
+    }
+    if (options.threads < 0) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("threads is ", options.threads, "; it must be at least 0"));
     }
     BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
     BITMILL_ASSIGN_OR_RETURN(Signature signature, SignatureOf(graph));
@@ -77,17 +84,27 @@ class CpuBackend final : public Backend {
       precision = DescribeLayers(fast.layers, fast.rows);
     }
     const int64_t max_rows = graph.batchable ? options.max_rows : 1;
-    BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(lowered, kernels, max_rows));
+    BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(lowered, kernels, max_rows, ThreadsFor(options)));
     std::string title =
         absl::StrCat("model '", graph.name, "' on cpu (", IsaName(kernels.isa),
                      "), batches of up to ", max_rows, precision.empty() ? "" : ", precision fast");
     return std::make_unique<CpuExecutable>(std::move(signature), std::move(plan), max_rows,
-                                           std::move(title), std::move(precision));
+                                           std::move(title), std::move(precision), helpers_);
   }
+
+ private:
+  int ThreadsFor(const CompileOptions& options) const {
+    const int width = helpers_ == nullptr ? 1 : helpers_->width();
+    return options.threads == 0 ? width : std::min(options.threads, width);
+  }
+
+  ForkJoin* const helpers_;
 };
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateCpuBackend() { return std::make_unique<CpuBackend>(); }
+std::unique_ptr<Backend> CreateCpuBackend(ForkJoin* helpers) {
+  return std::make_unique<CpuBackend>(helpers);
+}
 
 }  // namespace bitmill

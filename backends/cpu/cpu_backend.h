@@ -4,9 +4,12 @@
 #include <memory>
 
 #include "backends/backend.h"
+#include "base/fork_join.h"
 
 namespace bitmill {
 
-std::unique_ptr<Backend> CreateCpuBackend();
+// `helpers`: whose threads may help a batch; outlives the backend and its executables. Null: a
+// batch runs on the thread that calls Run().
+std::unique_ptr<Backend> CreateCpuBackend(ForkJoin* helpers = nullptr);
 
 }  // namespace bitmill

@@ -1,17 +1,30 @@
 #include "backends/cpu/cpu_executable.h"
 
-#include <algorithm>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/shared_run.h"
 
 namespace bitmill {
+namespace {
 
-CpuContext::CpuContext(const Plan& plan) : arena_(plan.arena_bytes) {
-  buffers_.reserve(plan.buffer_offsets.size());
-  for (const int64_t offset : plan.buffer_offsets) buffers_.push_back(arena_.data() + offset);
-  states_.reserve(plan.steps.size());
-  for (const StepPtr& step : plan.steps) states_.push_back(step->CreateState());
+// Of helpers that take rows of their own.
+int SpareCount(const Plan& plan, int64_t max_rows, const ForkJoin* team) {
+  if (team == nullptr || max_rows < plan.threads || !WorthSharing(plan, max_rows)) return 0;
+  return team->width() - 1;
 }
+
+}  // namespace
+
+CpuExecutable::CpuExecutable(Signature signature, Plan plan, int64_t max_rows, std::string title,
+                             std::string precision, ForkJoin* team)
+    : signature_(std::move(signature)),
+      plan_(std::move(plan)),
+      max_rows_(max_rows),
+      title_(std::move(title)),
+      precision_(std::move(precision)),
+      team_(team),
+      spares_(plan_, SpareCount(plan_, max_rows, team)) {}
 
 absl::Status CpuExecutable::Run(const BatchRows& batch, ExecutionContext& context) const {
   if (batch.rows < 1 || batch.rows > max_rows_) {
@@ -24,18 +37,9 @@ absl::Status CpuExecutable::Run(const BatchRows& batch, ExecutionContext& contex
         "a batch of ", batch.inputs.size(), " inputs and ", batch.outputs.size(),
         " outputs; the model has ", signature_.inputs.size(), " and ", signature_.outputs.size()));
   }
-  const auto& own = static_cast<const CpuContext&>(context);
-  StepRun run;
-  run.batch = &batch;
-  run.buffers = own.buffers();
-  for (run.first_row = 0; run.first_row < batch.rows; run.first_row += plan_.chunk_rows) {
-    run.rows = std::min(plan_.chunk_rows, batch.rows - run.first_row);
-    for (size_t i = 0; i < plan_.steps.size(); ++i) {
-      run.state = own.state(i);
-      if (absl::Status status = plan_.steps[i]->Run(run); !status.ok()) return status;
-    }
-  }
-  return absl::OkStatus();
+  const Workspace& own = static_cast<const CpuContext&>(context).workspace();
+  if (team_ == nullptr || !WorthSharing(plan_, batch.rows)) return RunAlone(plan_, batch, own);
+  return RunShared(plan_, batch, own, spares_, *team_);
 }
 
 }  // namespace bitmill

@@ -9,32 +9,27 @@
 #include "absl/types/span.h"
 #include "backends/backend.h"
 #include "backends/cpu/plan.h"
+#include "backends/cpu/workspace.h"
+#include "base/fork_join.h"
 
 namespace bitmill {
 
 class CpuContext final : public ExecutionContext {
  public:
-  explicit CpuContext(const Plan& plan);
+  explicit CpuContext(const Plan& plan) : workspace_(plan) {}
 
-  std::byte* const* buffers() const { return buffers_.data(); }
-  StepState* state(size_t step) const { return states_[step].get(); }
+  const Workspace& workspace() const { return workspace_; }
 
  private:
-  AlignedBuffer arena_;
-  std::vector<std::byte*> buffers_;
-  std::vector<std::unique_ptr<StepState>> states_;
+  Workspace workspace_;
 };
 
 class CpuExecutable final : public Executable {
  public:
-  // `precision`: what became of the float layers, for people; empty when nothing did.
+  // `precision`: what became of the float layers, for people; empty when nothing did. `team`: where
+  // a plan for several threads finds helpers; outlives this. Null: nowhere.
   CpuExecutable(Signature signature, Plan plan, int64_t max_rows, std::string title,
-                std::string precision = "")
-      : signature_(std::move(signature)),
-        plan_(std::move(plan)),
-        max_rows_(max_rows),
-        title_(std::move(title)),
-        precision_(std::move(precision)) {}
+                std::string precision = "", ForkJoin* team = nullptr);
 
   const Signature& signature() const override { return signature_; }
   int64_t max_rows() const override { return max_rows_; }
@@ -57,6 +52,9 @@ class CpuExecutable final : public Executable {
   Plan plan_;
   int64_t max_rows_ = 1;
   std::string title_, precision_;
+  ForkJoin* team_ = nullptr;
+  // Memory of the helpers, whichever context they help. They are fewer than the team is wide.
+  mutable SpareWorkspaces spares_;
 };
 
 }  // namespace bitmill

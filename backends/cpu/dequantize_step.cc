@@ -14,11 +14,17 @@ constexpr int64_t kBlockPixels = 16;
 
 class DequantizeStep final : public Step {
  public:
+  int64_t parts() const override { return input.layout.height; }
+
   absl::Status Run(const StepRun& run) const override {
+    return RunParts(run, 0, input.layout.height);
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     for (int64_t r = 0; r < run.rows; ++r) {
       const std::byte* const src = input.Row(run, r) + input.layout.interior_bytes;
       auto* const dst = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
-      for (int64_t y = 0; y < input.layout.height; ++y) {
+      for (int64_t y = first; y < first + count; ++y) {
         ConvertLine(src + y * input.layout.row_bytes, dst, y * input.layout.width);
       }
     }

@@ -1,7 +1,9 @@
 // One float layer as a oneDNN primitive over a single row; the only file that includes oneDNN.
 //
 // Each row is its own execution, so that what a row gives cannot depend on the batch. The primitive
-// runs with one OpenMP thread: parallelism is over rows and requests, and is ours. Weights are
+// runs with one OpenMP thread: parallelism is over requests, rows and parts, and is ours. A large
+// convolution is always cut into the same parts, blocks of lines with a primitive each, so that
+// what they give cannot depend on the number of threads. Weights are
 // reordered once, when the layer is made. Memory objects are made with the context; running a row
 // points them at the row. oneDNN itself allocates a few hundred bytes for each execution (its table
 // of arguments); all tensors and its scratchpad live in the arena.
@@ -28,8 +30,11 @@ class DnnlLayer {
  public:
   virtual ~DnnlLayer() = default;
   virtual std::unique_ptr<StepState> CreateState() const = 0;
-  // One row; src and dst are aligned to 4 bytes and do not overlap.
-  virtual absl::Status RunRow(const StepRun& run, const std::byte* src, std::byte* dst) const = 0;
+  // Blocks of output lines, of equal height but for the last; at least 1.
+  virtual int64_t parts() const = 0;
+  // One part of one row; src and dst are the row's, aligned to 4 bytes and do not overlap.
+  virtual absl::Status RunPart(const StepRun& run, const std::byte* src, std::byte* dst,
+                               int64_t part) const = 0;
   virtual int64_t weight_bytes() const = 0;
   virtual std::string implementation() const = 0;  // "dnnl jit:avx2"
 };

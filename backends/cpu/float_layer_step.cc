@@ -1,5 +1,6 @@
 #include "backends/cpu/float_layer_step.h"
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
@@ -11,28 +12,51 @@ namespace {
 
 class FloatLayerStep final : public Step {
  public:
-  absl::Status Run(const StepRun& run) const override {
+  int64_t parts() const override { return layer->parts() > 1 ? layer->parts() : 0; }
+
+  // Rows of a request that are not aligned are copied first.
+  void Prepare(const StepRun& run) const override {
+    for (int64_t r = 0; scratch >= 0 && r < run.rows; ++r) {
+      const std::byte* const source = input.Row(run, r);
+      if (!IsAligned(source, alignof(float))) {
+        std::memcpy(run.buffers[scratch] + r * RowBytes(), source, static_cast<size_t>(RowBytes()));
+      }
+    }
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     for (int64_t r = 0; r < run.rows; ++r) {
       const std::byte* source = input.Row(run, r);
-      if (!IsAligned(source, alignof(float))) {
-        std::memcpy(run.buffers[scratch], source,
-                    static_cast<size_t>(input.layout.elements) * sizeof(float));
-        source = run.buffers[scratch];
-      }
+      if (!IsAligned(source, alignof(float))) source = run.buffers[scratch] + r * RowBytes();
       std::byte* const row = output.Base(run) + r * output.layout.image_bytes;
-      BITMILL_RETURN_IF_ERROR(layer->RunRow(run, source, row));
-      if (chain.empty()) continue;
-      auto* const values = reinterpret_cast<float*>(row);
-      if (output.layout.storage == Storage::kPixelFloat) {
-        chain.RunInterleaved(values, output.layout.pixels(), output.layout.channels);
-      } else {
-        chain.RunPlanar(values, values, output.layout.pixels());
+      for (int64_t part = first; part < first + count; ++part) {
+        BITMILL_RETURN_IF_ERROR(layer->RunPart(run, source, row, part));
+        if (!chain.empty()) RunChain(row, part);
       }
     }
     return absl::OkStatus();
   }
 
+  absl::Status Run(const StepRun& run) const override {
+    Prepare(run);
+    return RunParts(run, 0, layer->parts());
+  }
+
   std::unique_ptr<StepState> CreateState() const override { return layer->CreateState(); }
+
+  void RunChain(std::byte* row, int64_t part) const {
+    const BufferLayout& out = output.layout;
+    if (out.storage != Storage::kPixelFloat) {  // one part
+      auto* const values = reinterpret_cast<float*>(row);
+      return chain.RunPlanar(values, values, out.pixels());
+    }
+    const int64_t lines = (out.height + layer->parts() - 1) / layer->parts();
+    const int64_t first = part * lines, count = std::min(lines, out.height - first);
+    chain.RunInterleaved(reinterpret_cast<float*>(row + first * out.row_bytes), count * out.width,
+                         out.channels);
+  }
+
+  int64_t RowBytes() const { return input.layout.elements * int64_t{sizeof(float)}; }
 
   std::unique_ptr<DnnlLayer> layer;
   Operand input, output;
@@ -52,7 +76,7 @@ absl::StatusOr<StepPtr> MakeFloatLayerStep(std::unique_ptr<DnnlLayer> layer, con
   BITMILL_ASSIGN_OR_RETURN(
       step->chain, CompiledChain::Make(chain, output.layout.channels, *builder.kernels().fmap));
   if (input.in_request()) {
-    step->scratch = builder.AddScratch(input.layout.elements * int64_t{sizeof(float)});
+    step->scratch = builder.AddBuffer(step->RowBytes(), 0);
   }
   StepInfo& info = step->mutable_info();
   info.kernel = absl::StrCat(step->layer->implementation(), chain.empty() ? "" : "+chain");

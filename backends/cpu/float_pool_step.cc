@@ -74,29 +74,35 @@ struct PixelRun {
 
 class FloatPoolStep final : public Step {
  public:
+  int64_t parts() const override { return output.layout.height; }
+
   absl::Status Run(const StepRun& run) const override {
+    return RunParts(run, 0, output.layout.height);
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     for (int64_t r = 0; r < run.rows; ++r) {
       const auto* const src = reinterpret_cast<const float*>(input.Row(run, r));
       auto* const dst = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
       if (in.channel == 1 && out.channel == 1) {
-        Pool(src, dst, output.layout.channels);
+        Pool(src, dst, output.layout.channels, first, count);
         continue;
       }
       for (int64_t c = 0; c < output.layout.channels; ++c) {
-        Pool(src + c * in.channel, dst + c * out.channel, 1);
+        Pool(src + c * in.channel, dst + c * out.channel, 1, first, count);
       }
     }
     return absl::OkStatus();
   }
 
-  // `channels` of them, adjacent in memory.
-  void Pool(const float* src, float* dst, int64_t channels) const {
+  // `count` lines of `channels` channels that are adjacent in memory.
+  void Pool(const float* src, float* dst, int64_t channels, int64_t first, int64_t count) const {
     FmapPoolArgs args{};
     args.maximum = maximum;
     args.channels = channels;
     args.src_pixel = window.stride[1] * in.pixel;
     args.dst_pixel = out.pixel;
-    for (int64_t y = 0; y < output.layout.height; ++y) {
+    for (int64_t y = first; y < first + count; ++y) {
       const int64_t line = (y * window.stride[0] - window.pad_begin[0]) * in.row;
       for (const PixelRun& pixels : lines[static_cast<size_t>(y)]) {
         const std::vector<int64_t>& offsets = taps[pixels.taps];

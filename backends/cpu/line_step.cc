@@ -15,11 +15,21 @@ int64_t BlockBytes() { return MachineCaches().l2 / 5; }
 class FusedStep final : public Step {
  public:
   absl::Status Run(const StepRun& run) const override {
+    Prepare(run);
+    return RunParts(run, 0, lines);
+  }
+
+  int64_t parts() const override { return lines; }
+
+  void Prepare(const StepRun& run) const override {
     for (const LineStep* step : steps) step->Prepare(run);
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     for (int64_t r = 0; r < run.rows; ++r) {
-      for (int64_t y = 0; y < lines; y += block_lines) {
-        const int64_t count = std::min(block_lines, lines - y);
-        for (const LineStep* step : steps) step->RunLines(run, r, y, count);
+      for (int64_t y = first; y < first + count; y += block_lines) {
+        const int64_t block = std::min(block_lines, first + count - y);
+        for (const LineStep* step : steps) step->RunLines(run, r, y, block);
       }
     }
     return absl::OkStatus();
@@ -39,8 +49,11 @@ const LineStep* AsLineStep(const Step& step) {
 
 absl::Status LineStep::Run(const StepRun& run) const {
   Prepare(run);
-  const int64_t lines = access().lines;
-  for (int64_t r = 0; r < run.rows; ++r) RunLines(run, r, 0, lines);
+  return RunParts(run, 0, access().lines);
+}
+
+absl::Status LineStep::RunParts(const StepRun& run, int64_t first, int64_t count) const {
+  for (int64_t r = 0; r < run.rows; ++r) RunLines(run, r, first, count);
   return absl::OkStatus();
 }
 

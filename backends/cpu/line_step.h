@@ -26,13 +26,14 @@ struct LineAccess {
 class LineStep : public Step {
  public:
   virtual LineAccess access() const = 0;
-  // Called once for all rows of the chunk, before their first lines.
-  virtual void Prepare(const StepRun& /*run*/) const {}
-  // Lines first .. first + count - 1 of row r of the chunk. Only for steps with lines.
+  // Lines first .. first + count - 1 of row r of the chunk, after Prepare(). Only for steps with
+  // lines.
   virtual void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const = 0;
 
   // All lines of all rows.
   absl::Status Run(const StepRun& run) const override;
+  int64_t parts() const override { return access().lines; }
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override;
 };
 
 // One step in place of `steps`, at least two.

@@ -15,7 +15,12 @@ namespace bitmill {
 
 struct Plan {
   std::vector<StepPtr> steps;
+  std::vector<double> step_micros;      // of each step, for a row: an estimate (step_cost.h)
   std::vector<int64_t> buffer_offsets;  // in the arena, of each buffer
+  std::vector<int64_t> slot_bytes;      // of each buffer, from a thread's to the next's; 0: shared
+  int threads = 1;                      // that may work on one chunk
+  double row_micros = 0.0;              // of all steps
+  double parted_micros = 0.0;           // of the longest step that has parts
   int64_t arena_bytes = 0;
   int64_t chunk_rows = 1;  // rows that run together
   int64_t weight_bytes = 0;
@@ -23,8 +28,10 @@ struct Plan {
 };
 
 // `graph` is lowered; nothing of it is referenced afterwards except the constants that reference
-// steps and constant outputs need. Errors name the node.
-absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows);
+// steps and constant outputs need. `threads`: at most so many work on one batch. Errors name the
+// node.
+absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
+                               int threads = 1);
 
 // A table: one line a step, then totals.
 std::string DescribePlanText(const Plan& plan, const std::string& title);

@@ -10,6 +10,8 @@
 #include "backends/cpu/plan.h"
 #include "backends/cpu/plan_values.h"
 #include "backends/cpu/sequence_steps.h"
+#include "backends/cpu/step_cost.h"
+#include "base/aligned_buffer.h"
 #include "base/status_macros.h"
 #include "kernels/cache_sizes.h"
 
@@ -21,6 +23,10 @@ namespace {
 constexpr int64_t kMaxChunkRows = 32;
 constexpr int64_t kMaxRowArenaBytes = int64_t{4} << 30;
 
+int64_t WholeLines(int64_t bytes) {
+  return (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
+}
+
 std::string CodeBits(const Value& value) {
   if (value.code.kind == CodeKind::kNone) return value.dtype == DType::kFloat32 ? "32f" : "-";
   int bits = 1;
@@ -30,8 +36,10 @@ std::string CodeBits(const Value& value) {
 
 class PlanBuilder {
  public:
-  PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows)
-      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows)) {}
+  PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows, int threads)
+      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows)) {
+    plan_.threads = threads;
+  }
 
   absl::StatusOr<Plan> Build() {
     BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
@@ -359,7 +367,9 @@ class PlanBuilder {
   std::vector<ArenaRequest> Requests(int64_t rows) const {
     std::vector<ArenaRequest> requests;
     for (const BufferNeed& need : builder_.needs()) {
-      requests.push_back({need.row_bytes * rows + need.fixed_bytes, need.first_use, need.last_use});
+      requests.push_back(
+          {need.row_bytes * rows + need.fixed_bytes + WholeLines(need.slot_bytes) * plan_.threads,
+           need.first_use, need.last_use});
     }
     return requests;
   }
@@ -377,10 +387,17 @@ class PlanBuilder {
     plan_.chunk_rows = std::clamp<int64_t>(fitting, 1, builder_.chunk_rows());
     ArenaPlan arena = PlanArena(Requests(plan_.chunk_rows));
     plan_.buffer_offsets = std::move(arena.offsets);
+    for (const BufferNeed& need : builder_.needs()) {
+      plan_.slot_bytes.push_back(WholeLines(need.slot_bytes));
+    }
     plan_.arena_bytes = arena.bytes;
     for (const StepPtr& step : plan_.steps) {
       plan_.weight_bytes += step->info().weight_bytes;
       plan_.row_macs += step->info().macs;
+      const double micros = EstimateMicros(step->info(), builder_.kernels().isa);
+      plan_.step_micros.push_back(micros);
+      plan_.row_micros += micros;
+      if (step->parts() > 1) plan_.parted_micros = std::max(plan_.parted_micros, micros);
     }
     return std::move(plan_);
   }
@@ -394,8 +411,9 @@ class PlanBuilder {
 
 }  // namespace
 
-absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows) {
-  return PlanBuilder(graph, kernels, max_rows).Build();
+absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
+                               int threads) {
+  return PlanBuilder(graph, kernels, max_rows, threads).Build();
 }
 
 }  // namespace bitmill

@@ -9,16 +9,29 @@ namespace {
 
 class PoolStep final : public Step {
  public:
-  absl::Status Run(const StepRun& run) const override {
-    std::byte* const base = output.Base(run);
-    PrepareBuffer(output.layout, base, run.rows, /*whole_pixels=*/true);
+  int64_t parts() const override { return output.layout.height; }
+
+  void Prepare(const StepRun& run) const override {
+    PrepareBuffer(output.layout, output.Base(run), run.rows, /*whole_pixels=*/true);
+  }
+
+  // A line further down is an image whose padding begins that much earlier.
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     PoolArgs call = args;
     call.batch = static_cast<int32_t>(run.rows);
     call.input = reinterpret_cast<const uint8_t*>(input.Base(run) + input.layout.interior_bytes);
     call.minimum = minimum.empty() ? nullptr : minimum.data();
-    call.output = reinterpret_cast<uint8_t*>(base + output.layout.interior_bytes);
+    call.output = reinterpret_cast<uint8_t*>(output.Base(run) + output.layout.interior_bytes +
+                                             first * output.layout.row_bytes);
+    call.out_h = static_cast<int32_t>(count);
+    call.pad_top = static_cast<int32_t>(args.pad_top - first * args.stride_h);
     pool(call);
     return absl::OkStatus();
+  }
+
+  absl::Status Run(const StepRun& run) const override {
+    Prepare(run);
+    return RunParts(run, 0, output.layout.height);
   }
 
   Operand input, output;

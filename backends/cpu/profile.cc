@@ -72,11 +72,11 @@ absl::StatusOr<std::vector<StepCost>> ProfileSteps(const Executable& executable,
     std::vector<double> micros(plan.steps.size(), 0.0);
     StepRun run;
     run.batch = &batch;
-    run.buffers = context.buffers();
+    run.buffers = context.workspace().buffers(0);
     for (run.first_row = 0; run.first_row < rows; run.first_row += plan.chunk_rows) {
       run.rows = std::min(plan.chunk_rows, rows - run.first_row);
       for (size_t i = 0; i < plan.steps.size(); ++i) {
-        run.state = context.state(i);
+        run.state = context.workspace().state(i, 0);
         const auto start = std::chrono::steady_clock::now();
         BITMILL_RETURN_IF_ERROR(plan.steps[i]->Run(run));
         const std::chrono::duration<double, std::micro> taken =

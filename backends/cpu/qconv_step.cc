@@ -38,15 +38,28 @@ std::array<uint64_t, 256> MakeUnpackTable() {
 
 class QconvStep final : public Step {
  public:
-  absl::Status Run(const StepRun& run) const override {
+  int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
+
+  void Prepare(const StepRun& run) const override {
     if (unpacks) UnpackBits(run);
     if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
       PrepareBuffer(output.layout, output.Base(run), run.rows);
     }
+  }
+
+  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     if (epilogue_in_scratch) {
-      std::byte* const work = run.buffers[scratch];
-      RunConvBlocks(blocks, epilogue, output, run, work,
-                    [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
+      RunBlocks(run, first, count);
+      return absl::OkStatus();
+    }
+    for (int64_t r = 0; r < run.rows; ++r) ComputeLines(run, r, first, count);
+    return absl::OkStatus();
+  }
+
+  absl::Status Run(const StepRun& run) const override {
+    Prepare(run);
+    if (epilogue_in_scratch) {
+      RunBlocks(run, 0, output.layout.height);
       return absl::OkStatus();
     }
     ComputeChunk(run);
@@ -58,6 +71,13 @@ class QconvStep final : public Step {
       }
     }
     return absl::OkStatus();
+  }
+
+  // Lines of all rows through the epilogue.
+  void RunBlocks(const StepRun& run, int64_t first, int64_t count) const {
+    std::byte* const work = run.buffers[scratch];
+    RunConvBlocks(blocks, epilogue, output, run, {first, count}, work,
+                  [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
   }
 
   void UnpackBits(const StepRun& run) const {
@@ -88,18 +108,35 @@ class QconvStep final : public Step {
   void ComputeChunk(const StepRun& run) const {
     QconvArgs call = args;
     call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start);
+    if (blocks.single_pixel) {
+      call.out_w = static_cast<int32_t>(run.rows);
+    } else {
+      call.batch = static_cast<int32_t>(run.rows);
+    }
+    RunGroups(call, reinterpret_cast<float*>(output.Base(run)));
+  }
+
+  // Lines of row r, straight into a float output.
+  void ComputeLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
+    QconvArgs call = args;
+    call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start +
+                                                  r * codes.layout.image_bytes +
+                                                  first * args.stride_h * codes.layout.row_bytes);
+    call.out_h = static_cast<int32_t>(count);
+    auto* const lines = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes +
+                                                 first * output.layout.row_bytes);
+    RunGroups(call, lines);
+    if (!chain.empty()) {
+      chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
+    }
+  }
+
+  void RunGroups(QconvArgs call, float* dst) const {
     const BufferLayout& out = output.layout;
     constexpr int64_t kElement = sizeof(float);
     call.out_image = out.image_bytes / kElement;
     call.out_row = out.row_bytes / kElement;
-    call.out_pixel = out.pixel_bytes / kElement;
-    if (blocks.single_pixel) {
-      call.out_w = static_cast<int32_t>(run.rows);
-      call.out_pixel = call.out_image;
-    } else {
-      call.batch = static_cast<int32_t>(run.rows);
-    }
-    auto* const dst = reinterpret_cast<float*>(output.Base(run));
+    call.out_pixel = (blocks.single_pixel ? out.image_bytes : out.pixel_bytes) / kElement;
     for (int64_t g = 0; g < split.calls; ++g) {
       SelectGroup(run, g, call);
       call.out_float = dst + g * split.outputs;
@@ -228,7 +265,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
     const int64_t shape[] = {1, window.in_channels, window.in_h, window.in_w};
     absl::StatusOr<BufferLayout> layout = MakeLayout(Storage::kCodes, DType::kUInt8, shape, border);
     if (!layout.ok()) return layout.status();
-    step->codes = Operand{builder.AddScratch(0, layout->image_bytes), -1, *layout};
+    step->codes = Operand{builder.AddBuffer(layout->image_bytes, 0), -1, *layout};
     step->unpack_table = MakeUnpackTable();
   }
 

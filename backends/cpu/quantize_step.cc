@@ -40,8 +40,11 @@ class QuantizeStep final : public LineStep {
     PrepareBuffer(output.layout, output.Base(run), run.rows);
   }
 
+  int64_t parts() const override { return scratch >= 0 ? 0 : output.layout.height; }
+
   void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
-    const std::byte* const source = input.Row(run, r) + first * input.layout.row_bytes;
+    const int64_t line_bytes = output.layout.width * strides.pixel * int64_t{sizeof(float)};
+    const std::byte* const source = input.Row(run, r) + first * line_bytes;
     std::byte* const dst = output.Base(run) + r * output.layout.image_bytes +
                            output.layout.interior_bytes + first * output.layout.row_bytes;
     if (output.layout.border.empty()) {
@@ -49,8 +52,7 @@ class QuantizeStep final : public LineStep {
       return;
     }
     for (int64_t y = 0; y < count; ++y) {
-      Pack(source + y * input.layout.row_bytes, output.layout.width,
-           dst + y * output.layout.row_bytes);
+      Pack(source + y * line_bytes, output.layout.width, dst + y * output.layout.row_bytes);
     }
   }
 
@@ -275,7 +277,7 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
         CompiledChain::Make(op.chain, input.layout.channels, *builder.kernels().fmap);
     if (!chain.ok()) return chain.status();
     step->chain = *std::move(chain);
-    step->scratch = builder.AddScratch(input.layout.elements * int64_t{sizeof(float)});
+    step->scratch = builder.AddBuffer(0, input.layout.elements * int64_t{sizeof(float)});
   }
 
   StepInfo& info = step->mutable_info();

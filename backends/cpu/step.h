@@ -17,7 +17,7 @@
 
 namespace bitmill {
 
-// Whatever a step needs to own for each context; made once, when the context is made.
+// Whatever a step needs to own for each thread of a context; made once, when the context is made.
 class StepState {
  public:
   virtual ~StepState() = default;
@@ -27,8 +27,10 @@ struct StepRun {
   const BatchRows* batch = nullptr;
   int64_t first_row = 0;  // of the batch; the chunk is rows first_row .. first_row + rows - 1
   int64_t rows = 0;
-  std::byte* const* buffers = nullptr;  // base address of each buffer of the plan
-  StepState* state = nullptr;           // what CreateState() returned for this context
+  // Base address of each buffer of the plan. Where threads share a step, each has working memory
+  // (StepBuilder::AddScratch) of its own: its table differs from the others' there.
+  std::byte* const* buffers = nullptr;
+  StepState* state = nullptr;  // what CreateState() returned for this thread of this context
 };
 
 // A value as a step reads or writes it: a buffer of the arena, or a graph input read in place.
@@ -72,6 +74,16 @@ class Step {
   // are Internal, or InvalidArgument when an input value has no meaning for the model.
   virtual absl::Status Run(const StepRun& run) const = 0;
   virtual std::unique_ptr<StepState> CreateState() const { return nullptr; }
+
+  // Parts of about equal work into which the chunk's work can be divided: output lines of all rows,
+  // or blocks of output channels. 0: the step runs as a whole. After Prepare() threads run all
+  // parts, in any order and at the same time; that does what Run() does, bit for bit.
+  virtual int64_t parts() const { return 0; }
+  virtual void Prepare(const StepRun& /*run*/) const {}
+  virtual absl::Status RunParts(const StepRun& /*run*/, int64_t /*first*/,
+                                int64_t /*count*/) const {
+    return absl::InternalError("a step without parts");
+  }
 
   const StepInfo& info() const { return info_; }
   StepInfo& mutable_info() { return info_; }

@@ -34,9 +34,9 @@ struct KernelSet {
 absl::StatusOr<KernelSet> SelectKernels(const std::string& isa);
 
 // A buffer of the plan: `row_bytes` for each row of a chunk and `fixed_bytes` besides; alive from
-// step `first_use` to step `last_use`.
+// step `first_use` to step `last_use`. Working memory: `slot_bytes` for each thread.
 struct BufferNeed {
-  int64_t row_bytes = 0, fixed_bytes = 0;
+  int64_t row_bytes = 0, fixed_bytes = 0, slot_bytes = 0;
   int32_t first_use = 0, last_use = 0;
 };
 
@@ -54,12 +54,14 @@ class StepBuilder {
 
   // A buffer that lives from the current step on; Use() extends its life to the current step.
   int32_t AddBuffer(int64_t row_bytes, int64_t fixed_bytes) {
-    needs_.push_back({row_bytes, fixed_bytes, step_, step_});
+    needs_.push_back({row_bytes, fixed_bytes, 0, step_, step_});
     return static_cast<int32_t>(needs_.size()) - 1;
   }
-  // Working memory of the current step alone.
-  int32_t AddScratch(int64_t fixed_bytes, int64_t row_bytes = 0) {
-    return AddBuffer(row_bytes, fixed_bytes);
+  // Working memory of the current step alone; where threads share it, each finds its own behind
+  // StepRun::buffers.
+  int32_t AddScratch(int64_t bytes) {
+    needs_.push_back({0, 0, bytes, step_, step_});
+    return static_cast<int32_t>(needs_.size()) - 1;
   }
   void Use(int32_t buffer) { needs_[static_cast<size_t>(buffer)].last_use = step_; }
 

@@ -16,6 +16,7 @@ struct PoolArgs {
   int64_t in_image, in_row;  // bytes
   int32_t in_pixel;          // bytes
   int32_t batch, in_h, in_w, out_h, out_w;
+  // pad_top may be negative: the first output line is then one further down.
   int32_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w, pad_top, pad_left;
   int32_t pixel_bytes;     // bytes of a pixel that are pooled
   const uint8_t* minimum;  // [pixel_bytes] mask: bit (or 0xff byte) set = minimum; null: none

@@ -5,8 +5,10 @@
 #include <algorithm>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -184,6 +186,9 @@ absl::StatusOr<ModelSettings> MakeSettings(const GivenConfig& given, const std::
   }
   for (const auto& [key, value] : config.parameters()) {
     settings.parameters[key] = value.string_value();
+    if (key == "threads") {
+      BITMILL_CHECK(absl::SimpleAtoi(value.string_value(), &settings.threads));  // a rule
+    }
   }
   return settings;
 }

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
 #include "base/status_macros.h"
@@ -18,6 +19,7 @@ using Path = std::vector<Step>;
 constexpr int64_t kMaxDelayUs = int64_t{60} * 1'000'000;
 constexpr int64_t kMaxTimeoutUs = int64_t{24} * 3600 * 1'000'000;
 constexpr int kMaxDims = 32;
+constexpr int kMaxThreads = 1024;
 
 // Adds what every rule needs: the place, and the list of things without effect.
 class Rules {
@@ -263,6 +265,18 @@ absl::Status CheckPrecision(const inference::ModelConfig& config, Rules& rules) 
   return absl::OkStatus();
 }
 
+absl::Status CheckThreads(const inference::ModelConfig& config, Rules& rules) {
+  const auto found = config.parameters().find("threads");
+  if (found == config.parameters().end()) return absl::OkStatus();
+  const std::string& text = found->second.string_value();
+  int threads = 0;
+  if (absl::SimpleAtoi(text, &threads) && threads >= 1 && threads <= kMaxThreads) {
+    return absl::OkStatus();
+  }
+  return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'threads' is ", Quoted(text),
+                                                    ", expected 1 to ", kMaxThreads));
+}
+
 absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
   if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
   if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
@@ -297,6 +311,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckInstances(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckWarmup(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
   return CheckOtherFeatures(config.proto, rules);
 }
 

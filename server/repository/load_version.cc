@@ -61,6 +61,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
   CompileOptions compile;
   compile.max_rows = model->settings.batch.max_rows;
   compile.isa = options.isa;
+  compile.threads = model->settings.threads > 0 ? model->settings.threads : options.threads;
   BITMILL_ASSIGN_OR_RETURN(compile.calibration,
                            ReadCalibrationFile(config, *graph, what.real_root, what.model_folder,
                                                file, options.max_model_bytes));

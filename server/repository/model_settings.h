@@ -31,6 +31,7 @@ struct ModelSettings {
   BatchSettings batch;
   VersionPolicy versions;
   int64_t instances = 0;  // concurrent executions; 0: as many as CPUs in the budget
+  int threads = 0;        // that may share a batch; 0: as the server says
   int64_t warmup_requests = 1;
   std::map<std::string, std::string> parameters;
 };

@@ -61,6 +61,7 @@ struct RepositoryOptions {
   std::vector<std::string> load_at_start;  // kExplicit: these, "*" for all
   int64_t poll_seconds = 15;
   std::string isa = "auto";
+  int threads = 0;  // that may share a batch of a model which says nothing; 0: all there are
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
   int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold
   int load_threads = 1;                              // models that are loaded at once at the start

@@ -22,8 +22,7 @@ class Scheduler {
   // The same, not before the monotonic time `when`. Precise to about 100 us.
   virtual void EnqueueAt(MonotonicNanos when, std::function<void()> work) = 0;
 
-  // Runs `work` before returning, on the calling thread as a member of the pool: parallel
-  // algorithms inside it share the pool's workers.
+  // Runs `work` before returning, on the calling thread as a member of the pool.
   virtual void RunInline(absl::FunctionRef<void()> work) = 0;
 };
 

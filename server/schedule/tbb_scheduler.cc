@@ -2,13 +2,20 @@
 //
 // oneTBB creates one thread fewer than the affinity mask has CPUs, because it counts the thread
 // that waits for the result as a worker. Ours does I/O, so the limit is raised to give all workers.
+//
+// A worker without enqueued work may be called to help a computation (helper_board.h). It stays
+// while the computation lasts, through steps that are too short to be shared, and goes at once when
+// work is enqueued. So helpers and enqueued work together never take more than the workers.
 #include "server/schedule/tbb_scheduler.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/check.h"
 #include "base/hand_off.h"
+#include "base/pause.h"
+#include "server/schedule/helper_board.h"
 #include "server/schedule/task_gate.h"
 #include "server/schedule/timer_queue.h"
 #include "tbb/global_control.h"
@@ -17,18 +24,24 @@
 namespace bitmill {
 namespace {
 
-class TbbScheduler final : public Scheduler {
+// Longer than waking a worker takes, and than most of what runs between two shared steps.
+constexpr MonotonicNanos kStayNanos = 100'000;
+constexpr int kPausesPerLook = 4;
+
+class Workers final : public TbbScheduler, private ForkJoin {
  public:
-  TbbScheduler(const SchedulerOptions& options, const Clock& clock)
+  Workers(const SchedulerOptions& options, const Clock& clock)
       : workers_(options.workers),
         limit_(tbb::global_control::max_allowed_parallelism,
                static_cast<size_t>(options.workers) + 1),
         arena_(options.workers + options.io_threads, static_cast<unsigned>(options.io_threads)),
+        clock_(clock),
+        board_(options.workers + options.io_threads),
         timers_(clock) {
     arena_.initialize();
   }
 
-  ~TbbScheduler() override { gate_.CloseAndWait(); }
+  ~Workers() override { gate_.CloseAndWait(); }
 
   int concurrency() const override { return workers_; }
 
@@ -36,6 +49,7 @@ class TbbScheduler final : public Scheduler {
     if (!gate_.Enter(1)) return;
     auto job = std::make_unique<Job>(Job{this, std::move(work)});
     HandOff(job.get());
+    queued_.fetch_add(1, std::memory_order_relaxed);
     arena_.enqueue(Runner{job.release()});
   }
 
@@ -45,9 +59,61 @@ class TbbScheduler final : public Scheduler {
 
   void RunInline(absl::FunctionRef<void()> work) override { arena_.execute(work); }
 
+  ForkJoin& helpers() override { return *this; }
+
  private:
+  int width() const override { return workers_; }
+
+  int Enter(int width) override {
+    const int place = board_.Enter();
+    if (place >= 0) CallHelpers(width - 1);
+    return place;
+  }
+
+  void Leave(int place) override { board_.Leave(place); }
+
+  void Run(int place, int width, absl::FunctionRef<void(int slot)> work) override {
+    if (place >= 0 && width > 1) CallHelpers(width - 1);
+    board_.Run(place, width, work);
+  }
+
+  // Calls as many idle workers as are missing to `wanted` helpers that are free. The counts may be
+  // a moment old: a helper too many finds nothing and goes, one that is missing is called at the
+  // next step.
+  void CallHelpers(int wanted) {
+    const int missing = wanted - free_helpers_.load(std::memory_order_relaxed);
+    if (missing <= 0) return;
+    const int idle = workers_ - helpers_.load(std::memory_order_relaxed) -
+                     running_.load(std::memory_order_relaxed) -
+                     queued_.load(std::memory_order_relaxed);
+    for (int i = std::min(missing, idle); i > 0; --i) {
+      if (!gate_.Enter(1)) return;
+      helpers_.fetch_add(1, std::memory_order_relaxed);
+      free_helpers_.fetch_add(1, std::memory_order_relaxed);
+      HandOff(this);
+      arena_.enqueue(Helper{this});
+    }
+  }
+
+  void HelpOthers() {
+    MonotonicNanos helped_ns = clock_.Now();
+    const auto before = [this] { free_helpers_.fetch_sub(1, std::memory_order_relaxed); };
+    const auto after = [this] { free_helpers_.fetch_add(1, std::memory_order_relaxed); };
+    while (board_.occupied() && queued_.load(std::memory_order_relaxed) == 0) {
+      if (board_.Help(before, after)) {
+        helped_ns = clock_.Now();
+        continue;
+      }
+      if (clock_.Now() - helped_ns > kStayNanos) break;
+      for (int i = 0; i < kPausesPerLook; ++i) CpuPause();
+    }
+    free_helpers_.fetch_sub(1, std::memory_order_relaxed);
+    helpers_.fetch_sub(1, std::memory_order_relaxed);
+    gate_.Leave(1);
+  }
+
   struct Job {
-    TbbScheduler* scheduler;
+    Workers* scheduler;
     std::function<void()> work;
   };
 
@@ -57,27 +123,46 @@ class TbbScheduler final : public Scheduler {
     Job* job;
   };
 
+  struct Helper {
+    BITMILL_NO_THREAD_SANITIZER void operator()() const { RunHelper(scheduler); }
+    Workers* scheduler;
+  };
+
   static void RunJob(Job* taken) {
     TakeOver(taken);
     std::unique_ptr<Job> job(taken);
+    Workers& scheduler = *job->scheduler;
+    scheduler.running_.fetch_add(1, std::memory_order_relaxed);
+    scheduler.queued_.fetch_sub(1, std::memory_order_relaxed);
     job->work();
-    TaskGate& gate = job->scheduler->gate_;
     job = nullptr;  // what it holds goes before the scheduler may
-    gate.Leave(1);
+    scheduler.running_.fetch_sub(1, std::memory_order_relaxed);
+    scheduler.gate_.Leave(1);
+  }
+
+  static void RunHelper(Workers* scheduler) {
+    TakeOver(scheduler);
+    scheduler->HelpOthers();
   }
 
   const int workers_;
   tbb::global_control limit_;
   tbb::task_arena arena_;
+  const Clock& clock_;
+  HelperBoard board_;
+  // Enqueued work that waits for a worker, and that has one; helpers, and those of them that have
+  // come, or are on their way, and have nothing to do.
+  std::atomic<int> queued_{0}, running_{0}, helpers_{0}, free_helpers_{0};
   TaskGate gate_;
   TimerQueue timers_;  // first to go: it enqueues into the others
 };
 
 }  // namespace
 
-std::unique_ptr<Scheduler> CreateTbbScheduler(const SchedulerOptions& options, const Clock& clock) {
+std::unique_ptr<TbbScheduler> CreateTbbScheduler(const SchedulerOptions& options,
+                                                 const Clock& clock) {
   BITMILL_CHECK(options.workers >= 1 && options.io_threads >= 1);
-  return std::make_unique<TbbScheduler>(options, clock);
+  return std::make_unique<Workers>(options, clock);
 }
 
 }  // namespace bitmill

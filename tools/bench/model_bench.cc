@@ -4,8 +4,8 @@
 #include <chrono>
 #include <cmath>
 #include <cstring>
+#include <future>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/status_macros.h"
 #include "model/reference.h"
+#include "server/schedule/tbb_scheduler.h"
 #include "tools/input/elements.h"
 #include "tools/load/latency_stats.h"
 #include "tools/local/local_model.h"
@@ -62,6 +63,7 @@ class Batch {
   absl::Status Run(const Executable& executable, ExecutionContext& context) const {
     return executable.Run({rows_, input_ports_, output_ports_}, context);
   }
+  const std::vector<std::vector<char>>& outputs() const { return outputs_; }
 
  private:
   Batch() = default;
@@ -186,42 +188,84 @@ absl::StatusOr<Timing> TimeOneThread(const Executable& executable, const Batch& 
                 static_cast<double>(Percentile(samples, 0.9) - Percentile(samples, 0.1)) / median};
 }
 
-absl::StatusOr<Timing> TimeManyThreads(const Executable& executable, const Signature& signature,
-                                       int64_t rows, int threads, double seconds) {
+// Picoseconds of a row in one window of `seconds`: batches one after the other on this thread.
+absl::StatusOr<int64_t> TimeBatches(const Executable& executable, const Batch& batch,
+                                    ExecutionContext& context, int64_t rows, double seconds) {
   using Clock = std::chrono::steady_clock;
-  constexpr int kWindows = 10;
-  std::vector<int64_t> samples;
-  for (int window = 0; window < kWindows; ++window) {
-    std::vector<absl::Status> statuses(static_cast<size_t>(threads));
-    std::vector<int64_t> done(static_cast<size_t>(threads), 0);
-    const auto start = Clock::now();
-    const auto end = start + std::chrono::duration<double>(seconds / kWindows);
-    std::vector<std::thread> workers;
-    for (size_t t = 0; t < statuses.size(); ++t) {
-      workers.emplace_back([&, t] {
-        const absl::StatusOr<Batch> batch = Batch::Create(signature, rows);
-        const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
-        if (!batch.ok()) statuses[t] = batch.status();
-        while (statuses[t].ok() && Clock::now() < end) {
-          statuses[t] = batch->Run(executable, *context);
-          done[t] += rows;
-        }
-      });
-    }
-    for (std::thread& worker : workers) worker.join();
-    const double elapsed_ns =
-        std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-    int64_t all = 0;
-    for (size_t t = 0; t < statuses.size(); ++t) {
-      BITMILL_RETURN_IF_ERROR(statuses[t]);
-      all += done[t];
-    }
-    samples.push_back(static_cast<int64_t>(elapsed_ns * 1e3 / static_cast<double>(all)));
+  const auto start = Clock::now();
+  const auto end = start + std::chrono::duration<double>(seconds);
+  int64_t done = 0;
+  while (Clock::now() < end) {
+    BITMILL_RETURN_IF_ERROR(batch.Run(executable, context));
+    done += rows;
   }
-  std::sort(samples.begin(), samples.end());  // picoseconds a row
-  const auto median = static_cast<double>(Percentile(samples, 0.5));
-  return Timing{median / 1e6,
-                static_cast<double>(Percentile(samples, 0.9) - Percentile(samples, 0.1)) / median};
+  const double elapsed_ns = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
+  return static_cast<int64_t>(elapsed_ns * 1e3 / static_cast<double>(done));
+}
+
+// What one of the threads that work side by side needs.
+struct Lane {
+  Batch batch;
+  std::unique_ptr<ExecutionContext> context;
+  absl::StatusOr<int64_t> row_ps = 0;
+};
+
+// The same with a batch on each worker of `scheduler`.
+absl::StatusOr<int64_t> TimeSideBySide(const Executable& executable, std::vector<Lane>& lanes,
+                                       Scheduler& scheduler, int64_t rows, double seconds) {
+  std::vector<std::promise<void>> done(lanes.size());
+  for (size_t i = 0; i < lanes.size(); ++i) {
+    scheduler.Enqueue([&, i] {
+      Lane& lane = lanes[i];
+      lane.row_ps = TimeBatches(executable, lane.batch, *lane.context, rows, seconds);
+      done[i].set_value();
+    });
+  }
+  double rows_per_ps = 0.0;
+  for (std::promise<void>& one : done) one.get_future().wait();
+  for (const Lane& lane : lanes) {
+    BITMILL_RETURN_IF_ERROR(lane.row_ps.status());
+    rows_per_ps += 1.0 / static_cast<double>(*lane.row_ps);
+  }
+  return static_cast<int64_t>(1.0 / rows_per_ps);
+}
+
+struct ManyTimings {
+  double alone_us = 0.0, side_by_side_us = 0.0, shared_us = 0.0;  // of a row
+};
+
+// `alone` runs on one thread, `shared` finds helpers at `scheduler`.
+absl::StatusOr<ManyTimings> TimeManyThreads(const Executable& alone, const Executable& shared,
+                                            TbbScheduler& scheduler, int64_t rows, double seconds) {
+  constexpr int kWindows = 100;
+  const double window = seconds / kWindows;
+  const std::unique_ptr<ExecutionContext> own = alone.CreateContext();
+  std::vector<Lane> lanes;
+  for (int i = 0; i < scheduler.concurrency(); ++i) {
+    BITMILL_ASSIGN_OR_RETURN(Batch batch, Batch::Create(shared.signature(), rows));
+    lanes.push_back({std::move(batch), shared.CreateContext()});
+  }
+  Lane& first = lanes.front();
+  BITMILL_RETURN_IF_ERROR(first.batch.Run(alone, *own));
+  const std::vector<std::vector<char>> want = first.batch.outputs();
+  BITMILL_RETURN_IF_ERROR(first.batch.Run(shared, *first.context));
+  if (first.batch.outputs() != want) {
+    return absl::InternalError("a shared batch has another result than one thread");
+  }
+  int64_t best[3] = {INT64_MAX, INT64_MAX, INT64_MAX};
+  for (int i = 0; i < kWindows; ++i) {
+    BITMILL_ASSIGN_OR_RETURN(const int64_t one,
+                             TimeBatches(alone, first.batch, *own, rows, window));
+    BITMILL_ASSIGN_OR_RETURN(const int64_t helped,
+                             TimeBatches(shared, first.batch, *first.context, rows, window));
+    BITMILL_ASSIGN_OR_RETURN(const int64_t all,
+                             TimeSideBySide(shared, lanes, scheduler, rows, window));
+    best[0] = std::min(best[0], one);
+    best[1] = std::min(best[1], all);
+    best[2] = std::min(best[2], helped);
+  }
+  return ManyTimings{static_cast<double>(best[0]) / 1e6, static_cast<double>(best[1]) / 1e6,
+                     static_cast<double>(best[2]) / 1e6};
 }
 
 std::string ShapeText(const Signature& signature) {
@@ -240,6 +284,14 @@ std::string ModelName(const std::string& path) {
   }
   if (parts.size() >= 3 && parts.back() == "model.onnx") return parts[parts.size() - 3];
   return parts.empty() ? path : parts.back();
+}
+
+void AddResult(BenchResult result, int threads, double row_us, std::vector<BenchResult>& results) {
+  result.threads = threads;
+  result.value = row_us;
+  result.ceiling /= threads;
+  result.share = result.ceiling / row_us;
+  results.push_back(std::move(result));
 }
 
 absl::StatusOr<ModelInputs> SamplesOf(const Signature& signature, const PrecisionChoice& choice) {
@@ -264,44 +316,59 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
     CompileOptions compile;
     compile.isa = options.isa;
     compile.max_rows = rows;
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable, CompileOnCpu(graph, compile));
-    if (!std::exchange(checked, true)) {
-      BITMILL_RETURN_IF_ERROR(CheckAgainstReference(graph, *executable));
-    }
-    if (options.precision.fast() || !options.precision.calibration.empty()) {
+    const auto compile_with =
+        [&](ForkJoin* helpers) -> absl::StatusOr<std::unique_ptr<Executable>> {
+      BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> exact,
+                               CompileOnCpu(graph, compile, helpers));
+      if (!std::exchange(checked, true)) {
+        BITMILL_RETURN_IF_ERROR(CheckAgainstReference(graph, *exact));
+      }
+      if (!options.precision.fast() && options.precision.calibration.empty()) return exact;
       BITMILL_ASSIGN_OR_RETURN(const ModelInputs samples,
-                               SamplesOf(executable->signature(), options.precision));
-      BITMILL_ASSIGN_OR_RETURN(executable, CompileFast(graph, compile, samples));
-    }
+                               SamplesOf(exact->signature(), options.precision));
+      return CompileFast(graph, compile, samples, helpers);
+    };
+    BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable, compile_with(nullptr));
     const Signature& signature = executable->signature();
-    BITMILL_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(signature, rows));
-    BITMILL_ASSIGN_OR_RETURN(
-        const Timing timing,
-        options.threads == 1
-            ? TimeOneThread(*executable, batch, rows, options.seconds)
-            : TimeManyThreads(*executable, signature, rows, options.threads, options.seconds));
     BITMILL_ASSIGN_OR_RETURN(const std::vector<StepCost> steps,
                              ProfileSteps(*executable, rows, options.profile_repetitions));
-    BenchResult& result = results.emplace_back();
+    BenchResult result;
     result.name = ModelName(file);
     result.kind = "model";
     result.shape = ShapeText(signature);
     result.batch = rows;
-    result.threads = options.threads;
     result.isa = options.isa == "auto" ? IsaName(BestIsa()) : options.isa;
     result.unit = "us/row";
-    result.value = timing.row_us;
-    result.spread = timing.spread;
     double profiled_us = 0.0;
     for (const StepCost& step : steps) {
-      result.ceiling += CeilingSeconds(step, roofline) * 1e6 / options.threads;
+      result.ceiling += CeilingSeconds(step, roofline) * 1e6;
       profiled_us += step.micros;
     }
-    result.share = result.ceiling / result.value;
     for (const StepCost& step : steps) {
       result.steps.push_back({step.name, step.kernel, step.micros / static_cast<double>(rows),
                               profiled_us > 0.0 ? step.micros / profiled_us : 0.0});
     }
+    if (options.threads == 1) {
+      BITMILL_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(signature, rows));
+      BITMILL_ASSIGN_OR_RETURN(const Timing timing,
+                               TimeOneThread(*executable, batch, rows, options.seconds));
+      result.spread = timing.spread;
+      AddResult(result, 1, timing.row_us, results);
+      continue;
+    }
+    const SystemClock clock;
+    const std::unique_ptr<TbbScheduler> scheduler =
+        CreateTbbScheduler({.workers = options.threads, .io_threads = 1}, clock);
+    BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> shared,
+                             compile_with(&scheduler->helpers()));
+    BITMILL_ASSIGN_OR_RETURN(
+        const ManyTimings timings,
+        TimeManyThreads(*executable, *shared, *scheduler, rows, options.seconds));
+    AddResult(result, 1, timings.alone_us, results);
+    result.steps.clear();
+    AddResult(result, options.threads, timings.side_by_side_us, results);
+    result.kind = "shared batch";
+    AddResult(result, options.threads, timings.shared_us, results);
   }
   return results;
 }

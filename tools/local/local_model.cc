@@ -62,8 +62,9 @@ absl::StatusOr<Graph> ReadModelFile(const std::string& path) {
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
-                                                         const CompileOptions& options) {
-  return CreateCpuBackend()->Compile(graph, options);
+                                                         const CompileOptions& options,
+                                                         ForkJoin* helpers) {
+  return CreateCpuBackend(helpers)->Compile(graph, options);
 }
 
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

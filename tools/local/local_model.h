@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "base/fork_join.h"
 #include "model/graph.h"
 #include "tools/input/fit_rows.h"
 #include "tools/input/named_tensor.h"
@@ -21,8 +22,10 @@ absl::StatusOr<std::string> FindModelFile(const std::string& path);
 // The graph as the file has it, checked, not lowered.
 absl::StatusOr<Graph> ReadModelFile(const std::string& path);
 
+// `helpers`: see CreateCpuBackend().
 absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
-                                                         const CompileOptions& options);
+                                                         const CompileOptions& options,
+                                                         ForkJoin* helpers = nullptr);
 
 // Outputs of shape [rows, ...]. `inputs`: one RowSet an input, each of `rows` rows. Runs batches of
 // at most executable.max_rows(), one after the other on this thread.

@@ -61,22 +61,25 @@ absl::StatusOr<ModelInputs> RandomCalibration(const Signature& signature, int64_
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> CompileFast(const Graph& graph, CompileOptions options,
-                                                        const ModelInputs& samples) {
+                                                        const ModelInputs& samples,
+                                                        ForkJoin* helpers) {
   auto rows = std::make_shared<SampleRows>();
   rows->rows = samples.rows;
   for (const RowSet& input : samples.inputs) rows->inputs.push_back(input.bytes);
   options.precision = Precision::kFast;
   options.calibration = std::move(rows);
-  return CompileOnCpu(graph, options);
+  return CompileOnCpu(graph, options, helpers);
 }
 
 absl::StatusOr<std::unique_ptr<Executable>> CompileAsChosen(const Graph& graph,
                                                             const CompileOptions& options,
-                                                            const PrecisionChoice& choice) {
-  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> exact, CompileOnCpu(graph, options));
+                                                            const PrecisionChoice& choice,
+                                                            ForkJoin* helpers) {
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> exact,
+                           CompileOnCpu(graph, options, helpers));
   if (!choice.fast() && choice.calibration.empty()) return exact;
   BITMILL_ASSIGN_OR_RETURN(const ModelInputs samples, ReadCalibration(exact->signature(), choice));
-  return CompileFast(graph, options, samples);
+  return CompileFast(graph, options, samples, helpers);
 }
 
 absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& fast,

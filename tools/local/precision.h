@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "base/fork_join.h"
 #include "model/graph.h"
 #include "tools/input/model_inputs.h"
 
@@ -31,12 +32,14 @@ absl::StatusOr<ModelInputs> RandomCalibration(const Signature& signature, int64_
 
 // As CompileOnCpu, with these samples.
 absl::StatusOr<std::unique_ptr<Executable>> CompileFast(const Graph& graph, CompileOptions options,
-                                                        const ModelInputs& samples);
+                                                        const ModelInputs& samples,
+                                                        ForkJoin* helpers = nullptr);
 
 // As CompileOnCpu, with the precision that was chosen.
 absl::StatusOr<std::unique_ptr<Executable>> CompileAsChosen(const Graph& graph,
                                                             const CompileOptions& options,
-                                                            const PrecisionChoice& choice);
+                                                            const PrecisionChoice& choice,
+                                                            ForkJoin* helpers = nullptr);
 
 // How the answers of `fast` differ from those of `exact` on the samples, an output a line; with
 // labels the accuracy of both.

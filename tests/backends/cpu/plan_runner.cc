@@ -70,6 +70,18 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileLowered(const Graph& lowered,
                                          "test");
 }
 
+absl::StatusOr<std::unique_ptr<Executable>> CompileShared(const Graph& lowered,
+                                                          const std::string& isa, int64_t max_rows,
+                                                          ForkJoin& team) {
+  constexpr double kLong = 1e6;
+  BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(isa));
+  BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(lowered, kernels, max_rows, team.width()));
+  std::fill(plan.step_micros.begin(), plan.step_micros.end(), kLong);
+  plan.row_micros = plan.parted_micros = kLong;
+  return std::make_unique<CpuExecutable>(SignatureOfLowered(lowered), std::move(plan), max_rows,
+                                         "test", "", &team);
+}
+
 absl::StatusOr<std::vector<RowBytes>> RunRows(const Executable& executable,
                                               absl::Span<const RowBytes> rows, int64_t batch_rows,
                                               size_t alignment) {

@@ -9,6 +9,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "backends/backend.h"
+#include "base/fork_join.h"
 #include "model/graph.h"
 
 namespace bitmill {
@@ -20,6 +21,11 @@ std::vector<std::string> IsasToTest();
 absl::StatusOr<std::unique_ptr<Executable>> CompileLowered(const Graph& lowered,
                                                            const std::string& isa,
                                                            int64_t max_rows);
+
+// The same for `team`, whose threads get a share of every step and batch, however small.
+absl::StatusOr<std::unique_ptr<Executable>> CompileShared(const Graph& lowered,
+                                                          const std::string& isa, int64_t max_rows,
+                                                          ForkJoin& team);
 
 // One row of every port: bytes as they cross the wire.
 using RowBytes = std::vector<std::vector<std::byte>>;

@@ -75,5 +75,74 @@ TEST_F(TbbSchedulerTest, FinishesEverythingBeforeItGoes) {
   EXPECT_EQ(finished, 100);
 }
 
+// Any one round may pass without help, when the helper has just gone.
+TEST_F(TbbSchedulerTest, IdleWorkersHelpAComputation) {
+  const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
+  ForkJoin& helpers = scheduler->helpers();
+  EXPECT_EQ(helpers.width(), 2);
+  const int place = helpers.Enter(2);
+  const auto caller = std::this_thread::get_id();
+  const MonotonicNanos give_up = clock.Now() + 60'000'000'000;
+  int helped = 0;
+  while (helped < 20 && clock.Now() < give_up) {
+    std::atomic<bool> came{false};
+    std::thread::id helper = caller;
+    const MonotonicNanos end = clock.Now() + 20'000'000;
+    helpers.Run(place, 2, [&](int slot) {
+      if (slot == 1) {
+        helper = std::this_thread::get_id();
+        came.store(true);
+      }
+      while (!came.load() && clock.Now() < end) std::this_thread::yield();
+    });
+    if (!came.load()) continue;
+    EXPECT_NE(helper, caller);
+    ++helped;
+  }
+  EXPECT_EQ(helped, 20);
+  helpers.Leave(place);
+}
+
+TEST_F(TbbSchedulerTest, EnqueuedWorkComesBeforeHelp) {
+  std::promise<void> ran;
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+  ForkJoin& helpers = scheduler->helpers();
+  // One worker, which waits near the computation, has to go for this.
+  const int place = helpers.Enter(2);
+  scheduler->Enqueue([&] { ran.set_value(); });
+  EXPECT_EQ(ran.get_future().wait_for(std::chrono::seconds(60)), std::future_status::ready);
+  helpers.Leave(place);
+}
+
+TEST_F(TbbSchedulerTest, BusyWorkersAreNotAskedForHelp) {
+  std::promise<void> begun;
+  std::promise<void> release;
+  const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+  scheduler->Enqueue([&] {
+    begun.set_value();
+    release.get_future().wait();
+  });
+  begun.get_future().wait();
+  ForkJoin& helpers = scheduler->helpers();
+  const int place = helpers.Enter(2);
+  int calls = 0;
+  for (int round = 0; round < 100; ++round) helpers.Run(place, 2, [&](int) { ++calls; });
+  EXPECT_EQ(calls, 100);
+  helpers.Leave(place);
+  release.set_value();
+}
+
+TEST_F(TbbSchedulerTest, HelpersGoWhenTheComputationEnds) {
+  const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
+  ForkJoin& helpers = scheduler->helpers();
+  const int place = helpers.Enter(2);
+  helpers.Run(place, 2, [](int) {});
+  helpers.Leave(place);
+  std::this_thread::sleep_for(std::chrono::milliseconds(100));
+  const int64_t before = ProcessCpuNanos();
+  std::this_thread::sleep_for(std::chrono::milliseconds(300));
+  EXPECT_LT(ProcessCpuNanos() - before, 30'000'000) << "somebody spins";
+}
+
 }  // namespace
 }  // namespace bitmill

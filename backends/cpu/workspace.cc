@@ -1,0 +1,36 @@
+#include "backends/cpu/workspace.h"
+
+namespace bitmill {
+
+Workspace::Workspace(const Plan& plan)
+    : arena_(plan.arena_bytes), views_(static_cast<size_t>(plan.threads)) {
+  for (size_t slot = 0; slot < views_.size(); ++slot) {
+    View& view = views_[slot];
+    view.buffers.reserve(plan.buffer_offsets.size());
+    for (size_t i = 0; i < plan.buffer_offsets.size(); ++i) {
+      view.buffers.push_back(arena_.data() + plan.buffer_offsets[i] +
+                             static_cast<int64_t>(slot) * plan.slot_bytes[i]);
+    }
+    view.states.reserve(plan.steps.size());
+    for (const StepPtr& step : plan.steps) view.states.push_back(step->CreateState());
+  }
+}
+
+SpareWorkspaces::SpareWorkspaces(const Plan& plan, int count) : taken_(static_cast<size_t>(count)) {
+  workspaces_.reserve(static_cast<size_t>(count));
+  for (int i = 0; i < count; ++i) workspaces_.emplace_back(plan);
+}
+
+const Workspace* SpareWorkspaces::Take() {
+  for (size_t i = 0; i < taken_.size(); ++i) {
+    if (!taken_[i].exchange(true, std::memory_order_acquire)) return &workspaces_[i];
+  }
+  return nullptr;
+}
+
+void SpareWorkspaces::Return(const Workspace* workspace) {
+  taken_[static_cast<size_t>(workspace - workspaces_.data())].store(false,
+                                                                    std::memory_order_release);
+}
+
+}  // namespace bitmill
