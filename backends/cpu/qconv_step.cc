@@ -113,7 +113,7 @@ class QconvStep final : public Step {
     } else {
       call.batch = static_cast<int32_t>(run.rows);
     }
-    RunGroups(call, reinterpret_cast<float*>(output.Base(run)));
+    RunGroups(run, call, reinterpret_cast<float*>(output.Base(run)));
   }
 
   // Lines of row r, straight into a float output.
@@ -125,13 +125,13 @@ class QconvStep final : public Step {
     call.out_h = static_cast<int32_t>(count);
     auto* const lines = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes +
                                                  first * output.layout.row_bytes);
-    RunGroups(call, lines);
+    RunGroups(run, call, lines);
     if (!chain.empty()) {
       chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
     }
   }
 
-  void RunGroups(QconvArgs call, float* dst) const {
+  void RunGroups(const StepRun& run, QconvArgs call, float* dst) const {
     const BufferLayout& out = output.layout;
     constexpr int64_t kElement = sizeof(float);
     call.out_image = out.image_bytes / kElement;

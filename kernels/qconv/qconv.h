@@ -60,11 +60,8 @@ struct QconvArgs {
   // null.
   const void* prepared = nullptr;
   const QconvSparse* sparse = nullptr;  // null: dense
-  // The same weights as PrepareQconv() (kernels/qconv/qconv_table.h) left them for this kernel, or
-  // null.
-  const void* prepared;
   // QconvScratchBytes() bytes on a boundary of 64 that the call may write, or null.
-  void* scratch;
+  void* scratch = nullptr;
   // Largest activation code + 1 (3 for ternary activations, 256 for 8-bit): kernels use it to know
   // how long 16-bit partial sums stay exact.
   int32_t levels;
