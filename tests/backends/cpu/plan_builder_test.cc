@@ -126,6 +126,8 @@ TEST(PlanBuilderTest, PrunedWeightsAreStoredSparseWhereThatPays) {
   for (const std::string& isa : IsasToTest()) {
     if (isa == "neon") continue;  // takes dense weights only
     for (const bool bits : {true, false}) {
+      if (isa == "amx" && !bits)
+        continue;  // tiles of all weights are faster than a quarter of them
       SCOPED_TRACE(testing::Message() << isa << (bits ? " bits" : " codes"));
       const auto pruned = CompileLowered(PrunedGraph(64, 1, bits), isa, 1);
       ASSERT_TRUE(pruned.ok()) << pruned.status();
