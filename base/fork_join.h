@@ -16,8 +16,8 @@ class ForkJoin {
   // Threads that can work on one computation, its own included; at least 1.
   virtual int width() const = 0;
 
-  // A place until Leave() for a computation that `width` threads can work on; -1 when there is none,
-  // which the other functions take as well.
+  // A place until Leave() for a computation that `width` threads can work on; -1 when there is
+  // none, which the other functions take as well.
   virtual int Enter(int width) = 0;
   virtual void Leave(int place) = 0;
 
