@@ -102,6 +102,13 @@ absl::StatusOr<FileStamp> StampOfOpenFile(int fd, const std::string& path) {
                    ToNanos(info.st_ctim)};
 }
 
+absl::StatusOr<FileStamp> StampOfFile(const std::string& path) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return ErrnoToStatus(errno, "open", path);
+  const absl::Cleanup close_fd = [fd] { close(fd); };
+  return StampOfOpenFile(fd, path);
+}
+
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents) {
   return WriteFileAtomically(path, absl::MakeConstSpan(&contents, 1));
 }

@@ -20,6 +20,7 @@ struct FileStamp {
 
 // Of an open file. InvalidArgument unless it is a regular one; `path` is for messages.
 absl::StatusOr<FileStamp> StampOfOpenFile(int fd, const std::string& path);
+absl::StatusOr<FileStamp> StampOfFile(const std::string& path);
 
 // NotFound, PermissionDenied or Internal; ResourceExhausted when the file is larger than max_bytes.
 absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes = int64_t{4} << 30);

@@ -196,6 +196,9 @@ void Fields(Codec& codec, LowBitMaxPoolOp& op) {
 }
 
 template <typename Codec>
+void Fields(Codec&, LowBitTransposeOp&) {}
+
+template <typename Codec>
 void Fields(Codec& codec, ElementwiseOp& op) {
   codec(op.chain);
 }
