@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cstdio>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -21,6 +23,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "model/onnx/onnx_reader.h"
+#include "model/passes/check_lowered.h"
+#include "model/verify.h"
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/cpu/random_lowered.h"
 
@@ -182,6 +186,19 @@ TEST_F(PlanCacheTest, FastModelsKeepTheirCalibration) {
   }
 }
 
+// What lowering always writes and the random graphs leave out.
+void FillIn(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    if (auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
+      op->bit_invert.resize(op->bit_thresholds.size());
+    } else if (auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
+      if (conv->epilogue == LowBitConvOp::Epilogue::kThresholds && conv->flip.empty()) {
+        conv->flip.resize(static_cast<size_t>(conv->weights->shape()[0]));
+      }
+    }
+  }
+}
+
 // All kinds of layers, each with what its step keeps.
 TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
   using Epilogue = LowBitConvOp::Epilogue;
@@ -205,7 +222,8 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
   }
   int tried = 0;
   for (Graph& graph : graphs) {
-    if (graph.inputs.size() != 1) continue;
+    FillIn(graph);
+    if (graph.inputs.size() != 1 || !CheckLowered(graph).ok() || !VerifyGraph(graph).ok()) continue;
     SCOPED_TRACE(tried++);
     const auto fresh = CompileLowered(graph, "auto", 5);
     if (!fresh.ok()) continue;  // what the backend refuses is for other tests
@@ -222,7 +240,8 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     const auto rows = RandomRows((*fresh)->signature(), 4);
     EXPECT_EQ(*RunRows(**cached, rows, 4), *RunRows(**fresh, rows, 1));
   }
-  EXPECT_GT(tried, 40);
+  std::printf("%d of %zu graphs\n", tried, graphs.size());
+  EXPECT_GT(tried, 20);
 }
 
 TEST_F(PlanCacheTest, APlanServesEveryBatchSizeAndNeedsNoModel) {
@@ -265,21 +284,28 @@ TEST_F(PlanCacheTest, DamageAnywhereIsACompilation) {
   const auto want = RunRows(*fresh.executable, rows, 1);
   const std::string whole = *ReadFile(plan());
   std::vector<size_t> places;
-  for (size_t at = 0; at < 64 + 4 * 32; ++at) places.push_back(at);
-  for (size_t at = 4096; at < 2 * 4096 + 400; at += 7) places.push_back(at);
-  for (size_t at = 3 * 4096; at < whole.size(); at += whole.size() / 97) places.push_back(at);
-  places.push_back(whole.size() - 1);
-  int unharmed = 0;
+  for (size_t at = 0; at < 64 + 4 * 32; ++at) places.push_back(at);  // header and table
+  {
+    const auto file = PlanFile::Open(plan(), geteuid());
+    ASSERT_TRUE(file.ok()) << file.status();
+    const auto* const start = reinterpret_cast<const char*>(file->file()->bytes().data());
+    for (const PlanPart part :
+         {PlanPart::kKey, PlanPart::kSource, PlanPart::kModel, PlanPart::kBlobs}) {
+      const absl::string_view bytes = *file->Part(part);
+      const auto first = static_cast<size_t>(bytes.data() - start);
+      const size_t stride = std::max<size_t>(1, bytes.size() / 150);
+      for (size_t at = 0; at < bytes.size(); at += stride) places.push_back(first + at);
+    }
+  }
   for (const size_t at : places) {
     ChangePlan([&](std::string& bytes) {
       bytes = whole;
       bytes[at] = static_cast<char>(bytes[at] ^ 0x41);
     });
-    if (Open().ok()) ++unharmed;  // between the parts
+    EXPECT_FALSE(Open().ok()) << "byte " << at;
     ChangePlan([&](std::string& bytes) { bytes = whole.substr(0, at); });
-    EXPECT_FALSE(Open().ok()) << at;
+    EXPECT_FALSE(Open().ok()) << "cut off at " << at;
   }
-  EXPECT_LT(unharmed, static_cast<int>(places.size()) / 2);
   for (const size_t at : {size_t{20}, size_t{4100}, whole.size() - 3}) {
     ChangePlan([&](std::string& bytes) {
       bytes = whole;
