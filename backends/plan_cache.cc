@@ -42,7 +42,7 @@ class ModelFile {
   bool large() const { return stamp_.bytes >= kMinStampedBytes; }
 
   bool IsSourceOf(const PlanSource& source) {
-    if (large() && source.stamp == stamp_) return true;
+    if (large() && HasStamp(source.stamp)) return true;
     if (!hash_.has_value()) {
       const absl::StatusOr<HashedFile> hashed = HashFile(path_);
       if (!hashed.ok() || hashed->stamp != stamp_) return false;
@@ -55,10 +55,17 @@ class ModelFile {
   PlanSource SourceOf(uint64_t hash) const { return {settled_ ? stamp_ : FileStamp{}, hash}; }
   // Whether a plan with `source` would be spared hashing by being written again.
   bool GainsStamp(const PlanSource& source) const {
-    return large() && settled_ && source.stamp == FileStamp{};
+    return large() && settled_ && !HasStamp(source.stamp);
   }
 
  private:
+  // Device numbers of network and overlay file systems change with each mount; the times of a file
+  // in nanoseconds do not.
+  bool HasStamp(FileStamp stamp) const {
+    stamp.device = stamp_.device;
+    return stamp == stamp_;
+  }
+
   const std::string& path_;
   uint32_t owner_ = 0;
   FileStamp stamp_;
