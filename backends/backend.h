@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/dtype.h"
+#include "base/file.h"
 #include "model/graph.h"
 
 namespace bitmill {
@@ -83,9 +84,42 @@ struct CompileOptions {
   std::string isa = "auto";  // or a name of kernels/isa.h
   Precision precision = Precision::kExact;
   std::shared_ptr<const SampleRows> calibration =
-      nullptr;  // kFast wants it; used while compiling alone
+      nullptr;                          // kFast wants it; used while compiling alone
+  std::string calibration_digest = "";  // tells calibrations apart in plan files; empty: none
   // Threads that may work on one batch, where the backend has helpers; 0: as many as it has.
   int threads = 0;
+};
+
+// Which model file a plan file was made from.
+struct PlanSource {
+  FileStamp stamp;    // all zero: not known, or too fresh to rely on
+  uint64_t hash = 0;  // of the file's bytes, base/hash.h
+};
+
+// As in CompileOptions.
+struct ExecutionLimits {
+  int64_t max_rows = 1;
+  int threads = 0;
+};
+
+// A model made ready as far as that goes without knowing its execution limits: fresh from a graph,
+// or from a plan file. Constants are packed once, by the first executable that is made, and shared
+// with it and the next. Not thread-safe; the executables do not need it any more.
+class PreparedModel {
+ public:
+  virtual ~PreparedModel() = default;
+  virtual const Signature& signature() const = 0;
+  // `limits.max_rows` counts for a batchable model only. FailedPrecondition when a plan file lacks
+  // a constant; otherwise errors name the node.
+  virtual absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
+      const ExecutionLimits& limits) = 0;
+  // Writes a plan file with all constants packed so far, atomically. Never replaces a file that is
+  // no plan file (AlreadyExists); otherwise errors of base/file.h.
+  virtual absl::Status Save(const std::string& path, const PlanSource& source) const = 0;
+  // From a plan file: what it was made from.
+  virtual PlanSource source() const { return {}; }
+  // Whether Save would write constants that the plan file it came from does not have.
+  virtual bool grown() const { return true; }
 };
 
 class Backend {
@@ -93,8 +127,27 @@ class Backend {
   virtual ~Backend() = default;
   virtual std::string name() const = 0;  // "cpu"
   // `graph` has passed VerifyGraph and is not lowered. Thread-safe.
-  virtual absl::StatusOr<std::unique_ptr<Executable>> Compile(
+  virtual absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const = 0;
+  // Reads what Save wrote, if it is whole and was made by this program on a CPU like this one with
+  // these options; constants are read from the file as it lies in memory. It is up to the caller to
+  // compare source() with the model file. NotFound: no such file; FailedPrecondition: made
+  // elsewhere or for something else, the message says what; DataLoss: damaged; PermissionDenied:
+  // of a user who is neither we, root nor `model_owner`, or open to all. Thread-safe.
+  virtual absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
+      const std::string& path, uint32_t model_owner, const CompileOptions& options) const {
+    static_cast<void>(model_owner);
+    static_cast<void>(options);
+    return absl::UnimplementedError(path + ": this backend has no plan files");
+  }
+
+  // Both steps at once. Thread-safe.
+  absl::StatusOr<std::unique_ptr<Executable>> Compile(const Graph& graph,
+                                                      const CompileOptions& options) const {
+    absl::StatusOr<std::unique_ptr<PreparedModel>> prepared = Prepare(graph, options);
+    if (!prepared.ok()) return prepared.status();
+    return (*prepared)->MakeExecutable({options.max_rows, options.threads});
+  }
 };
 
 }  // namespace bitmill

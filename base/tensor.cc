@@ -1,6 +1,7 @@
 #include "base/tensor.h"
 
 #include <cstring>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -19,7 +20,7 @@ int64_t ElementCount(absl::Span<const int64_t> shape) {
   return count;
 }
 
-absl::StatusOr<Tensor> Tensor::Create(DType dtype, absl::Span<const int64_t> shape) {
+absl::StatusOr<Tensor> Tensor::Outline(DType dtype, absl::Span<const int64_t> shape) {
   const int64_t element_bytes = DTypeSize(dtype);
   if (element_bytes == 0) {
     return absl::InvalidArgumentError(
@@ -35,7 +36,27 @@ absl::StatusOr<Tensor> Tensor::Create(DType dtype, absl::Span<const int64_t> sha
   Tensor tensor;
   tensor.dtype_ = dtype;
   tensor.shape_.assign(shape.begin(), shape.end());
-  tensor.buffer_ = AlignedBuffer(*bytes);
+  tensor.bytes_ = *bytes;
+  return tensor;
+}
+
+absl::StatusOr<Tensor> Tensor::Create(DType dtype, absl::Span<const int64_t> shape) {
+  BITMILL_ASSIGN_OR_RETURN(Tensor tensor, Outline(dtype, shape));
+  tensor.buffer_ = AlignedBuffer(tensor.bytes_);
+  return tensor;
+}
+
+absl::StatusOr<Tensor> Tensor::Over(DType dtype, absl::Span<const int64_t> shape,
+                                    std::shared_ptr<const std::byte> elements) {
+  BITMILL_ASSIGN_OR_RETURN(Tensor tensor, Outline(dtype, shape));
+  tensor.place_ = Place::kElsewhere;
+  tensor.elsewhere_ = std::move(elements);
+  return tensor;
+}
+
+absl::StatusOr<Tensor> Tensor::WithoutElements(DType dtype, absl::Span<const int64_t> shape) {
+  BITMILL_ASSIGN_OR_RETURN(Tensor tensor, Outline(dtype, shape));
+  tensor.place_ = Place::kNowhere;
   return tensor;
 }
 
@@ -49,10 +70,9 @@ Tensor Tensor::Clone() const {
   Tensor copy;
   copy.dtype_ = dtype_;
   copy.shape_ = shape_;
-  copy.buffer_ = AlignedBuffer(buffer_.size());
-  if (buffer_.size() > 0) {
-    std::memcpy(copy.buffer_.data(), buffer_.data(), static_cast<size_t>(buffer_.size()));
-  }
+  copy.bytes_ = bytes_;
+  copy.buffer_ = AlignedBuffer(bytes_);
+  if (bytes_ > 0) std::memcpy(copy.buffer_.data(), data(), static_cast<size_t>(bytes_));
   return copy;
 }
 

@@ -7,6 +7,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "base/aligned_buffer.h"
+#include "base/check.h"
 #include "base/dtype.h"
 
 namespace bitmill {
@@ -52,8 +54,8 @@ struct MutableTensorView {
   }
 };
 
-// A tensor that owns its elements (fixed-size element types only), zero-filled at first.
-// Movable; copy it with Clone() so that a copy is always visible.
+// A tensor of a fixed-size element type that owns its elements, zero-filled at first; or a constant
+// whose elements lie elsewhere. Movable; copy it with Clone() so that a copy is always visible.
 class Tensor {
  public:
   Tensor() = default;
@@ -65,6 +67,13 @@ class Tensor {
   template <typename T>
   static Tensor Of(DType dtype, std::initializer_list<int64_t> shape, absl::Span<const T> values);
 
+  // A constant over memory of ElementCount(shape) elements, aligned to 64 bytes, that lives as long
+  // as `elements`; may not be changed. InvalidArgument as for Create.
+  static absl::StatusOr<Tensor> Over(DType dtype, absl::Span<const int64_t> shape,
+                                     std::shared_ptr<const std::byte> elements);
+  // Type and shape of a constant whose elements are not at hand; to read them is a bug.
+  static absl::StatusOr<Tensor> WithoutElements(DType dtype, absl::Span<const int64_t> shape);
+
   Tensor(Tensor&&) = default;
   Tensor& operator=(Tensor&&) = default;
   Tensor(const Tensor&) = delete;
@@ -74,29 +83,43 @@ class Tensor {
   DType dtype() const { return dtype_; }
   const Shape& shape() const { return shape_; }
   int64_t elements() const { return ElementCount(shape_); }
-  int64_t bytes() const { return buffer_.size(); }
+  int64_t bytes() const { return bytes_; }
+  bool has_elements() const { return place_ != Place::kNowhere; }
 
   template <typename T>
   absl::Span<T> span() {
-    return absl::MakeSpan(buffer_.as<T>(), static_cast<size_t>(elements()));
+    return absl::MakeSpan(static_cast<T*>(data()), static_cast<size_t>(elements()));
   }
   template <typename T>
   absl::Span<const T> span() const {
-    return absl::MakeConstSpan(buffer_.as<T>(), static_cast<size_t>(elements()));
+    return absl::MakeConstSpan(static_cast<const T*>(data()), static_cast<size_t>(elements()));
   }
-  void* data() { return buffer_.data(); }
-  const void* data() const { return buffer_.data(); }
+  void* data() {
+    BITMILL_CHECK(place_ == Place::kOwned);
+    return buffer_.data();
+  }
+  const void* data() const {
+    BITMILL_CHECK(place_ != Place::kNowhere);
+    return place_ == Place::kOwned ? buffer_.data() : elsewhere_.get();
+  }
 
-  TensorView view() const { return {dtype_, shape_, buffer_.data()}; }
-  MutableTensorView mutable_view() { return {dtype_, shape_, buffer_.data()}; }
+  TensorView view() const { return {dtype_, shape_, data()}; }
+  MutableTensorView mutable_view() { return {dtype_, shape_, data()}; }
 
   // Same elements under another shape of the same count (checked).
   absl::Status Reshape(absl::Span<const int64_t> shape);
 
  private:
+  enum class Place : uint8_t { kOwned, kElsewhere, kNowhere };
+  // Type, shape and size, checked; no elements.
+  static absl::StatusOr<Tensor> Outline(DType dtype, absl::Span<const int64_t> shape);
+
   DType dtype_ = DType::kInvalid;
+  Place place_ = Place::kOwned;
   Shape shape_;
+  int64_t bytes_ = 0;
   AlignedBuffer buffer_;
+  std::shared_ptr<const std::byte> elsewhere_;
 };
 
 template <typename T>

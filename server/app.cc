@@ -226,6 +226,7 @@ class Server {
     repository.load_at_start = options_.load_models;
     repository.poll_seconds = options_.poll_seconds;
     repository.isa = isa;
+    repository.plan_cache = ParsePlanCache(options_.plan_cache);
     repository.threads = options_.intra_op_threads;
     repository.default_max_rows = options_.max_batch_rows;
     repository.max_model_bytes =
@@ -285,6 +286,9 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   BITMILL_RETURN_IF_ERROR(
       CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));
   BITMILL_RETURN_IF_ERROR(CheckRange("drain seconds", options.drain_seconds, 0.0, 86'400.0));
+  if (options.plan_cache.empty()) {
+    return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");
+  }
   if (options.log_format != "text" && options.log_format != "json") {
     return absl::InvalidArgumentError(
         absl::StrCat("log format '", options.log_format, "', expected text or json"));

@@ -17,8 +17,9 @@ struct ServeOptions {
   std::vector<std::string> load_models;     // explicit mode: what to load at the start, "*" for all
   int64_t poll_seconds = 15;
   bool strict_readiness = true;
-  int64_t max_batch_rows = 64;   // of a batch, where the configuration names no limit
-  int64_t max_model_mib = 2047;  // of a model file
+  int64_t max_batch_rows = 64;        // of a batch, where the configuration names no limit
+  int64_t max_model_mib = 2047;       // of a model file
+  std::string plan_cache = "beside";  // of the model files, a folder, or "off"
 
   std::string host = "0.0.0.0";
   int grpc_port = 8001;     // 0: any free one

@@ -63,17 +63,28 @@ InputChoice InputsOf(const InferOptions& options) {
   return choice;
 }
 
-absl::StatusOr<AnswerReport> InferHere(const InferOptions& options) {
-  BITMILL_ASSIGN_OR_RETURN(const Graph graph, ReadModelFile(options.model));
+// Plans are kept of exact models alone: one that is calibrated here is compiled for this run.
+absl::StatusOr<std::unique_ptr<Executable>> CompileHere(const InferOptions& options,
+                                                        ForkJoin* helpers) {
   CompileOptions compile;
   compile.max_rows = options.batch > 0 ? options.batch : kLocalBatch;
   compile.isa = options.isa;
+  if (!options.precision.fast() && options.precision.calibration.empty()) {
+    BITMILL_ASSIGN_OR_RETURN(
+        CompiledModel model,
+        CompileFileOnCpu(options.model, compile, ParsePlanCache(options.plan_cache), helpers));
+    return std::move(model.executable);
+  }
+  BITMILL_ASSIGN_OR_RETURN(const Graph graph, ReadModelFile(options.model));
   if (!graph.batchable) compile.max_rows = 1;
+  return CompileAsChosen(graph, compile, options.precision, helpers);
+}
+
+absl::StatusOr<AnswerReport> InferHere(const InferOptions& options) {
   const SystemClock clock;
   const auto scheduler = CreateTbbScheduler({.workers = options.threads, .io_threads = 1}, clock);
-  BITMILL_ASSIGN_OR_RETURN(
-      const std::unique_ptr<Executable> executable,
-      CompileAsChosen(graph, compile, options.precision, &scheduler->helpers()));
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable,
+                           CompileHere(options, &scheduler->helpers()));
   BITMILL_ASSIGN_OR_RETURN(ModelInputs data,
                            ReadModelInputs(executable->signature(), InputsOf(options)));
   AnswerReport report;
@@ -204,6 +215,9 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();
   AddPrecisionOptions(command, options.precision);
+  add("--plan-cache", options.plan_cache, "DIR|beside|off",
+      "Where compiled plans are kept: beside the model, a folder, or off")
+      ->capture_default_str();
   command.add_flag("--json", options.json, "Print everything as JSON");
 }
 

@@ -24,8 +24,9 @@ struct InferOptions {
   int64_t rows_shown = 10;
   int64_t batch = 0;  // 0: 1 for a server, 64 here
   std::string isa = "auto";
-  int threads = 1;            // that share a batch, without a server
-  PrecisionChoice precision;  // without a server
+  int threads = 1;                    // that share a batch, without a server
+  PrecisionChoice precision;          // without a server
+  std::string plan_cache = "beside";  // likewise, and with precision exact
   bool json = false;
 };
 

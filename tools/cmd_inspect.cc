@@ -170,6 +170,11 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
       ->type_name("ROWS")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20))
       ->capture_default_str();
+  command
+      .add_option("--plan-cache", options.plan_cache,
+                  "Where compiled plans are kept: beside the model, a folder, or off")
+      ->type_name("DIR|beside|off")
+      ->capture_default_str();
   AddPrecisionOptions(command, options.precision);
   command
       .add_option("--labels", options.labels,
@@ -193,7 +198,9 @@ absl::Status RunInspect(const InspectOptions& options) {
   CompileOptions compile;
   compile.isa = options.isa;
   compile.max_rows = graph.batchable ? options.max_rows : 1;
-  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable, CompileOnCpu(graph, compile));
+  BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
+                           CompileFileOnCpu(path, compile, ParsePlanCache(options.plan_cache)));
+  std::unique_ptr<Executable> executable = std::move(compiled.executable);
   std::string fast_text;
   if (options.precision.fast() || !options.precision.calibration.empty()) {
     BITMILL_ASSIGN_OR_RETURN(fast_text, UseFast(graph, compile, options, executable));
@@ -204,7 +211,10 @@ absl::Status RunInspect(const InspectOptions& options) {
       Bytes(static_cast<double>(executable->arena_bytes())), " arena, ",
       WithCommas(static_cast<double>(executable->row_macs())), " multiply-accumulates a row\n");
   if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
-  if (options.plan) absl::StrAppend(&text, "\n", executable->DescribePlan());
+  if (options.plan) {
+    absl::StrAppend(&text, "\n", executable->DescribePlan());
+    if (fast_text.empty()) absl::StrAppend(&text, "plan: ", compiled.origin, "\n");
+  }
   absl::StrAppend(&text, fast_text);
   std::fputs(text.c_str(), stdout);
   return absl::OkStatus();

@@ -21,6 +21,7 @@ struct InspectOptions {
   bool reference = false;  // the graph before lowering, node by node
   std::string isa = "auto";
   int64_t max_rows = 1;
+  std::string plan_cache = "beside";
   PrecisionChoice precision;
   std::string labels;  // of the calibration rows; an array of that file, or a file
 };

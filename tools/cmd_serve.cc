@@ -69,6 +69,14 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("MIB")
       ->capture_default_str()
       ->group("Models");
+  command
+      .add_option(
+          "--plan-cache", options.plan_cache,
+          "Where compiled plans are kept, so that the next start is fast: beside (the model "
+          "files), a folder, or off")
+      ->type_name("DIR|beside|off")
+      ->capture_default_str()
+      ->group("Models");
 
   command
       .add_option("--host", options.host, "Address to listen on; 127.0.0.1 for this machine only")

@@ -21,6 +21,7 @@
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 #include "base/aligned_buffer.h"
+#include "base/status_macros.h"
 #include "kernels/bconv/sparse_bconv.h"
 
 namespace bitmill {
@@ -202,10 +203,10 @@ class BconvStep final : public LineStep {
   int64_t call_weight_words = 0;
   int64_t classes = 1;
 
-  AlignedBuffer weights;            // [calls][blocks][taps][words][planes][8]; none if sparse
+  PackedBytes weights;              // [calls][blocks][taps][words][planes][8]; none if sparse
   std::vector<SparseBconv> sparse;  // [calls], or none
   SparseChoice sparse_choice;
-  AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
+  PackedBytes prepared;        // [calls][prepared_bytes], as the kernel likes them
   int64_t prepared_bytes = 0;  // of a call
   std::vector<int32_t> tap_words;
   std::vector<int32_t> row_class, col_class;
@@ -289,21 +290,49 @@ bool AllOneBit(const std::vector<int8_t>& weights, bool zeros_allowed) {
                      [&](int8_t w) { return w == 1 || w == -1 || (w == 0 && zeros_allowed); });
 }
 
+// All that is made from the weights: packed for each call, and `base` behind them.
+absl::Status FillFilter(const LowBitConvOp& op, const ConvWindow& window,
+                        const PaddingClasses* padding, const BconvStep& step, uint64_t* packed,
+                        int32_t* base) {
+  const GroupSplit& split = step.split;
+  for (int64_t g = 0; g < split.calls; ++g) {
+    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
+    if (!weights.ok()) return weights.status();
+    if (!AllOneBit(*weights, step.args.planes == 2)) {
+      return absl::InternalError("weights of a 1-bit or ternary convolution are not -1, 0 or 1");
+    }
+    const uint8_t* const negate = op.flip.empty() ? nullptr : op.flip.data() + g * split.outputs;
+    PackBconvWeights(weights->data(), static_cast<int32_t>(split.outputs),
+                     static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()),
+                     step.args.planes, negate, packed + g * step.call_weight_words);
+    FillBase(*weights, negate, split, window, padding,
+             base + g * step.classes * PadEight(split.outputs));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
-                       const PaddingClasses* padding, BconvStep& step) {
+                       const PaddingClasses* padding, StepBuilder& builder, BconvStep& step) {
   const GroupSplit& split = step.split;
   const int64_t padded = PadEight(split.outputs);
-  const auto outputs = static_cast<int32_t>(split.outputs);
-  const auto channels = static_cast<int32_t>(split.channels);
-  const auto taps = static_cast<int32_t>(window.taps());
   step.classes = padding == nullptr ? 1 : padding->count();
-  step.call_weight_words = PackedBconvWords(outputs, channels, taps, step.args.planes);
+  step.call_weight_words =
+      PackedBconvWords(static_cast<int32_t>(split.outputs), static_cast<int32_t>(split.channels),
+                       static_cast<int32_t>(window.taps()), step.args.planes);
   const int64_t table = split.calls * step.classes * padded;
-  if (split.calls * step.call_weight_words * 8 > kMaxTableBytes || table * 4 > kMaxTableBytes) {
+  const int64_t weight_bytes = split.calls * step.call_weight_words * 8;
+  if (weight_bytes > kMaxTableBytes || table * 4 > kMaxTableBytes) {
     return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
   }
-  step.weights = AlignedBuffer(split.calls * step.call_weight_words * 8);
-  step.base.assign(static_cast<size_t>(table), 0);
+  absl::StatusOr<PackedBytes> filter =
+      builder.FromWeights("bconv", weight_bytes + table * 4, [&](std::byte* to) {
+        return FillFilter(op, window, padding, step, reinterpret_cast<uint64_t*>(to),
+                          reinterpret_cast<int32_t*>(to + weight_bytes));
+      });
+  if (!filter.ok()) return filter.status();
+  step.weights = PackedBytes(filter->shared(), weight_bytes);
+  const auto* const bases = reinterpret_cast<const int32_t*>(filter->data() + weight_bytes);
+  step.base.assign(bases, bases + table);
   if (op.epilogue != Epilogue::kThresholds) {
     step.scale.assign(static_cast<size_t>(split.calls * padded), 0.0F);
     step.bias = step.scale;
@@ -311,19 +340,9 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   const bool limited = op.epilogue == Epilogue::kThresholds && !step.epilogue_in_scratch;
   if (limited) step.limits.assign(static_cast<size_t>(table), 0);
   for (int64_t g = 0; g < split.calls; ++g) {
-    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
-    if (!weights.ok()) return weights.status();
-    if (!AllOneBit(*weights, step.args.planes == 2)) {
-      return absl::InternalError("weights of a 1-bit or ternary convolution are not -1, 0 or 1");
-    }
-    const int64_t first = g * split.outputs;
-    const uint8_t* const negate = op.flip.empty() ? nullptr : op.flip.data() + first;
-    PackBconvWeights(weights->data(), outputs, channels, taps, step.args.planes, negate,
-                     step.weights.as<uint64_t>() + g * step.call_weight_words);
-    int32_t* const base = step.base.data() + g * step.classes * padded;
-    FillBase(*weights, negate, split, window, padding, base);
+    const int32_t* const base = step.base.data() + g * step.classes * padded;
     for (int64_t o = 0; o < split.outputs; ++o) {
-      const auto channel = static_cast<size_t>(first + o);
+      const auto channel = static_cast<size_t>(g * split.outputs + o);
       if (!step.scale.empty()) {
         step.scale[static_cast<size_t>(g * padded + o)] = op.scale[channel];
         step.bias[static_cast<size_t>(g * padded + o)] = op.bias[channel];
@@ -339,19 +358,26 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
 }
 
 // Drops the empty words of the weights where that pays.
-void DropEmptyWords(BconvStep& step) {
+absl::Status DropEmptyWords(StepBuilder& builder, BconvStep& step) {
   BconvArgs call = step.args;
-  if (call.planes != 2) return;
+  if (call.planes != 2) return absl::OkStatus();
+  absl::Status status;
   const auto density = [&](int32_t group_channels) {
-    double sum = 0.0;
-    for (int64_t g = 0; g < step.split.calls; ++g) {
-      step.SelectWeights(g, call);
-      sum += BconvDensity(call, group_channels);
-    }
-    return sum / static_cast<double>(step.split.calls);
+    absl::StatusOr<PackedBytes> found = builder.FromOthers(
+        absl::StrCat("density of ", group_channels), sizeof(double), [&](std::byte* to) {
+          double sum = 0.0;
+          for (int64_t g = 0; g < step.split.calls; ++g) {
+            step.SelectWeights(g, call);
+            sum += BconvDensity(call, group_channels);
+          }
+          *reinterpret_cast<double*>(to) = sum / static_cast<double>(step.split.calls);
+          return absl::OkStatus();
+        });
+    status.Update(found.status());
+    return found.ok() ? *found->as<double>() : 1.0;
   };
   step.sparse_choice = ChooseSparseForm(step.kernel->sparse, step.blocks.single_pixel, density);
-  if (step.sparse_choice.group_channels == 0) return;
+  if (!status.ok() || step.sparse_choice.group_channels == 0) return status;
   std::vector<SparseBconv> sparse;
   for (int64_t g = 0; g < step.split.calls; ++g) {
     step.SelectWeights(g, call);
@@ -359,11 +385,12 @@ void DropEmptyWords(BconvStep& step) {
                                      step.sparse_choice.group_channels));
   }
   step.sparse = std::move(sparse);
-  step.weights = AlignedBuffer();
+  step.weights = PackedBytes();
+  return absl::OkStatus();
 }
 
 // What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
-void PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
+absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
   BconvArgs call = step.args;
   if (step.blocks.single_pixel) {
     call.out_w = static_cast<int32_t>(rows);
@@ -379,11 +406,19 @@ void PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) {
   if (scratch_bytes > 0) step.kernel_scratch = builder.AddScratch(scratch_bytes);
   const int64_t line = int64_t{kCacheLineBytes};
   step.prepared_bytes = (step.prepared_bytes + line - 1) / line * line;
-  step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
-  for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
-    step.SelectWeights(g, call);
-    PrepareBconv(*step.kernel, call, step.prepared.data() + g * step.prepared_bytes);
-  }
+  if (step.prepared_bytes == 0) return absl::OkStatus();
+  absl::StatusOr<PackedBytes> prepared =
+      builder.FromOthers(absl::StrCat("prepared for ", rows, " rows"),
+                         step.split.calls * step.prepared_bytes, [&](std::byte* to) {
+                           for (int64_t g = 0; g < step.split.calls; ++g) {
+                             step.SelectWeights(g, call);
+                             PrepareBconv(*step.kernel, call, to + g * step.prepared_bytes);
+                           }
+                           return absl::OkStatus();
+                         });
+  if (!prepared.ok()) return prepared.status();
+  step.prepared = *std::move(prepared);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -445,13 +480,9 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
       args.col_class = step->col_class.data();
     }
   }
-  if (absl::Status status = PackCalls(op, window, zero_padded ? &padding : nullptr, *step);
-      !status.ok()) {
-    return status;
-  }
-
-  DropEmptyWords(*step);
-  PrepareKernel(builder.chunk_rows(), builder, *step);
+  BITMILL_RETURN_IF_ERROR(PackCalls(op, window, zero_padded ? &padding : nullptr, builder, *step));
+  BITMILL_RETURN_IF_ERROR(DropEmptyWords(builder, *step));
+  BITMILL_RETURN_IF_ERROR(PrepareKernel(builder.chunk_rows(), builder, *step));
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});

@@ -118,6 +118,9 @@ GroupSplit SplitGroups(const ConvWindow& window, int64_t unit) {
 
 absl::StatusOr<std::vector<int8_t>> CallWeights(const LowBitConvOp& op, const ConvWindow& window,
                                                 const GroupSplit& split, int64_t call) {
+  if (!op.weights->has_elements()) {
+    return absl::FailedPreconditionError("the plan file has no weights of this layer");
+  }
   const int64_t taps = window.taps();
   const int64_t channels = split.channels / split.merged;
   const int64_t outputs = split.outputs / split.merged;

@@ -41,7 +41,8 @@ struct GroupSplit {
 GroupSplit SplitGroups(const ConvWindow& window, int64_t unit);
 
 // Logical weights w[outputs][channels][taps] of one call, with zeros where groups were merged.
-// ResourceExhausted when they would take more than 1 GiB.
+// ResourceExhausted when they would take more than 1 GiB; FailedPrecondition when the operation
+// came from a plan file without them.
 absl::StatusOr<std::vector<int8_t>> CallWeights(const LowBitConvOp& op, const ConvWindow& window,
                                                 const GroupSplit& split, int64_t call);
 

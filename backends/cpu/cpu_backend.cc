@@ -5,10 +5,13 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/calibrate.h"
-#include "backends/cpu/cpu_executable.h"
-#include "backends/cpu/plan.h"
+#include "backends/cpu/dnnl_layer.h"
+#include "backends/cpu/prepared_model.h"
 #include "backends/cpu/step_builder.h"
+#include "backends/cpu/stored_plan.h"
+#include "base/program_id.h"
 #include "base/status_macros.h"
+#include "kernels/isa.h"
 #include "model/passes/passes.h"
 
 namespace bitmill {
@@ -52,22 +55,25 @@ absl::StatusOr<Signature> SignatureOf(const Graph& graph) {
   return signature;
 }
 
+// What a plan depends on besides the model; a plan file is for one of these alone.
+PlanKey KeyOf(const KernelSet& kernels, const CompileOptions& options) {
+  const bool fast = options.precision == Precision::kFast;
+  return {{"program", absl::StrCat(BITMILL_VERSION, " ", ProgramId())},
+          {"oneDNN", DnnlVersion()},
+          {"CPU", CpuModelName()},
+          {"instruction set", IsaName(kernels.isa)},
+          {"precision", fast ? "fast" : "exact"},
+          {"calibration", fast ? options.calibration_digest : ""}};
+}
+
 class CpuBackend final : public Backend {
  public:
   explicit CpuBackend(ForkJoin* helpers) : helpers_(helpers) {}
 
   std::string name() const override { return "cpu"; }
 
-  absl::StatusOr<std::unique_ptr<Executable>> Compile(
+  absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
-    if (options.max_rows < 1) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("max_rows is ", options.max_rows, "; it must be at least 1"));
-    }
-    if (options.threads < 0) {
-      return absl::InvalidArgumentError(
-          absl::StrCat("threads is ", options.threads, "; it must be at least 0"));
-    }
     BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
     BITMILL_ASSIGN_OR_RETURN(Signature signature, SignatureOf(graph));
     BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
@@ -83,21 +89,24 @@ class CpuBackend final : public Backend {
       lowered = std::move(fast.graph);
       precision = DescribeLayers(fast.layers, fast.rows);
     }
-    const int64_t max_rows = graph.batchable ? options.max_rows : 1;
-    BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(lowered, kernels, max_rows, ThreadsFor(options)));
-    std::string title =
-        absl::StrCat("model '", graph.name, "' on cpu (", IsaName(kernels.isa),
-                     "), batches of up to ", max_rows, precision.empty() ? "" : ", precision fast");
-    return std::make_unique<CpuExecutable>(std::move(signature), std::move(plan), max_rows,
-                                           std::move(title), std::move(precision), helpers_);
+    return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(lowered), kernels,
+                                              std::move(precision), KeyOf(kernels, options),
+                                              helpers_);
+  }
+
+  absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
+      const std::string& path, uint32_t model_owner, const CompileOptions& options) const override {
+    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
+    BITMILL_ASSIGN_OR_RETURN(StoredPlan stored,
+                             ReadStoredPlan(path, model_owner, KeyOf(kernels, options)));
+    // Not from the file, so that it cannot differ from what the steps read and write.
+    absl::StatusOr<Signature> signature = SignatureOf(stored.graph);
+    if (!signature.ok()) return absl::DataLossError(signature.status().message());
+    return std::make_unique<CpuPreparedModel>(*std::move(signature), std::move(stored), kernels,
+                                              helpers_);
   }
 
  private:
-  int ThreadsFor(const CompileOptions& options) const {
-    const int width = helpers_ == nullptr ? 1 : helpers_->width();
-    return options.threads == 0 ? width : std::min(options.threads, width);
-  }
-
   ForkJoin* const helpers_;
 };
 

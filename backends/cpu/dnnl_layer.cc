@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 #include "dnnl.hpp"
 #include "kernels/isa.h"
@@ -180,7 +181,8 @@ class Layer final : public DnnlLayer {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::vector<Piece> pieces;
   std::vector<Part> list;
-  dnnl::memory weights, bias;
+  PackedBytes packed_weights;
+  dnnl::memory weights, bias;  // weights lie in packed_weights
   bool has_bias = false;
   // Working memory of the largest piece: of the primitive, and its side of the reorders; -1: none.
   int32_t scratch = -1, src_buffer = -1, dst_buffer = -1;
@@ -218,9 +220,9 @@ int32_t AddLargest(size_t bytes, StepBuilder& builder) {
 
 // What both kinds of layer have in common once the pieces are made; `descriptor` is one's.
 template <typename PrimitiveDescriptor>
-void Finish(const PrimitiveDescriptor& descriptor, const Descriptor& plain_weights,
-            const Tensor& weights, const std::vector<float>& bias, StepBuilder& builder,
-            Layer& layer) {
+absl::Status Finish(const PrimitiveDescriptor& descriptor, const Descriptor& plain_weights,
+                    const Tensor& weights, const std::vector<float>& bias, StepBuilder& builder,
+                    Layer& layer) {
   size_t scratch_bytes = 0, src_bytes = 0, dst_bytes = 0;
   for (const Piece& piece : layer.pieces) {
     scratch_bytes = std::max(scratch_bytes, piece.scratchpad.get_size());
@@ -231,19 +233,35 @@ void Finish(const PrimitiveDescriptor& descriptor, const Descriptor& plain_weigh
   layer.src_buffer = AddLargest(src_bytes, builder);
   layer.dst_buffer = AddLargest(dst_bytes, builder);
 
-  layer.weights = dnnl::memory(descriptor.weights_desc(), layer.engine);
-  // Read only, as above.
-  dnnl::memory plain(plain_weights, layer.engine, const_cast<void*>(weights.data()));
-  dnnl::stream stream(layer.engine);
-  dnnl::reorder(plain, layer.weights).execute(stream, plain, layer.weights);
+  // The descriptor as a whole is the layout; what oneDNN makes of the same weights is the same.
+  const Descriptor layout = descriptor.weights_desc();
+  const std::string name =
+      absl::StrCat("dnnl ", absl::Hex(HashBytes(&layout.data, sizeof(layout.data))));
+  BITMILL_ASSIGN_OR_RETURN(
+      layer.packed_weights,
+      builder.FromWeights(
+          name, static_cast<int64_t>(layout.get_size()), [&](std::byte* to) -> absl::Status {
+            if (!weights.has_elements()) {
+              return absl::FailedPreconditionError("the plan file has no weights in this layout");
+            }
+            // Read only, as above.
+            dnnl::memory plain(plain_weights, layer.engine, const_cast<void*>(weights.data()));
+            dnnl::memory packed(layout, layer.engine, to);
+            dnnl::stream stream(layer.engine);
+            dnnl::reorder(plain, packed).execute(stream, plain, packed);
+            stream.wait();
+            return absl::OkStatus();
+          }));
+  layer.weights =
+      dnnl::memory(layout, layer.engine, const_cast<std::byte*>(layer.packed_weights.data()));
   if (!bias.empty()) {
     layer.has_bias = true;
     layer.bias = dnnl::memory(descriptor.bias_desc(), layer.engine);
     std::memcpy(layer.bias.get_data_handle(), bias.data(), bias.size() * sizeof(float));
   }
-  stream.wait();
   const char* implementation = descriptor.impl_info_str();
   layer.name = absl::StrCat("dnnl ", implementation == nullptr ? "" : implementation);
+  return absl::OkStatus();
 }
 
 Descriptor Describe(const dnnl::memory::dims& dims, Tag tag) {
@@ -295,9 +313,11 @@ class ConvMaker {
     attributes_.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   }
 
-  std::unique_ptr<DnnlLayer> Make() {
-    std::unique_ptr<Layer> layer = MakeByLines();
-    if (layer == nullptr) layer = MakeWhole();
+  absl::StatusOr<std::unique_ptr<DnnlLayer>> Make() {
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Layer> layer, MakeByLines());
+    if (layer == nullptr) {
+      BITMILL_ASSIGN_OR_RETURN(layer, MakeWhole());
+    }
     return layer;
   }
 
@@ -337,13 +357,13 @@ class ConvMaker {
                                        user_dst, layer.engine));
   }
 
-  void FinishLayer(const ConvDescriptor& descriptor, Layer& layer) {
-    Finish(descriptor, bitmill::Describe(weight_dims_, grouped_ ? Tag::goihw : Tag::oihw),
-           *op_.weights, op_.bias, builder_, layer);
+  absl::Status FinishLayer(const ConvDescriptor& descriptor, Layer& layer) {
+    return Finish(descriptor, bitmill::Describe(weight_dims_, grouped_ ? Tag::goihw : Tag::oihw),
+                  *op_.weights, op_.bias, builder_, layer);
   }
 
   // Null where it is not worth it, or oneDNN has nothing fast for it.
-  std::unique_ptr<Layer> MakeByLines() {
+  absl::StatusOr<std::unique_ptr<Layer>> MakeByLines() {
     const Shape& shape = op_.weights->shape();
     const int64_t macs = output_.elements * shape[1] * shape[2] * shape[3];
     const int64_t wanted = std::min({macs / kPartMacs, kMaxParts, output_.height});
@@ -375,7 +395,7 @@ class ConvMaker {
       if (!first) first = descriptor;
       AddPiece(descriptor, UserLines(block), dst, *layer);
     }
-    FinishLayer(*first, *layer);
+    BITMILL_RETURN_IF_ERROR(FinishLayer(*first, *layer));
     return layer;
   }
 
@@ -394,7 +414,7 @@ class ConvMaker {
     return Descriptor(SrcDims(block), dnnl::memory::data_type::f32, strides);
   }
 
-  std::unique_ptr<Layer> MakeWhole() {
+  absl::StatusOr<std::unique_ptr<Layer>> MakeWhole() {
     auto layer = std::make_unique<Layer>();
     layer->engine = engine_;
     const LineBlock all{0, output_.height, 0, input_.height, op_.pad_top};
@@ -415,7 +435,7 @@ class ConvMaker {
     }
     AddPiece(descriptor, user_src, user_dst, *layer);
     layer->list.emplace_back();
-    FinishLayer(descriptor, *layer);
+    BITMILL_RETURN_IF_ERROR(FinishLayer(descriptor, *layer));
     return layer;
   }
 
@@ -429,7 +449,7 @@ class ConvMaker {
   dnnl::primitive_attr attributes_;
 };
 
-std::unique_ptr<DnnlLayer> MakeDense(const FloatDenseOp& op, StepBuilder& builder) {
+absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDense(const FloatDenseOp& op, StepBuilder& builder) {
   auto layer = std::make_unique<Layer>();
   const int64_t outputs = op.weights->shape()[0], inputs = op.weights->shape()[1];
   const Descriptor src = Describe({1, inputs}, Tag::nc), dst = Describe({1, outputs}, Tag::nc);
@@ -443,7 +463,8 @@ std::unique_ptr<DnnlLayer> MakeDense(const FloatDenseOp& op, StepBuilder& builde
   layer->pieces.push_back(
       FinishPiece(descriptor, dnnl::inner_product_forward(descriptor), src, dst, layer->engine));
   layer->list.emplace_back();
-  Finish(descriptor, Describe({outputs, inputs}, Tag::oi), *op.weights, op.bias, builder, *layer);
+  BITMILL_RETURN_IF_ERROR(Finish(descriptor, Describe({outputs, inputs}, Tag::oi), *op.weights,
+                                 op.bias, builder, *layer));
   return layer;
 }
 
@@ -460,6 +481,12 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> Adapt(const StepBuilder& builder, Mak
 }
 
 }  // namespace
+
+std::string DnnlVersion() {
+  const dnnl_version_t* const version = dnnl_version();
+  return absl::StrCat(version->major, ".", version->minor, ".", version->patch, " ",
+                      version->hash == nullptr ? "" : version->hash);
+}
 
 absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDnnlConv(const FloatConvOp& op,
                                                         const BufferLayout& input,

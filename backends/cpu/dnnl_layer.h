@@ -49,4 +49,7 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDnnlDense(const FloatDenseOp& op,
                                                          const BufferLayout& output,
                                                          StepBuilder& builder);
 
+// "3.1.0 <commit>": of the library that runs.
+std::string DnnlVersion();
+
 }  // namespace bitmill

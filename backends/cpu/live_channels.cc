@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace bitmill {
 namespace {
@@ -57,25 +58,37 @@ class LiveChannelsStep final : public Step {
   const GatherKernel* kernel = nullptr;
 };
 
-}  // namespace
-
-std::vector<int32_t> LiveChannelsToCopy(const LowBitConvOp& op, bool bits) {
-  if (op.groups != 1 || op.weight_bits == 1) return {};
-  const Shape& shape = op.weights->shape();
-  const int64_t channels = shape[1];
+// used[c]: whether a weight of input channel c is not zero; zero at first.
+absl::Status MarkUsed(const Tensor& weights, uint8_t* used) {
+  if (!weights.has_elements()) {
+    return absl::FailedPreconditionError("the plan file does not say which channels are read");
+  }
+  const Shape& shape = weights.shape();
   const int64_t taps = shape.size() == 4 ? shape[2] * shape[3] : 1;
-  std::vector<uint8_t> used(static_cast<size_t>(channels));
-  const int8_t* w = op.weights->span<int8_t>().data();
+  const int8_t* w = weights.span<int8_t>().data();
   for (int64_t o = 0; o < shape[0]; ++o) {
-    for (uint8_t& channel : used) {
-      for (int64_t t = 0; t < taps; ++t) channel = channel | static_cast<uint8_t>(*w++ != 0);
+    for (int64_t c = 0; c < shape[1]; ++c) {
+      for (int64_t t = 0; t < taps; ++t) used[c] = used[c] | static_cast<uint8_t>(*w++ != 0);
     }
   }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::StatusOr<std::vector<int32_t>> LiveChannelsToCopy(const LowBitConvOp& op, bool bits,
+                                                        StepBuilder& builder) {
+  if (op.groups != 1 || op.weight_bits == 1) return std::vector<int32_t>{};
+  const int64_t channels = op.weights->shape()[1];
+  BITMILL_ASSIGN_OR_RETURN(const PackedBytes used,
+                           builder.FromOthers("live channels", channels, [&](std::byte* to) {
+                             return MarkUsed(*op.weights, reinterpret_cast<uint8_t*>(to));
+                           }));
   const int64_t block = bits ? kWordBits : kUnitChannels;
   std::vector<int32_t> live;
   int64_t blocks = 0, last = -1;  // that hold a live channel
   for (int64_t c = 0; c < channels; ++c) {
-    if (used[static_cast<size_t>(c)] == 0) continue;
+    if (used.as<uint8_t>()[c] == 0) continue;
     live.push_back(static_cast<int32_t>(c));
     if (c / block != last) ++blocks;
     last = c / block;
@@ -90,13 +103,17 @@ LowBitConvOp WithChannels(const LowBitConvOp& op, const std::vector<int32_t>& ch
   const int64_t before = shape[1];
   const int64_t taps = shape.size() == 4 ? shape[2] * shape[3] : 1;
   shape[1] = static_cast<int64_t>(channels.size());
+  LowBitConvOp smaller = op;
+  if (!op.weights->has_elements()) {
+    smaller.weights = std::make_shared<const Tensor>(*Tensor::WithoutElements(DType::kInt8, shape));
+    return smaller;
+  }
   auto weights = std::make_shared<Tensor>(*Tensor::Create(DType::kInt8, shape));
   const int8_t* const from = op.weights->span<int8_t>().data();
   int8_t* out = weights->span<int8_t>().data();
   for (int64_t o = 0; o < shape[0]; ++o) {
     for (const int32_t c : channels) out = std::copy_n(from + (o * before + c) * taps, taps, out);
   }
-  LowBitConvOp smaller = op;
   smaller.weights = std::move(weights);
   return smaller;
 }

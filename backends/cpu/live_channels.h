@@ -17,10 +17,12 @@
 namespace bitmill {
 
 // The channels with a weight that is not zero, ascending, where a copy of them alone pays: it saves
-// a fifth of what the layer's empty blocks leave. Otherwise empty. `bits`: activations are.
-std::vector<int32_t> LiveChannelsToCopy(const LowBitConvOp& op, bool bits);
+// a fifth of what the layer's empty blocks leave. Otherwise empty. `bits`: activations are. Errors
+// are those of StepBuilder::FromOthers.
+absl::StatusOr<std::vector<int32_t>> LiveChannelsToCopy(const LowBitConvOp& op, bool bits,
+                                                        StepBuilder& builder);
 
-// The same convolution over `channels` only.
+// The same convolution over `channels` only; without the elements of its weights where `op` is.
 LowBitConvOp WithChannels(const LowBitConvOp& op, const std::vector<int32_t>& channels);
 
 // Copies `channels` of each pixel of bits or codes (not tight) of `input` to `output`.

@@ -28,10 +28,11 @@ struct Plan {
 };
 
 // `graph` is lowered; nothing of it is referenced afterwards except the constants that reference
-// steps and constant outputs need. `threads`: at most so many work on one batch. Errors name the
-// node.
+// steps and constant outputs need. `threads`: at most so many work on one batch. Constants that
+// steps pack are taken from and added to `constants` (null: for this plan alone), which is not
+// referenced afterwards either. Errors name the node.
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
-                               int threads = 1);
+                               int threads = 1, PlanConstants* constants = nullptr);
 
 // A table: one line a step, then totals.
 std::string DescribePlanText(const Plan& plan, const std::string& title);

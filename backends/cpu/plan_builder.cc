@@ -36,8 +36,9 @@ std::string CodeBits(const Value& value) {
 
 class PlanBuilder {
  public:
-  PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows, int threads)
-      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows)) {
+  PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows, int threads,
+              PlanConstants& constants)
+      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows), constants) {
     plan_.threads = threads;
   }
 
@@ -47,6 +48,7 @@ class PlanBuilder {
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
       if (IsOnlyAnotherName(node)) continue;
+      builder_.BeginNode(static_cast<int32_t>(n));
       if (absl::Status status = AddNode(node, static_cast<int32_t>(n)); !status.ok()) {
         return absl::Status(status.code(),
                             absl::StrCat(DescribeNode(graph_, node), ": ", status.message()));
@@ -166,8 +168,9 @@ class PlanBuilder {
     BITMILL_ASSIGN_OR_RETURN(const Border want, WantedBorder(graph_, node, op));
     const LowBitConvOp* conv = &op;
     LowBitConvOp smaller;
-    const std::vector<int32_t> live =
-        LiveChannelsToCopy(op, input.layout.storage == Storage::kBits);
+    BITMILL_ASSIGN_OR_RETURN(
+        const std::vector<int32_t> live,
+        LiveChannelsToCopy(op, input.layout.storage == Storage::kBits, builder_));
     if (!live.empty() && !input.layout.tight) {
       smaller = WithChannels(op, live);
       conv = &smaller;
@@ -412,8 +415,10 @@ class PlanBuilder {
 }  // namespace
 
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
-                               int threads) {
-  return PlanBuilder(graph, kernels, max_rows, threads).Build();
+                               int threads, PlanConstants* constants) {
+  PlanConstants own;
+  return PlanBuilder(graph, kernels, max_rows, threads, constants == nullptr ? own : *constants)
+      .Build();
 }
 
 }  // namespace bitmill

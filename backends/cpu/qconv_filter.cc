@@ -89,10 +89,33 @@ std::vector<int8_t> JoinLines(const std::vector<int8_t>& weights, const ConvWind
   return joined;
 }
 
-// Checks the weights of one call and fills in its part of the tables.
-absl::Status AddTables(const LowBitConvOp& op, const std::vector<int8_t>& weights,
-                       const GroupSplit& split, int64_t call, int32_t zero_point, int32_t levels,
-                       QconvFilter& filter) {
+// What is kept of the weights besides themselves lies behind them: base, late_flip and ternary.
+struct PackedSizes {
+  int64_t weights, base, late_flip;  // elements
+
+  int64_t base_at() const { return (weights + 63) / 64 * 64; }
+  int64_t late_flip_at() const { return base_at() + base * int64_t{sizeof(int32_t)}; }
+  int64_t bytes() const { return late_flip_at() + late_flip + 1; }
+
+  void Store(const QconvFilter& filter, std::byte* to) const {
+    std::copy(filter.base.begin(), filter.base.end(), reinterpret_cast<int32_t*>(to + base_at()));
+    auto* const flips = reinterpret_cast<uint8_t*>(to + late_flip_at());
+    std::copy(filter.late_flip.begin(), filter.late_flip.end(), flips);
+    flips[late_flip] = filter.ternary ? 1 : 0;
+  }
+  void Load(const std::byte* from, QconvFilter& filter) const {
+    const auto* const bases = reinterpret_cast<const int32_t*>(from + base_at());
+    filter.base.assign(bases, bases + base);
+    const auto* const flips = reinterpret_cast<const uint8_t*>(from + late_flip_at());
+    filter.late_flip.assign(flips, flips + late_flip);
+    filter.ternary = flips[late_flip] != 0;
+  }
+};
+
+// Checks the weights of one call and fills in its part of the base.
+absl::Status FillBase(const LowBitConvOp& op, const std::vector<int8_t>& weights,
+                      const GroupSplit& split, int64_t call, int32_t zero_point, int32_t levels,
+                      QconvFilter& filter) {
   const WeightRange range = RangeOf(filter.kind);
   const auto per_output = static_cast<int64_t>(weights.size()) / split.outputs;
   const int64_t padded = (split.outputs + 7) / 8 * 8;
@@ -115,12 +138,7 @@ absl::Status AddTables(const LowBitConvOp& op, const std::vector<int8_t>& weight
       return absl::UnimplementedError(
           absl::StrCat("the sums of output channel ", channel, " may exceed 32 bits"));
     }
-    const auto at = static_cast<size_t>(call * padded + o);
-    filter.base[at] = static_cast<int32_t>(offset);
-    if (!filter.scale.empty()) {
-      filter.scale[at] = op.scale[static_cast<size_t>(channel)];
-      filter.bias[at] = op.bias[static_cast<size_t>(channel)];
-    }
+    filter.base[static_cast<size_t>(call * padded + o)] = static_cast<int32_t>(offset);
   }
   return absl::OkStatus();
 }
@@ -151,6 +169,20 @@ absl::StatusOr<std::vector<int8_t>> FilterWeights(const LowBitConvOp& op, const 
   return weights;
 }
 
+// Behind FillBase, for accumulators that become floats.
+void AddScales(const LowBitConvOp& op, const ConvWindow& window, const GroupSplit& split,
+               QconvFilter& filter) {
+  if (op.epilogue == LowBitConvOp::Epilogue::kThresholds) return;
+  const int64_t padded = (split.outputs + 7) / 8 * 8;
+  filter.scale.assign(filter.base.size(), 0.0F);
+  filter.bias = filter.scale;
+  for (int64_t o = 0; o < window.out_channels; ++o) {
+    const auto at = static_cast<size_t>(o / split.outputs * padded + o % split.outputs);
+    filter.scale[at] = op.scale[static_cast<size_t>(o)];
+    filter.bias[at] = op.bias[static_cast<size_t>(o)];
+  }
+}
+
 // The form for all calls, given where each of them has weights.
 SparseChoice ChooseForm(const SparseUse& use, const std::vector<QconvOccupancy>& calls) {
   if (calls.empty()) return {};
@@ -179,7 +211,7 @@ QconvArgs QconvFilter::Applied(QconvArgs args, int64_t call) const {
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
                                             int32_t zero_point, int32_t levels,
-                                            const SparseUse& sparse) {
+                                            const SparseUse& sparse, StepBuilder& builder) {
   const FilterRuns runs = RunsOf(window, split, input.tight);
   QconvFilter filter;
   filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
@@ -192,35 +224,43 @@ absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWi
     return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
   }
   filter.base.assign(static_cast<size_t>(split.calls * ((split.outputs + 7) / 8 * 8)), 0);
-  if (op.epilogue != LowBitConvOp::Epilogue::kThresholds) {
-    filter.scale.assign(filter.base.size(), 0.0F);
-    filter.bias = filter.scale;
-  }
   filter.late_flip.assign(static_cast<size_t>(window.out_channels), 0);
   std::vector<QconvOccupancy> occupancies;  // 1-bit weights have no zero
-  for (int64_t call = 0; call < split.calls; ++call) {
+  const bool packed = !op.weights->has_elements();
+  for (int64_t call = 0; call < split.calls && !packed; ++call) {
     BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,
                              FilterWeights(op, window, split, runs, call, filter));
-    BITMILL_RETURN_IF_ERROR(AddTables(op, weights, split, call, zero_point, levels, filter));
+    BITMILL_RETURN_IF_ERROR(FillBase(op, weights, split, call, zero_point, levels, filter));
     view.weights = weights.data();
     if (filter.kind != QconvWeights::k1Bit && sparse.forms.count > 0)
       occupancies.emplace_back(view);
   }
   filter.sparse_choice = ChooseForm(sparse, occupancies);
   const int32_t group_channels = filter.sparse_choice.group_channels;
-  if (group_channels == 0) filter.weights = AlignedBuffer(split.calls * filter.call_bytes);
-  for (int64_t call = 0; call < split.calls; ++call) {
+  for (int64_t call = 0; call < split.calls && group_channels > 0; ++call) {
     BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,
                              FilterWeights(op, window, split, runs, call, filter));
     view.weights = weights.data();
-    if (group_channels > 0) {
-      filter.sparse.push_back(
-          MakeSparseQconv(view, occupancies[static_cast<size_t>(call)], group_channels));
-    } else {
-      PackQconvWeights(view.weights, view.kind, view.out_channels, view.channels, view.taps,
-                       filter.weights.as<uint8_t>() + call * filter.call_bytes);
-    }
+    filter.sparse.push_back(
+        MakeSparseQconv(view, occupancies[static_cast<size_t>(call)], group_channels));
   }
+  if (group_channels == 0) {
+    const PackedSizes sizes{split.calls * filter.call_bytes,
+                            static_cast<int64_t>(filter.base.size()), window.out_channels};
+    const auto fill = [&](std::byte* to) -> absl::Status {
+      for (int64_t call = 0; call < split.calls; ++call) {
+        BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,
+                                 FilterWeights(op, window, split, runs, call, filter));
+        PackQconvWeights(weights.data(), view.kind, view.out_channels, view.channels, view.taps,
+                         reinterpret_cast<uint8_t*>(to) + call * filter.call_bytes);
+      }
+      sizes.Store(filter, to);
+      return absl::OkStatus();
+    };
+    BITMILL_ASSIGN_OR_RETURN(filter.weights, builder.FromWeights("qconv", sizes.bytes(), fill));
+    sizes.Load(filter.weights.data(), filter);
+  }
+  AddScales(op, window, split, filter);
   return filter;
 }
 

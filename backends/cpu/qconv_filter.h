@@ -10,7 +10,8 @@
 #include "absl/status/statusor.h"
 #include "backends/cpu/buffer_layout.h"
 #include "backends/cpu/conv_window.h"
-#include "base/aligned_buffer.h"
+#include "backends/cpu/plan_constants.h"
+#include "backends/cpu/step_builder.h"
 #include "kernels/qconv/qconv_table.h"
 #include "kernels/qconv/sparse_qconv.h"
 #include "model/lowered.h"
@@ -19,7 +20,7 @@ namespace bitmill {
 
 struct QconvFilter {
   QconvWeights kind = QconvWeights::k1Bit;
-  AlignedBuffer weights;   // of all calls; none if sparse
+  PackedBytes weights;     // of all calls, and what follows from them; none if sparse
   bool ternary = false;    // 2-bit weights of which none is -2
   int64_t call_bytes = 0;  // from one call to the next
   std::vector<int32_t> step_bytes;
@@ -45,10 +46,11 @@ struct SparseUse {
 };
 
 // Internal when a weight does not fit its bits; Unimplemented when a sum may not fit 32 bits;
-// ResourceExhausted beyond 1 GiB.
+// ResourceExhausted beyond 1 GiB. Sparse weights are packed each time: a plan file has them as they
+// are.
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
                                             int32_t zero_point, int32_t levels,
-                                            const SparseUse& sparse);
+                                            const SparseUse& sparse, StepBuilder& builder);
 
 }  // namespace bitmill

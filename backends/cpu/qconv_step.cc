@@ -189,7 +189,7 @@ class QconvStep final : public Step {
   int64_t window_start = 0;
 
   QconvFilter filter;
-  AlignedBuffer prepared;      // [calls][prepared_bytes], as the kernel likes them
+  PackedBytes prepared;        // [calls][prepared_bytes], as the kernel likes them
   int64_t prepared_bytes = 0;  // of a call
 
   bool epilogue_in_scratch = false;
@@ -201,7 +201,7 @@ class QconvStep final : public Step {
 };
 
 // What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
-void PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) {
+absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) {
   QconvArgs call = step.args;
   if (step.blocks.single_pixel) {
     call.out_w = static_cast<int32_t>(rows);
@@ -214,11 +214,19 @@ void PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) {
   }
   const int64_t line = int64_t{kCacheLineBytes};
   step.prepared_bytes = (PreparedQconvBytes(*step.kernel, call) + line - 1) / line * line;
-  step.prepared = AlignedBuffer(step.split.calls * step.prepared_bytes);
-  for (int64_t g = 0; g < step.split.calls && step.prepared_bytes > 0; ++g) {
-    call = step.filter.Applied(call, g);
-    PrepareQconv(*step.kernel, call, step.prepared.data() + g * step.prepared_bytes);
-  }
+  if (step.prepared_bytes == 0) return absl::OkStatus();
+  absl::StatusOr<PackedBytes> prepared =
+      builder.FromOthers(absl::StrCat("prepared for ", rows, " rows"),
+                         step.split.calls * step.prepared_bytes, [&](std::byte* to) {
+                           for (int64_t g = 0; g < step.split.calls; ++g) {
+                             call = step.filter.Applied(call, g);
+                             PrepareQconv(*step.kernel, call, to + g * step.prepared_bytes);
+                           }
+                           return absl::OkStatus();
+                         });
+  if (!prepared.ok()) return prepared.status();
+  step.prepared = *std::move(prepared);
+  return absl::OkStatus();
 }
 
 const char* KindName(QconvWeights kind) {
@@ -295,7 +303,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   const bool few_pixels = step->blocks.single_pixel || lines * window.out_w <= kFewPixels;
   absl::StatusOr<QconvFilter> filter =
       PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels,
-                      {step->kernel->sparse, few_pixels});
+                      {step->kernel->sparse, few_pixels}, builder);
   if (!filter.ok()) return filter.status();
   step->filter = *std::move(filter);
   args.kind = step->filter.kind;
@@ -304,7 +312,9 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   args.step_bytes = step->filter.step_bytes.data();
   step->window_start = in.interior_bytes - needed.top * in.row_bytes - needed.left * in.pixel_bytes;
 
-  PrepareKernel(builder.chunk_rows(), builder, *step);
+  if (absl::Status status = PrepareKernel(builder.chunk_rows(), builder, *step); !status.ok()) {
+    return status;
+  }
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), step->filter.late_flip);

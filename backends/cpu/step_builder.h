@@ -6,6 +6,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "backends/cpu/plan_constants.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/fmap/fmap_table.h"
 #include "kernels/gather/gather_table.h"
@@ -42,15 +43,31 @@ struct BufferNeed {
 
 class StepBuilder {
  public:
-  // `chunk_rows`: the most rows that run together.
-  StepBuilder(const KernelSet& kernels, int64_t chunk_rows)
-      : kernels_(kernels), chunk_rows_(chunk_rows) {}
+  // `chunk_rows`: the most rows that run together. `constants` outlives the builder.
+  StepBuilder(const KernelSet& kernels, int64_t chunk_rows, PlanConstants& constants)
+      : kernels_(kernels), chunk_rows_(chunk_rows), constants_(constants) {}
 
   const KernelSet& kernels() const { return kernels_; }
   int64_t chunk_rows() const { return chunk_rows_; }
   // The number of the step that is being made.
   int32_t step() const { return step_; }
   void NextStep() { ++step_; }
+  // The node whose steps are made next.
+  void BeginNode(int32_t node) { node_ = node; }
+
+  // A constant of the node, made by `fill` unless a plan file has it; `name` tells those of a node
+  // apart and says what its contents depend on besides the node and the kernels. Where something is
+  // taken from the weights a plan file leaves them out (Tensor::has_elements), so that all else
+  // that is read from them has to be a constant as well, and `fill` FailedPrecondition when they
+  // are not there.
+  absl::StatusOr<PackedBytes> FromWeights(absl::string_view name, int64_t bytes,
+                                          PlanConstants::Fill fill) {
+    return constants_.Get(node_, name, bytes, PlanConstants::From::kWeights, fill);
+  }
+  absl::StatusOr<PackedBytes> FromOthers(absl::string_view name, int64_t bytes,
+                                         PlanConstants::Fill fill) {
+    return constants_.Get(node_, name, bytes, PlanConstants::From::kOthers, fill);
+  }
 
   // A buffer that lives from the current step on; Use() extends its life to the current step.
   int32_t AddBuffer(int64_t row_bytes, int64_t fixed_bytes) {
@@ -78,6 +95,8 @@ class StepBuilder {
  private:
   KernelSet kernels_;
   int64_t chunk_rows_;
+  PlanConstants& constants_;
+  int32_t node_ = -1;
   int32_t step_ = 0;
   std::vector<BufferNeed> needs_;
 };

@@ -92,6 +92,7 @@ const char* CheckNode(const Graph& graph, const Node& node) {
   }
   if (std::holds_alternative<DequantizeOp>(node.lowered)) {
     if (!IsCoded(input)) return "dequantizes a plain tensor";
+    if (input.shape != output.shape) return "changes the shape";
     return IsCoded(output) ? "dequantizes into codes" : nullptr;
   }
   if (const auto* op = std::get_if<LowBitMaxPoolOp>(&node.lowered)) {
@@ -109,6 +110,7 @@ const char* CheckNode(const Graph& graph, const Node& node) {
   }
   if (IsCoded(input) || IsCoded(output)) return "computes in floats on codes";
   if (const auto* op = std::get_if<ElementwiseOp>(&node.lowered)) {
+    if (input.shape != output.shape) return "changes the shape";
     const int64_t channels = input.shape.size() > 1 ? input.shape[1] : 1;
     return FitsChannels(op->chain, channels) ? nullptr : "has a chain for other channels";
   }

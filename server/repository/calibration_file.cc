@@ -14,11 +14,6 @@
 namespace bitmill {
 namespace {
 
-std::string Parameter(const GivenConfig& config, const char* key) {
-  const auto found = config.proto.parameters().find(key);
-  return found == config.proto.parameters().end() ? "" : found->second.string_value();
-}
-
 // The same status, with where the file was asked for and which it is.
 absl::Status InFile(const GivenConfig& config, const std::string& path,
                     const absl::Status& status) {
@@ -80,21 +75,39 @@ absl::StatusOr<SampleRows> ReadRows(const Graph& graph, const std::string& real_
   return samples;
 }
 
+// Beside the model file, or else in the model's folder.
+std::string PathOf(const GivenConfig& config, const CalibrationPlace& place) {
+  const std::string name = ParameterOf(config, "calibration");
+  const std::string own =
+      absl::StrCat(std::filesystem::path(place.model_file).parent_path().string(), "/", name);
+  std::error_code error;
+  return std::filesystem::exists(own, error) ? own : absl::StrCat(place.model_folder, "/", name);
+}
+
 }  // namespace
 
+std::string ParameterOf(const GivenConfig& config, const char* key) {
+  const auto found = config.proto.parameters().find(key);
+  return found == config.proto.parameters().end() ? "" : found->second.string_value();
+}
+
 absl::StatusOr<std::shared_ptr<const SampleRows>> ReadCalibrationFile(
-    const GivenConfig& config, const Graph& graph, const std::string& real_root,
-    const std::string& model_folder, const std::string& model_file, int64_t max_bytes) {
-  if (Parameter(config, "precision") != "fast") return nullptr;
-  const std::string name = Parameter(config, "calibration");
-  const std::string own =
-      absl::StrCat(std::filesystem::path(model_file).parent_path().string(), "/", name);
-  std::error_code error;
-  const std::string path =
-      std::filesystem::exists(own, error) ? own : absl::StrCat(model_folder, "/", name);
-  absl::StatusOr<SampleRows> samples = ReadRows(graph, real_root, path, max_bytes);
+    const GivenConfig& config, const Graph& graph, const CalibrationPlace& place) {
+  if (ParameterOf(config, "precision") != "fast") return nullptr;
+  const std::string path = PathOf(config, place);
+  absl::StatusOr<SampleRows> samples = ReadRows(graph, place.real_root, path, place.max_bytes);
   if (!samples.ok()) return InFile(config, path, samples.status());
   return std::make_shared<const SampleRows>(*std::move(samples));
+}
+
+absl::StatusOr<std::string> DigestCalibrationFile(const GivenConfig& config,
+                                                  const CalibrationPlace& place) {
+  const std::string path = PathOf(config, place);
+  const absl::StatusOr<std::string> real = ResolveInside(place.real_root, path);
+  if (!real.ok()) return InFile(config, path, real.status());
+  const absl::StatusOr<HashedFile> file = HashFile(*real);
+  if (!file.ok()) return InFile(config, path, file.status());
+  return absl::StrCat(file->stamp.bytes, " bytes, ", absl::Hex(file->hash, absl::kZeroPad16));
 }
 
 }  // namespace bitmill

@@ -259,6 +259,11 @@ absl::Status CheckPrecision(const inference::ModelConfig& config, Rules& rules) 
                        "parameter 'precision' is 'fast', which wants a parameter 'calibration' "
                        "with a file of samples");
   }
+  if (const std::string plan_cache = value_of("plan_cache");
+      config.parameters().contains("plan_cache") && plan_cache != "on" && plan_cache != "off") {
+    return rules.Wrong(place, absl::StrCat("parameter 'plan_cache' is ", Quoted(plan_cache),
+                                           ", expected 'on' or 'off'"));
+  }
   if (precision != "fast" && !calibration.empty()) {
     rules.Ignore(place, "parameter 'calibration' without precision 'fast'");
   }

@@ -1,10 +1,13 @@
 #include "server/repository/load_version.h"
 
+#include <filesystem>
 #include <utility>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "backends/plan_cache.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 #include "server/repository/calibration_file.h"
 #include "server/repository/complete_config.h"
@@ -20,16 +23,67 @@ absl::Status InFile(const absl::Status& status, const std::string& file) {
   return absl::Status(status.code(), absl::StrCat(file, ": ", status.message()));
 }
 
+absl::Status CheckUnchanged(const VersionToLoad& what) {
+  BITMILL_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(what.real_root, what.on_disk.file));
+  if (stamp == what.on_disk.stamp) return absl::OkStatus();
+  return absl::UnavailableError(
+      absl::StrCat(what.on_disk.file, ": changed while it was read; load again"));
+}
+
 absl::StatusOr<std::string> ReadModelFile(const VersionToLoad& what, int64_t max_bytes) {
   BITMILL_ASSIGN_OR_RETURN(const std::string real,
                            ResolveInside(what.real_root, what.on_disk.file));
   BITMILL_ASSIGN_OR_RETURN(std::string bytes, ReadFile(real, max_bytes));
-  BITMILL_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(what.real_root, what.on_disk.file));
-  if (stamp != what.on_disk.stamp) {
-    return absl::UnavailableError(
-        absl::StrCat(what.on_disk.file, ": changed while it was read; load again"));
-  }
+  BITMILL_RETURN_IF_ERROR(CheckUnchanged(what));
   return bytes;
+}
+
+// `settings` is filled in on the way, as soon as the model is known well enough.
+absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const GivenConfig& config,
+                                             const RepositoryOptions& options,
+                                             const LoaderParts& parts, ModelSettings& settings) {
+  const std::string& file = what.on_disk.file;
+  const CalibrationPlace calibration{what.real_root, what.model_folder, file,
+                                     options.max_model_bytes};
+  PlanCacheOptions cache = options.plan_cache;
+  if (ParameterOf(config, "plan_cache") == "off") cache.enabled = false;
+  if (what.on_disk.stamp.bytes > options.max_model_bytes) cache.enabled = false;  // is refused
+
+  CompileRequest request;
+  BITMILL_ASSIGN_OR_RETURN(request.file, ResolveInside(what.real_root, file));
+  const std::string folder = std::filesystem::path(file).parent_path().string();
+  BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
+  request.options.isa = options.isa;
+  if (ParameterOf(config, "precision") == "fast") {
+    request.options.precision = Precision::kFast;
+    BITMILL_ASSIGN_OR_RETURN(request.options.calibration_digest,
+                             DigestCalibrationFile(config, calibration));
+  }
+  request.read = [&](CompileOptions& compile) -> absl::StatusOr<CompileRequest::Model> {
+    BITMILL_ASSIGN_OR_RETURN(std::string bytes, ReadModelFile(what, options.max_model_bytes));
+    CompileRequest::Model read;
+    if (cache.enabled) read.hash = HashBytes(bytes.data(), bytes.size());
+    BITMILL_ASSIGN_OR_RETURN(read.graph, parts.reader(bytes, file));
+    std::string().swap(bytes);
+    BITMILL_ASSIGN_OR_RETURN(compile.calibration,
+                             ReadCalibrationFile(config, read.graph, calibration));
+    return read;
+  };
+  absl::Status settings_status;
+  request.limits = [&](const Signature& signature) -> absl::StatusOr<ExecutionLimits> {
+    absl::StatusOr<ModelSettings> made =
+        MakeSettings(config, what.name, signature.batchable, options.default_max_rows);
+    settings_status = made.status();
+    if (!made.ok()) return made.status();
+    settings = *std::move(made);
+    return ExecutionLimits{settings.batch.max_rows,
+                           settings.threads > 0 ? settings.threads : options.threads};
+  };
+  absl::StatusOr<CompiledModel> compiled = CompileThroughCache(parts.backend, cache, request);
+  BITMILL_RETURN_IF_ERROR(settings_status);  // names config.pbtxt
+  if (!compiled.ok()) return InFile(compiled.status(), file);
+  if (compiled->from_cache) BITMILL_RETURN_IF_ERROR(CheckUnchanged(what));
+  return compiled;
 }
 
 }  // namespace
@@ -46,35 +100,19 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
                                                          const GivenConfig& config,
                                                          const RepositoryOptions& options,
                                                          const LoaderParts& parts) {
-  const std::string& file = what.on_disk.file;
   BITMILL_RETURN_IF_ERROR(what.on_disk.problem);
-  BITMILL_ASSIGN_OR_RETURN(std::string bytes, ReadModelFile(what, options.max_model_bytes));
-  absl::StatusOr<Graph> graph = parts.reader(bytes, file);
-  if (!graph.ok()) return InFile(graph.status(), file);
-  std::string().swap(bytes);
-
   auto model = std::make_unique<ServedModel>();
   model->name = what.name;
   model->version = what.version;
-  BITMILL_ASSIGN_OR_RETURN(
-      model->settings, MakeSettings(config, what.name, graph->batchable, options.default_max_rows));
-  CompileOptions compile;
-  compile.max_rows = model->settings.batch.max_rows;
-  compile.isa = options.isa;
-  compile.threads = model->settings.threads > 0 ? model->settings.threads : options.threads;
-  BITMILL_ASSIGN_OR_RETURN(compile.calibration,
-                           ReadCalibrationFile(config, *graph, what.real_root, what.model_folder,
-                                               file, options.max_model_bytes));
-  if (compile.calibration != nullptr) compile.precision = Precision::kFast;
-  absl::StatusOr<std::unique_ptr<Executable>> executable = parts.backend.Compile(*graph, compile);
-  compile.calibration = nullptr;
-  if (!executable.ok()) return InFile(executable.status(), file);
-  model->executable = *std::move(executable);
+  BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
+                           CompileVersion(what, config, options, parts, model->settings));
+  model->executable = std::move(compiled.executable);
+  model->plan_origin = std::move(compiled.origin);
   BITMILL_ASSIGN_OR_RETURN(model->config_text,
                            CompleteConfig(config, model->settings, model->executable->signature()));
   BITMILL_RETURN_IF_ERROR(RunWarmup(config, *model->executable, what.real_root, what.model_folder));
   absl::StatusOr<std::unique_ptr<ModelRuntime>> runtime = parts.runtime_factory(*model);
-  if (!runtime.ok()) return InFile(runtime.status(), file);
+  if (!runtime.ok()) return InFile(runtime.status(), what.on_disk.file);
   model->runtime = *std::move(runtime);
   return model;
 }

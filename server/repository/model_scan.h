@@ -11,16 +11,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/file.h"
 #include "server/repository/model_settings.h"
 
 namespace bitmill {
-
-// Changes whenever the file is replaced or written to; all zero when there is none.
-struct FileStamp {
-  uint64_t device = 0, inode = 0;
-  int64_t bytes = 0, modified_ns = 0, changed_ns = 0;
-  bool operator==(const FileStamp&) const = default;
-};
 
 struct VersionOnDisk {
   std::string file;  // path of the model file, not resolved

@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "backends/backend.h"
+#include "backends/plan_cache.h"
 #include "server/repository/model_settings.h"
 
 namespace bitmill {
@@ -33,6 +34,7 @@ struct ServedModel {
   int64_t version = 0;
   ModelSettings settings;
   std::string config_text;  // the complete ModelConfig (given or derived) in protobuf text format
+  std::string plan_origin;  // CompiledModel::origin, for the log
   std::unique_ptr<const Executable> executable;
   std::unique_ptr<ModelRuntime> runtime;
 };
@@ -61,6 +63,7 @@ struct RepositoryOptions {
   std::vector<std::string> load_at_start;  // kExplicit: these, "*" for all
   int64_t poll_seconds = 15;
   std::string isa = "auto";
+  PlanCacheOptions plan_cache;
   int threads = 0;  // that may share a batch of a model which says nothing; 0: all there are
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
   int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold

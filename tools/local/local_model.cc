@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/status_macros.h"
 #include "model/onnx/onnx_reader.h"
 #include "model/verify.h"
@@ -65,6 +66,29 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
                                                          const CompileOptions& options,
                                                          ForkJoin* helpers) {
   return CreateCpuBackend(helpers)->Compile(graph, options);
+}
+
+absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
+                                               const CompileOptions& options,
+                                               const PlanCacheOptions& cache, ForkJoin* helpers) {
+  BITMILL_ASSIGN_OR_RETURN(const std::string file, FindModelFile(path));
+  std::error_code error;
+  CompileRequest request;
+  request.file = fs::canonical(file, error).string();
+  if (error) return absl::NotFoundError(absl::StrCat(file, ": ", error.message()));
+  request.plan_folder = fs::path(request.file).parent_path().string();
+  request.options = options;
+  request.read = [&](CompileOptions&) -> absl::StatusOr<CompileRequest::Model> {
+    BITMILL_ASSIGN_OR_RETURN(const std::string bytes, ReadFile(file));
+    CompileRequest::Model model;
+    model.hash = HashBytes(bytes.data(), bytes.size());
+    BITMILL_ASSIGN_OR_RETURN(model.graph, ReadOnnx(bytes, file));
+    return model;
+  };
+  request.limits = [&](const Signature&) {
+    return ExecutionLimits{options.max_rows, options.threads};
+  };
+  return CompileThroughCache(*CreateCpuBackend(helpers), cache, request);
 }
 
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

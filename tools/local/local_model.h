@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "backends/plan_cache.h"
 #include "base/fork_join.h"
 #include "model/graph.h"
 #include "tools/input/fit_rows.h"
@@ -26,6 +27,13 @@ absl::StatusOr<Graph> ReadModelFile(const std::string& path);
 absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
                                                          const CompileOptions& options,
                                                          ForkJoin* helpers = nullptr);
+
+// The file compiled, or taken from the plan that an earlier run left; options.max_rows counts for a
+// batchable model only.
+absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
+                                               const CompileOptions& options,
+                                               const PlanCacheOptions& cache,
+                                               ForkJoin* helpers = nullptr);
 
 // Outputs of shape [rows, ...]. `inputs`: one RowSet an input, each of `rows` rows. Runs batches of
 // at most executable.max_rows(), one after the other on this thread.

@@ -87,19 +87,39 @@ inline absl::StatusOr<Graph> ReadFake(absl::string_view bytes, const std::string
   return graph;
 }
 
+class FakePrepared final : public PreparedModel {
+ public:
+  FakePrepared(float bias, bool batchable, FakeCounts& counts)
+      : bias_(bias), counts_(counts), pattern_(bias, batchable, 1, counts) {}
+
+  const Signature& signature() const override { return pattern_.signature(); }
+  absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(int64_t max_rows) override {
+    return std::unique_ptr<Executable>(
+        std::make_unique<AddExecutable>(bias_, signature().batchable, max_rows, counts_));
+  }
+  absl::Status Save(const std::string& path, const PlanSource&) const override {
+    return absl::UnimplementedError(path);
+  }
+
+ private:
+  const float bias_;
+  FakeCounts& counts_;
+  const AddExecutable pattern_;
+};
+
 class FakeBackend final : public Backend {
  public:
   std::string name() const override { return "fake"; }
-  absl::StatusOr<std::unique_ptr<Executable>> Compile(
-      const Graph& graph, const CompileOptions& options) const override {
+  absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(const Graph& graph,
+                                                         const CompileOptions&) const override {
     const std::vector<std::string> words = absl::StrSplit(graph.name, ' ');
     float bias = 0;
     if (words.size() < 2 || !absl::SimpleAtof(words[1], &bias)) {
       return absl::UnimplementedError("node 'n' (Strange) is not supported");
     }
     ++counts.compiled;
-    return std::unique_ptr<Executable>(
-        std::make_unique<AddExecutable>(bias, graph.batchable, options.max_rows, counts));
+    return std::unique_ptr<PreparedModel>(
+        std::make_unique<FakePrepared>(bias, graph.batchable, counts));
   }
   mutable FakeCounts counts;
 };

@@ -2,14 +2,21 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/cpu_backend.h"
+#include "base/file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "model/onnx/onnx_reader.h"
 #include "tests/server/repository/fake_models.h"
 
 namespace bitmill {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::HasSubstr;
+using ::testing::Not;
+using ::testing::StartsWith;
 
 class LoadVersionTest : public ::testing::Test {
  protected:
@@ -99,6 +106,40 @@ TEST_F(LoadVersionTest, RefusesAWarmupThatDoesNotFit) {
   EXPECT_THAT(ErrorOf("add 1", warmup("inputs { key: \"x\" value { data_type: TYPE_FP32 dims: 2 "
                                       "input_data_file: \"short\" } }")),
               HasSubstr("3 bytes, input 'x' takes 8"));
+}
+
+// With the CPU backend: the next load takes the plan, unless the configuration says no.
+TEST_F(LoadVersionTest, KeepsAPlanBesideTheModel) {
+  const std::string shipped = absl::StrCat(BITMILL_SOURCE_DIR, "/models/repository/digits_w1a1/1/");
+  const auto bytes = ReadFile(absl::StrCat(shipped, "model.onnx"));
+  ASSERT_TRUE(bytes.ok()) << bytes.status();
+  root_.Put("m/1/model.onnx", *bytes);
+  const auto backend = CreateCpuBackend();
+  LoaderParts parts = FakeParts(backend_);
+  const LoaderParts real{*backend, ReadOnnx, parts.runtime_factory};
+  options_.plan_cache.min_compile_ms = 0;
+  const auto load = [&](const std::string& config) -> std::string {
+    root_.Put("m/config.pbtxt", config);
+    const auto on_disk = ScanModel(root_.path(), "m", "");
+    const auto given = ReadConfig(root_.path(), *on_disk);
+    if (!given.ok()) return std::string(given.status().message());
+    const auto model = LoadVersion({root_.path(), "m", 1, on_disk->folder, on_disk->versions.at(1)},
+                                   *given, options_, real);
+    return model.ok()
+               ? absl::StrCat((*model)->plan_origin, ", rows ", (*model)->executable->max_rows())
+               : std::string(model.status().message());
+  };
+  const auto off = [](const std::string& value) {
+    return absl::StrCat("parameters { key: \"plan_cache\" value { string_value: \"", value,
+                        "\" } }");
+  };
+  EXPECT_THAT(load(off("off")), AllOf(StartsWith("compiled in"), Not(HasSubstr("saved"))));
+  EXPECT_THAT(load(""), AllOf(StartsWith("compiled in"), HasSubstr("saved, rows 64")));
+  EXPECT_THAT(load("max_batch_size: 7"), AllOf(StartsWith("from cache"), HasSubstr("rows 7")));
+  EXPECT_THAT(load(off("off")), StartsWith("compiled in"));
+  EXPECT_THAT(load(off("maybe")), HasSubstr("expected 'on' or 'off'"));
+  options_.plan_cache.folder = root_.path() + "/m/1/none";
+  EXPECT_THAT(load(""), StartsWith("from cache")) << "the one beside the model still fits";
 }
 
 }  // namespace

@@ -1,0 +1,21 @@
+#include "backends/cpu/plan_constants.h"
+
+#include "base/aligned_buffer.h"
+#include "base/status_macros.h"
+
+namespace bitmill {
+
+absl::StatusOr<PackedBytes> PlanConstants::Get(int32_t node, absl::string_view name, int64_t bytes,
+                                               From from, Fill fill) {
+  if (from == From::kWeights) packed_nodes_.insert(node);
+  PackedBytes& constant = constants_[{node, std::string(name)}];
+  if (constant.data() != nullptr && constant.size() == bytes) return constant;
+  auto buffer = std::make_shared<AlignedBuffer>(bytes);
+  BITMILL_RETURN_IF_ERROR(fill(buffer->data()));
+  const std::byte* const data = buffer->data();
+  constant = PackedBytes(std::shared_ptr<const std::byte>(std::move(buffer), data), bytes);
+  grown_ = true;
+  return constant;
+}
+
+}  // namespace bitmill

@@ -1,0 +1,34 @@
+#include "backends/cpu/prepared_model.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/cpu_executable.h"
+#include "backends/cpu/plan.h"
+#include "base/status_macros.h"
+
+namespace bitmill {
+
+absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
+    const ExecutionLimits& limits) {
+  if (limits.max_rows < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("max_rows is ", limits.max_rows, "; it must be at least 1"));
+  }
+  if (limits.threads < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("threads is ", limits.threads, "; it must be at least 0"));
+  }
+  const int64_t rows = signature_.batchable ? limits.max_rows : 1;
+  const int width = helpers_ == nullptr ? 1 : helpers_->width();
+  const int threads = limits.threads == 0 ? width : std::min(limits.threads, width);
+  BITMILL_ASSIGN_OR_RETURN(Plan plan,
+                           BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants));
+  std::string title =
+      absl::StrCat("model '", plan_.graph.name, "' on cpu (", IsaName(kernels_.isa),
+                   "), batches of up to ", rows, plan_.precision.empty() ? "" : ", precision fast");
+  return std::make_unique<CpuExecutable>(signature_, std::move(plan), rows, std::move(title),
+                                         plan_.precision, helpers_);
+}
+
+}  // namespace bitmill

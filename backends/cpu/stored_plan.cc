@@ -1,0 +1,227 @@
+#include "backends/cpu/stored_plan.h"
+
+#include <array>
+#include <memory>
+#include <set>
+#include <variant>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/plan_file.h"
+#include "base/aligned_buffer.h"
+#include "base/byte_codec.h"
+#include "base/status_macros.h"
+#include "model/graph_codec.h"
+
+namespace bitmill {
+
+// A run of bytes in the part kBlobs, aligned to a cache line.
+struct BlobPlace {
+  uint64_t offset = 0, bytes = 0;
+};
+
+struct ConstantPlace {
+  int32_t node = 0;
+  std::string name;
+  BlobPlace blob;
+};
+
+// The part kModel.
+struct ModelPart {
+  std::string graph, precision;
+  std::vector<BlobPlace> tensors;  // of the graph, by number
+  std::vector<ConstantPlace> constants;
+};
+
+template <typename Codec>
+void Fields(Codec& codec, std::pair<std::string, std::string>& entry) {
+  codec(entry.first, entry.second);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, BlobPlace& blob) {
+  codec(blob.offset, blob.bytes);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, ConstantPlace& constant) {
+  codec(constant.node, constant.name, constant.blob);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, ModelPart& model) {
+  codec(model.graph, model.precision, model.tensors, model.constants);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, FileStamp& stamp) {
+  codec(stamp.device, stamp.inode, stamp.bytes, stamp.modified_ns, stamp.changed_ns);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, PlanSource& source) {
+  codec(source.stamp, source.hash);
+}
+
+namespace {
+
+template <typename T>
+std::string Encoded(T value) {
+  PlainEncoder encoder;
+  encoder(value);
+  return encoder.Take();
+}
+
+template <typename T>
+absl::StatusOr<T> Decoded(absl::string_view bytes, absl::string_view what) {
+  PlainDecoder decoder(bytes);
+  T value;
+  decoder(value);
+  if (!decoder.AtEnd()) return absl::DataLossError(absl::StrCat("the ", what, " is not whole"));
+  return value;
+}
+
+// Lines up blobs, which are borrowed.
+class BlobList {
+ public:
+  BlobPlace Add(const void* data, int64_t bytes) {
+    static constexpr std::array<char, kCacheLineBytes> kZeros{};
+    const uint64_t gap = (kCacheLineBytes - end_ % kCacheLineBytes) % kCacheLineBytes;
+    pieces_.emplace_back(kZeros.data(), gap);
+    const BlobPlace place{end_ + gap, static_cast<uint64_t>(bytes)};
+    pieces_.emplace_back(static_cast<const char*>(data), place.bytes);
+    end_ = place.offset + place.bytes;
+    return place;
+  }
+  const std::vector<absl::string_view>& pieces() const { return pieces_; }
+
+ private:
+  std::vector<absl::string_view> pieces_;
+  uint64_t end_ = 0;
+};
+
+const Tensor* WeightsOf(const Node& node) {
+  if (const auto* op = std::get_if<LowBitConvOp>(&node.lowered)) return op->weights.get();
+  if (const auto* op = std::get_if<FloatConvOp>(&node.lowered)) return op->weights.get();
+  if (const auto* op = std::get_if<FloatDenseOp>(&node.lowered)) return op->weights.get();
+  return nullptr;
+}
+
+// Weights that are needed no more: those that all their readers have packed.
+std::set<const Tensor*> PackedWeights(const StoredPlan& plan) {
+  const std::set<int32_t>& packed = plan.constants.packed_nodes();
+  std::set<const Tensor*> weights;
+  for (size_t n = 0; n < plan.graph.nodes.size(); ++n) {
+    if (packed.contains(static_cast<int32_t>(n))) weights.insert(WeightsOf(plan.graph.nodes[n]));
+  }
+  for (size_t n = 0; n < plan.graph.nodes.size(); ++n) {
+    if (!packed.contains(static_cast<int32_t>(n))) weights.erase(WeightsOf(plan.graph.nodes[n]));
+  }
+  for (const Value& value : plan.graph.values) weights.erase(value.constant.get());
+  return weights;
+}
+
+absl::Status CheckKey(const std::string& path, const PlanKey& found, const PlanKey& wanted) {
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (i < found.size() && found[i] == wanted[i]) continue;
+    const bool same_name = i < found.size() && found[i].first == wanted[i].first;
+    return absl::FailedPreconditionError(absl::StrCat(path, " is for another ", wanted[i].first,
+                                                      ": '", same_name ? found[i].second : "",
+                                                      "', this is '", wanted[i].second, "'"));
+  }
+  if (found.size() == wanted.size()) return absl::OkStatus();
+  return absl::FailedPreconditionError(absl::StrCat(path, " has a longer key"));
+}
+
+// Blobs of a mapped file.
+class BlobsInFile {
+ public:
+  BlobsInFile(std::shared_ptr<const MappedFile> file, absl::string_view bytes)
+      : file_(std::move(file)), bytes_(bytes) {}
+
+  absl::StatusOr<std::shared_ptr<const std::byte>> At(const BlobPlace& place) const {
+    if (place.offset % kCacheLineBytes != 0 || place.offset > bytes_.size() ||
+        place.bytes > bytes_.size() - place.offset) {
+      return absl::DataLossError("a constant lies outside of the plan");
+    }
+    return std::shared_ptr<const std::byte>(
+        file_, reinterpret_cast<const std::byte*>(bytes_.data() + place.offset));
+  }
+
+ private:
+  std::shared_ptr<const MappedFile> file_;
+  absl::string_view bytes_;
+};
+
+absl::Status ReadModel(const PlanFile& file, StoredPlan& plan) {
+  BITMILL_ASSIGN_OR_RETURN(const absl::string_view model_bytes, file.Part(PlanPart::kModel));
+  BITMILL_ASSIGN_OR_RETURN(const absl::string_view blob_bytes, file.Part(PlanPart::kBlobs));
+  BITMILL_ASSIGN_OR_RETURN(ModelPart model, Decoded<ModelPart>(model_bytes, "model"));
+  const BlobsInFile blobs(file.file(), blob_bytes);
+  const auto tensor = [&](uint32_t number,
+                          int64_t bytes) -> absl::StatusOr<std::shared_ptr<const std::byte>> {
+    if (number >= model.tensors.size() ||
+        model.tensors[number].bytes != static_cast<uint64_t>(bytes)) {
+      return absl::DataLossError(absl::StrCat("no tensor ", number, " of ", bytes, " bytes"));
+    }
+    return blobs.At(model.tensors[number]);
+  };
+  BITMILL_ASSIGN_OR_RETURN(plan.graph, DecodeGraph(model.graph, tensor));
+  std::map<PlanConstants::Key, PackedBytes> constants;
+  for (ConstantPlace& constant : model.constants) {
+    BITMILL_ASSIGN_OR_RETURN(std::shared_ptr<const std::byte> data, blobs.At(constant.blob));
+    constants[{constant.node, std::move(constant.name)}] =
+        PackedBytes(std::move(data), static_cast<int64_t>(constant.blob.bytes));
+  }
+  plan.constants = PlanConstants(std::move(constants));
+  plan.precision = std::move(model.precision);
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
+                             const PlanSource& source) {
+  const std::set<const Tensor*> packed = PackedWeights(plan);
+  const EncodedGraph graph =
+      EncodeGraph(plan.graph, [&](const Tensor* tensor) { return packed.contains(tensor); });
+  ModelPart model;
+  model.graph = graph.bytes;
+  model.precision = plan.precision;
+  BlobList blobs;
+  for (const SharedTensor& tensor : graph.blobs) {
+    model.tensors.push_back(blobs.Add(tensor->data(), tensor->bytes()));
+  }
+  for (const auto& [key, constant] : plan.constants.all()) {
+    model.constants.push_back({key.first, key.second, blobs.Add(constant.data(), constant.size())});
+  }
+  const std::string key = Encoded(plan.key), made_from = Encoded(source),
+                    model_bytes = Encoded(std::move(model));
+  return WritePlanFile(path, {{PlanPart::kKey, {key}},
+                              {PlanPart::kSource, {made_from}},
+                              {PlanPart::kModel, {model_bytes}},
+                              {PlanPart::kBlobs, blobs.pieces()}});
+}
+
+absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t model_owner,
+                                          const PlanKey& key) {
+  BITMILL_ASSIGN_OR_RETURN(const PlanFile file, PlanFile::Open(path, model_owner));
+  const auto in_file = [&](const absl::Status& status) {
+    return absl::Status(status.code(), absl::StrCat(path, " is damaged: ", status.message()));
+  };
+  StoredPlan plan;
+  absl::StatusOr<absl::string_view> key_bytes = file.Part(PlanPart::kKey);
+  if (!key_bytes.ok()) return in_file(key_bytes.status());
+  absl::StatusOr<PlanKey> found = Decoded<PlanKey>(*key_bytes, "key");
+  if (!found.ok()) return in_file(found.status());
+  BITMILL_RETURN_IF_ERROR(CheckKey(path, *found, key));
+  plan.key = *std::move(found);
+  absl::StatusOr<absl::string_view> source_bytes = file.Part(PlanPart::kSource);
+  if (!source_bytes.ok()) return in_file(source_bytes.status());
+  absl::StatusOr<PlanSource> source = Decoded<PlanSource>(*source_bytes, "source");
+  if (!source.ok()) return in_file(source.status());
+  plan.source = *source;
+  if (absl::Status status = ReadModel(file, plan); !status.ok()) return in_file(status);
+  return plan;
+}
+
+}  // namespace bitmill

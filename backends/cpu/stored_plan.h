@@ -1,0 +1,42 @@
+// What a plan file of the CPU backend holds: the lowered graph and the constants that steps packed.
+//
+// The weights of a node that has packed constants are left out: its step made all it needs of them.
+// Other large constants (those of float operators, of reference steps) are read where they lie.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "backends/cpu/plan_constants.h"
+#include "model/graph.h"
+
+namespace bitmill {
+
+// Names and values, for messages and comparison.
+using PlanKey = std::vector<std::pair<std::string, std::string>>;
+
+struct StoredPlan {
+  PlanKey key;
+  PlanSource source;
+  Graph graph;            // lowered
+  std::string precision;  // what became of the float layers, for people
+  PlanConstants constants;
+};
+
+// Errors as for WritePlanFile.
+absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
+                             const PlanSource& source);
+
+// Constants lie in the mapped file, which lives as long as any of them. FailedPrecondition when the
+// key is not `key`, naming the first value that differs; DataLoss when a part is damaged or the
+// graph is none; otherwise errors of PlanFile::Open. Nothing is trusted before its hash is checked,
+// and nothing that is read leads outside of the file.
+absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t model_owner,
+                                          const PlanKey& key);
+
+}  // namespace bitmill
