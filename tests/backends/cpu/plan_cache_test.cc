@@ -109,7 +109,7 @@ class PlanCacheTest : public testing::Test {
       options.calibration = calibration_;
       return CompileRequest::Model{*std::move(graph), HashBytes(bytes->data(), bytes->size())};
     };
-    request_.max_rows = [this](const Signature&) { return max_rows_; };
+    request_.limits = [this](const Signature&) { return ExecutionLimits{max_rows_, 1}; };
   }
   void TakeSmall() {
     Take(fs::path(BITMILL_SOURCE_DIR) / "models/repository/fmnist_tfc_w1a1/1/model.onnx");
@@ -228,13 +228,13 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     const auto fresh = CompileLowered(graph, "auto", 5);
     if (!fresh.ok()) continue;  // what the backend refuses is for other tests
     const KernelSet kernels = *SelectKernels("auto");
-    CpuPreparedModel prepared((*fresh)->signature(), graph, kernels, "", {{"k", "v"}});
-    ASSERT_TRUE(prepared.MakeExecutable(5).ok());
+    CpuPreparedModel prepared((*fresh)->signature(), graph, kernels, "", {{"k", "v"}}, nullptr);
+    ASSERT_TRUE(prepared.MakeExecutable({5, 1}).ok());
     ASSERT_TRUE(prepared.Save(plan(), {}).ok());
     auto stored = ReadStoredPlan(plan(), geteuid(), {{"k", "v"}});
     ASSERT_TRUE(stored.ok()) << stored.status();
-    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels);
-    const auto cached = again.MakeExecutable(5);
+    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels, nullptr);
+    const auto cached = again.MakeExecutable({5, 1});
     ASSERT_TRUE(cached.ok()) << cached.status();
     EXPECT_FALSE(again.grown());
     const auto rows = RandomRows((*fresh)->signature(), 4);
@@ -339,7 +339,7 @@ TEST_F(PlanCacheTest, PartsThatLieAreRefused) {
                                        {PlanPart::kBlobs, {blobs}}})
                     .ok());
     auto opened = backend_->OpenPlan(plan(), geteuid(), request_.options);
-    if (!opened.ok() || !(*opened)->MakeExecutable(3).ok()) ++refused;
+    if (!opened.ok() || !(*opened)->MakeExecutable({3, 1}).ok()) ++refused;
   }
   EXPECT_GT(refused, 300);
 }

@@ -93,9 +93,10 @@ class FakePrepared final : public PreparedModel {
       : bias_(bias), counts_(counts), pattern_(bias, batchable, 1, counts) {}
 
   const Signature& signature() const override { return pattern_.signature(); }
-  absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(int64_t max_rows) override {
+  absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
+      const ExecutionLimits& limits) override {
     return std::unique_ptr<Executable>(
-        std::make_unique<AddExecutable>(bias_, signature().batchable, max_rows, counts_));
+        std::make_unique<AddExecutable>(bias_, signature().batchable, limits.max_rows, counts_));
   }
   absl::Status Save(const std::string& path, const PlanSource&) const override {
     return absl::UnimplementedError(path);
