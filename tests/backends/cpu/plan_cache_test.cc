@@ -199,6 +199,21 @@ void FillIn(Graph& graph) {
   }
 }
 
+// No weight for input channels of which `gone` says so.
+void Prune(Graph& graph, const std::function<bool(int64_t channel)>& gone) {
+  for (Node& node : graph.nodes) {
+    auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
+    if (conv == nullptr) continue;
+    auto pruned = std::make_shared<Tensor>(conv->weights->Clone());
+    const Shape& shape = pruned->shape();
+    const int64_t taps = shape[2] * shape[3];
+    for (int64_t i = 0; i < pruned->elements(); ++i) {
+      if (gone(i / taps % shape[1])) pruned->span<int8_t>()[static_cast<size_t>(i)] = 0;
+    }
+    conv->weights = std::move(pruned);
+  }
+}
+
 // All kinds of layers, each with what its step keeps.
 TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
   using Epilogue = LowBitConvOp::Epilogue;
@@ -220,7 +235,18 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     graphs.push_back(RandomFloat(dense, random));
     for (int i = 0; i < 10; ++i) graphs.push_back(RandomResidual(random));
   }
+  // Pruned: channels left out before the layer, and empty blocks within it.
+  for (const bool bits_in : {false, true}) {
+    for (const bool blocks : {false, true}) {
+      for (const bool dense : {false, true}) {
+        graphs.push_back(
+            RandomLowered({bits_in, 2, true, Epilogue::kFloat, true, dense, 512}, random));
+        Prune(graphs.back(), [&](int64_t c) { return blocks ? c / 64 % 4 != 0 : c % 8 != 0; });
+      }
+    }
+  }
   int tried = 0;
+  std::string kernels_seen;
   for (Graph& graph : graphs) {
     FillIn(graph);
     if (graph.inputs.size() != 1 || !CheckLowered(graph).ok() || !VerifyGraph(graph).ok()) continue;
@@ -237,11 +263,16 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     const auto cached = again.MakeExecutable({5, 1});
     ASSERT_TRUE(cached.ok()) << cached.status();
     EXPECT_FALSE(again.grown());
+    EXPECT_EQ((*cached)->weight_bytes(), (*fresh)->weight_bytes());
+    kernels_seen += (*cached)->DescribePlan();
     const auto rows = RandomRows((*fresh)->signature(), 4);
     EXPECT_EQ(*RunRows(**cached, rows, 4), *RunRows(**fresh, rows, 1));
   }
   std::printf("%d of %zu graphs\n", tried, graphs.size());
   EXPECT_GT(tried, 20);
+  for (const char* kind : {"bconv", "qconv", "dnnl", "sparse", "live channels"}) {
+    EXPECT_THAT(kernels_seen, HasSubstr(kind));
+  }
 }
 
 TEST_F(PlanCacheTest, APlanServesEveryBatchSizeAndNeedsNoModel) {
