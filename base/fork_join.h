@@ -21,6 +21,10 @@ class ForkJoin {
   virtual int Enter(int width) = 0;
   virtual void Leave(int place) = 0;
 
+  // Calls the helpers that are missing to `width` threads. False: none is near and none can be
+  // expected within moments, so that cutting work up would be for nothing.
+  virtual bool Call(int place, int width) = 0;
+
   // Calls work(0) on this thread, and work(i) for different i from 1 to `width` - 1 on threads that
   // come to help meanwhile, which may be none; returns when all calls have returned. So whatever
   // there is to do has to be taken piece by piece: a call returns when nothing is left to take.

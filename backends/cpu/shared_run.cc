@@ -110,7 +110,8 @@ class SharedRun {
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
       run.state = own_.state(i, 0);
       const int width = UsefulWidth(i, run.rows);
-      absl::Status status = width < 2 ? plan_.steps[i]->Run(run) : ShareStep(i, width, run);
+      const bool shared = width > 1 && team_.Call(place_, width);
+      absl::Status status = shared ? ShareStep(i, width, run) : plan_.steps[i]->Run(run);
       if (!status.ok()) return status;
     }
     return absl::OkStatus();

@@ -26,6 +26,8 @@ namespace {
 
 // Longer than waking a worker takes, and than most of what runs between two shared steps.
 constexpr MonotonicNanos kStayNanos = 100'000;
+// A helper that was called and has not come by then has no CPU: others on the machine want it.
+constexpr MonotonicNanos kComingNanos = 200'000;
 constexpr int kPausesPerLook = 4;
 
 class Workers final : public TbbScheduler, private ForkJoin {
@@ -72,8 +74,14 @@ class Workers final : public TbbScheduler, private ForkJoin {
 
   void Leave(int place) override { board_.Leave(place); }
 
+  bool Call(int place, int width) override {
+    if (place < 0 || width < 2) return false;
+    CallHelpers(width - 1);
+    return near_helpers_.load(std::memory_order_relaxed) > 0 ||
+           clock_.Now() - called_ns_.load(std::memory_order_relaxed) < kComingNanos;
+  }
+
   void Run(int place, int width, absl::FunctionRef<void(int slot)> work) override {
-    if (place >= 0 && width > 1) CallHelpers(width - 1);
     board_.Run(place, width, work);
   }
 
@@ -86,6 +94,7 @@ class Workers final : public TbbScheduler, private ForkJoin {
     const int idle = workers_ - helpers_.load(std::memory_order_relaxed) -
                      running_.load(std::memory_order_relaxed) -
                      queued_.load(std::memory_order_relaxed);
+    if (idle > 0) called_ns_.store(clock_.Now(), std::memory_order_relaxed);
     for (int i = std::min(missing, idle); i > 0; --i) {
       if (!gate_.Enter(1)) return;
       helpers_.fetch_add(1, std::memory_order_relaxed);
@@ -96,6 +105,7 @@ class Workers final : public TbbScheduler, private ForkJoin {
   }
 
   void HelpOthers() {
+    near_helpers_.fetch_add(1, std::memory_order_relaxed);
     MonotonicNanos helped_ns = clock_.Now();
     const auto before = [this] { free_helpers_.fetch_sub(1, std::memory_order_relaxed); };
     const auto after = [this] { free_helpers_.fetch_add(1, std::memory_order_relaxed); };
@@ -107,6 +117,7 @@ class Workers final : public TbbScheduler, private ForkJoin {
       if (clock_.Now() - helped_ns > kStayNanos) break;
       for (int i = 0; i < kPausesPerLook; ++i) CpuPause();
     }
+    near_helpers_.fetch_sub(1, std::memory_order_relaxed);
     free_helpers_.fetch_sub(1, std::memory_order_relaxed);
     helpers_.fetch_sub(1, std::memory_order_relaxed);
     gate_.Leave(1);
@@ -150,9 +161,10 @@ class Workers final : public TbbScheduler, private ForkJoin {
   tbb::task_arena arena_;
   const Clock& clock_;
   HelperBoard board_;
-  // Enqueued work that waits for a worker, and that has one; helpers, and those of them that have
-  // come, or are on their way, and have nothing to do.
-  std::atomic<int> queued_{0}, running_{0}, helpers_{0}, free_helpers_{0};
+  // Enqueued work that waits for a worker, and that has one; helpers, called or here; those of them
+  // that have nothing to do; those that are here.
+  std::atomic<int> queued_{0}, running_{0}, helpers_{0}, free_helpers_{0}, near_helpers_{0};
+  std::atomic<MonotonicNanos> called_ns_{0};  // when one was called last
   TaskGate gate_;
   TimerQueue timers_;  // first to go: it enqueues into the others
 };

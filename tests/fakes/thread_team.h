@@ -33,6 +33,7 @@ class ThreadTeam final : public ForkJoin {
   int width() const override { return width_; }
   int Enter(int /*width*/) override { return board_.Enter(); }
   void Leave(int place) override { board_.Leave(place); }
+  bool Call(int /*place*/, int /*width*/) override { return true; }
   void Run(int place, int width, absl::FunctionRef<void(int slot)> work) override {
     shared.fetch_add(1);
     board_.Run(place, width, work);
@@ -56,6 +57,7 @@ class BackwardTeam final : public ForkJoin {
   int width() const override { return width_; }
   int Enter(int /*width*/) override { return 0; }
   void Leave(int /*place*/) override {}
+  bool Call(int /*place*/, int /*width*/) override { return true; }
   void Run(int /*place*/, int width, absl::FunctionRef<void(int slot)> work) override {
     ++shared;
     for (int slot = width - 1; slot >= 0; --slot) work(slot);

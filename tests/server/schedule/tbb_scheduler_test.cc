@@ -88,6 +88,7 @@ TEST_F(TbbSchedulerTest, IdleWorkersHelpAComputation) {
     std::atomic<bool> came{false};
     std::thread::id helper = caller;
     const MonotonicNanos end = clock.Now() + 20'000'000;
+    helpers.Call(place, 2);
     helpers.Run(place, 2, [&](int slot) {
       if (slot == 1) {
         helper = std::this_thread::get_id();
@@ -125,6 +126,8 @@ TEST_F(TbbSchedulerTest, BusyWorkersAreNotAskedForHelp) {
   begun.get_future().wait();
   ForkJoin& helpers = scheduler->helpers();
   const int place = helpers.Enter(2);
+  EXPECT_FALSE(helpers.Call(place, 2));
+  EXPECT_FALSE(helpers.Call(-1, 2)) << "without a place nobody is called";
   int calls = 0;
   for (int round = 0; round < 100; ++round) helpers.Run(place, 2, [&](int) { ++calls; });
   EXPECT_EQ(calls, 100);
@@ -136,6 +139,7 @@ TEST_F(TbbSchedulerTest, HelpersGoWhenTheComputationEnds) {
   const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
   ForkJoin& helpers = scheduler->helpers();
   const int place = helpers.Enter(2);
+  EXPECT_TRUE(helpers.Call(place, 2));
   helpers.Run(place, 2, [](int) {});
   helpers.Leave(place);
   std::this_thread::sleep_for(std::chrono::milliseconds(100));
