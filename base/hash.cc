@@ -1,7 +1,6 @@
 #include "base/hash.h"
 
 #include <algorithm>
-#include <bit>
 #include <cstring>
 
 namespace bitmill {
@@ -12,7 +11,12 @@ namespace {
 constexpr uint64_t kMultiplier = 0x9e3779b97f4a7c15;
 constexpr uint64_t kFirstMix = 0xbf58476d1ce4e5b9;
 constexpr uint64_t kSecondMix = 0x94d049bb133111eb;
-constexpr int kRotation = 29;
+
+// Both halves of the product, folded.
+uint64_t Fold(uint64_t a, uint64_t b) {
+  const auto product = static_cast<unsigned __int128>(a) * b;
+  return static_cast<uint64_t>(product) ^ static_cast<uint64_t>(product >> 64);
+}
 
 uint64_t Mix(uint64_t x) {
   x = (x ^ (x >> 30)) * kFirstMix;
@@ -32,7 +36,7 @@ void Hasher::AddBlocks(const std::byte* data, size_t blocks) {
     for (size_t i = 0; i < kLanes; ++i) {
       uint64_t word = 0;
       std::memcpy(&word, data + b * kBlockBytes + i * sizeof(word), sizeof(word));
-      lanes[i] = std::rotl((lanes[i] ^ word) * kMultiplier, kRotation);
+      lanes[i] = Fold(lanes[i] ^ word, kMultiplier);
     }
   }
   lanes_ = lanes;

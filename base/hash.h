@@ -1,10 +1,11 @@
 // A fast hash of many bytes, to notice that they are not the same: changed files, damaged files.
 // No defence against somebody who looks for two inputs with the same hash.
 //
-// Eight independent lanes of 64 bits, each (lane xor word) * odd constant, rotated: the loop needs
-// a multiplication, an exclusive or and a rotation for 8 bytes, none waiting for the last, so that
-// plain C++ keeps up with memory on any machine. Each step is a bijection of the lane, so one word
-// that changes always changes the lane; lanes and length are mixed in the end.
+// Eight independent lanes of 64 bits, each the two halves of (lane xor word) * constant, folded:
+// the loop needs a wide multiplication and two exclusive ors for 8 bytes, none waiting for the
+// last, so that plain C++ keeps up with memory on any machine. Every bit of a word reaches every
+// bit of its lane at once: what a later word would have to be to cancel it is no simple pattern of
+// bits.
 #pragma once
 
 #include <array>

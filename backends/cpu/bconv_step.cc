@@ -12,9 +12,9 @@
 // Pruned weights are stored without their empty words where that is faster than all of them
 // (kernels/sparse_form.h).
 #include <algorithm>
-#include <limits>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/bconv_tables.h"
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
@@ -221,45 +221,6 @@ class BconvStep final : public LineStep {
   int32_t kernel_scratch = -1;
 };
 
-// Bits outside the last channel and outside the image count as +1 in the kernel; `base` makes up
-// for the taps outside. `weights` is [outputs][channels][taps], `negate` per output.
-void FillBase(const std::vector<int8_t>& weights, const uint8_t* negate, const GroupSplit& split,
-              const ConvWindow& window, const PaddingClasses* padding, int32_t* base) {
-  const int64_t taps = window.taps();
-  const int64_t padded = PadEight(split.outputs);
-  std::vector<int32_t> products(static_cast<size_t>(taps)), negatives(products.size());
-  for (int64_t o = 0; o < split.outputs; ++o) {
-    std::fill(products.begin(), products.end(), 0);
-    std::fill(negatives.begin(), negatives.end(), 0);
-    const int sign = negate != nullptr && negate[o] != 0 ? -1 : 1;
-    for (int64_t c = 0; c < split.channels; ++c) {
-      const int8_t* const w = weights.data() + (o * split.channels + c) * taps;
-      for (int64_t t = 0; t < taps; ++t) {
-        products[static_cast<size_t>(t)] += w[t] != 0 ? 1 : 0;
-        negatives[static_cast<size_t>(t)] += w[t] * sign < 0 ? 1 : 0;
-      }
-    }
-    const int64_t classes = padding == nullptr ? 1 : padding->count();
-    for (int64_t k = 0; k < classes; ++k) {
-      int32_t sum = 0;
-      for (int64_t t = 0; t < taps; ++t) {
-        const bool outside =
-            padding != nullptr && padding->Outside(k, t / window.kernel_w, t % window.kernel_w);
-        sum += outside ? 2 * negatives[static_cast<size_t>(t)] : products[static_cast<size_t>(t)];
-      }
-      base[k * padded + o] = sum;
-    }
-  }
-}
-
-int32_t LimitFor(int32_t base, int32_t threshold) {
-  if (threshold == std::numeric_limits<int32_t>::max()) return -1;
-  if (threshold == std::numeric_limits<int32_t>::min()) return std::numeric_limits<int32_t>::max();
-  const int64_t difference = int64_t{base} - threshold;
-  const int64_t limit = difference >= 0 ? difference / 2 : -((1 - difference) / 2);
-  return static_cast<int32_t>(std::clamp<int64_t>(limit, -1, std::numeric_limits<int32_t>::max()));
-}
-
 // Where taps lie, with neighbours that are adjacent in memory joined into one longer tap.
 void FillTaps(const ConvWindow& window, const BufferLayout& in, bool whole_pixels,
               BconvStep& step) {
@@ -305,8 +266,8 @@ absl::Status FillFilter(const LowBitConvOp& op, const ConvWindow& window,
     PackBconvWeights(weights->data(), static_cast<int32_t>(split.outputs),
                      static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()),
                      step.args.planes, negate, packed + g * step.call_weight_words);
-    FillBase(*weights, negate, split, window, padding,
-             base + g * step.classes * PadEight(split.outputs));
+    FillBconvBase(*weights, negate, split, window, padding,
+                  base + g * step.classes * PadEight(split.outputs));
   }
   return absl::OkStatus();
 }
@@ -350,7 +311,7 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
       for (int64_t k = 0; limited && k < step.classes; ++k) {
         const int64_t at = k * padded + o;
         step.limits[static_cast<size_t>(g * step.classes * padded + at)] =
-            LimitFor(base[at], op.thresholds[channel]);
+            BconvLimit(base[at], op.thresholds[channel]);
       }
     }
   }

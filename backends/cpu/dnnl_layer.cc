@@ -1,7 +1,5 @@
 #include "backends/cpu/dnnl_layer.h"
 
-#include <dlfcn.h>
-
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -9,6 +7,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/one_openmp_thread.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
 #include "dnnl.hpp"
@@ -44,18 +43,6 @@ void LimitIsa(Isa isa) {
     case Isa::kNeon:
       return;
   }
-}
-
-// The number of OpenMP threads is a property of the calling thread. The library that oneDNN was
-// linked with is asked for the function, since a program may hold more than one OpenMP runtime.
-void UseOneOpenMpThread() {
-  static thread_local const bool done = [] {
-    using SetThreads = void (*)(int);
-    const auto set = reinterpret_cast<SetThreads>(dlsym(RTLD_DEFAULT, "omp_set_num_threads"));
-    if (set != nullptr) set(1);
-    return true;
-  }();
-  static_cast<void>(done);
 }
 
 absl::Status DnnlStatus(dnnl_status_t status, const char* what) {

@@ -1,0 +1,46 @@
+#include "backends/cpu/bconv_tables.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace bitmill {
+
+void FillBconvBase(const std::vector<int8_t>& weights, const uint8_t* negate,
+                   const GroupSplit& split, const ConvWindow& window, const PaddingClasses* padding,
+                   int32_t* base) {
+  const int64_t taps = window.taps();
+  const int64_t padded = (split.outputs + 7) / 8 * 8;
+  std::vector<int32_t> products(static_cast<size_t>(taps)), negatives(products.size());
+  for (int64_t o = 0; o < split.outputs; ++o) {
+    std::fill(products.begin(), products.end(), 0);
+    std::fill(negatives.begin(), negatives.end(), 0);
+    const int sign = negate != nullptr && negate[o] != 0 ? -1 : 1;
+    for (int64_t c = 0; c < split.channels; ++c) {
+      const int8_t* const w = weights.data() + (o * split.channels + c) * taps;
+      for (int64_t t = 0; t < taps; ++t) {
+        products[static_cast<size_t>(t)] += w[t] != 0 ? 1 : 0;
+        negatives[static_cast<size_t>(t)] += w[t] * sign < 0 ? 1 : 0;
+      }
+    }
+    const int64_t classes = padding == nullptr ? 1 : padding->count();
+    for (int64_t k = 0; k < classes; ++k) {
+      int32_t sum = 0;
+      for (int64_t t = 0; t < taps; ++t) {
+        const bool outside =
+            padding != nullptr && padding->Outside(k, t / window.kernel_w, t % window.kernel_w);
+        sum += outside ? 2 * negatives[static_cast<size_t>(t)] : products[static_cast<size_t>(t)];
+      }
+      base[k * padded + o] = sum;
+    }
+  }
+}
+
+int32_t BconvLimit(int32_t base, int32_t threshold) {
+  if (threshold == std::numeric_limits<int32_t>::max()) return -1;
+  if (threshold == std::numeric_limits<int32_t>::min()) return std::numeric_limits<int32_t>::max();
+  const int64_t difference = int64_t{base} - threshold;
+  const int64_t limit = difference >= 0 ? difference / 2 : -((1 - difference) / 2);
+  return static_cast<int32_t>(std::clamp<int64_t>(limit, -1, std::numeric_limits<int32_t>::max()));
+}
+
+}  // namespace bitmill

@@ -1,0 +1,22 @@
+// Tables of integers that a binary convolution needs besides its weights (kernels/bconv/bconv.h).
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "backends/cpu/conv_window.h"
+
+namespace bitmill {
+
+// The base of each padding class and output of one call: [classes][outputs rounded up to 8]; the
+// rest is left alone. Bits outside the last channel and outside the image count as +1 in the
+// kernel; the base makes up for the taps outside. `weights` is [outputs][channels][taps]; `negate`,
+// per output, and `padding` may be null.
+void FillBconvBase(const std::vector<int8_t>& weights, const uint8_t* negate,
+                   const GroupSplit& split, const ConvWindow& window, const PaddingClasses* padding,
+                   int32_t* base);
+
+// The limit on the count of differing bits for accumulators of at least `threshold`.
+int32_t BconvLimit(int32_t base, int32_t threshold);
+
+}  // namespace bitmill
