@@ -17,7 +17,7 @@ struct BconvKernel {
   int64_t (*prepared_bytes)(const BconvArgs& args) = nullptr;
   void (*prepare)(const BconvArgs& args, void* prepared) = nullptr;
   int64_t (*scratch_bytes)(const BconvArgs& args) = nullptr;  // null: none
-  SparseForms sparse;  // none: `run` takes dense weights only
+  SparseForms sparse = {};  // none: `run` takes dense weights only
 };
 
 // All implementations built into this binary, whether or not this machine can run them.

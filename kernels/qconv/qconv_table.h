@@ -13,7 +13,7 @@ struct QconvKernel {
   const char* name;
   Isa isa;
   QconvFn run;
-  SparseForms sparse;  // none: `run` takes dense weights only
+  SparseForms sparse = {};  // none: `run` takes dense weights only
   // Null where `run` reads the weights as they are.
   int64_t (*prepared_bytes)(const QconvArgs& args) = nullptr;
   void (*prepare)(const QconvArgs& args, void* prepared) = nullptr;
