@@ -50,6 +50,18 @@ class GenericCall {
   void Finish(const absl::Status& status);
   // Keeps the call for work that goes on elsewhere. Thread-safe.
   void Ref() { references_.fetch_add(1, std::memory_order_relaxed); }
+  // False, and nothing done, when the call is ending. For threads that hold no reference, but hold
+  // up the end of the handler's destructor.
+  bool TryRef() {
+    int references = references_.load(std::memory_order_relaxed);
+    while (references > 0) {
+      if (references_.compare_exchange_weak(references, references + 1,
+                                            std::memory_order_relaxed)) {
+        return true;
+      }
+    }
+    return false;
+  }
   void Unref();
 
   FrontendContext& context() { return context_; }

@@ -117,9 +117,10 @@ void HealthWatchers::Notify() {
   MutexLock lock(&mutex_);
   if (closed_) return;
   for (HealthWatch* const watch : open_) {
-    // The call cannot end before the posted function has run.
+    // The call cannot end before the posted function has run, unless it is ending: then its loop's
+    // thread waits for the lock to remove the watch.
     GenericCall& call = watch->call();
-    call.Ref();
+    if (!call.TryRef()) continue;
     call.loop().Post([watch, &call] {
       watch->Look();
       call.Unref();

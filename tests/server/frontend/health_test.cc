@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
+#include <thread>
+
 #include <memory>
 #include <string>
 
@@ -89,6 +92,29 @@ TEST_F(HealthTest, WatchersSeeEveryChange) {
   EXPECT_EQ(status, HealthCheckResponse::SERVING);
   frontend->BeginDrain();
   EXPECT_EQ(Next(*server), HealthCheckResponse::NOT_SERVING);
+}
+
+TEST_F(HealthTest, WatchersLeaveWhileModelsChange) {
+  Add("m");
+  Start();
+  std::atomic<bool> done{false};
+  std::thread changes([&] {
+    while (!done) {
+      EXPECT_TRUE(repository.Unload("m").ok());
+      EXPECT_TRUE(repository.Load("m").ok());
+    }
+  });
+  for (int i = 0; i < 200; ++i) {
+    grpc::ClientContext context;
+    const auto watch = Watch(context, "m");
+    EXPECT_NE(Next(*watch), -1);
+    context.TryCancel();
+    while (Next(*watch) != -1) {
+    }
+    EXPECT_EQ(watch->Finish().error_code(), grpc::StatusCode::CANCELLED);
+  }
+  done = true;
+  changes.join();
 }
 
 TEST_F(HealthTest, WatchersDoNotHoldUpAShutdown) {
