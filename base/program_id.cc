@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "absl/base/casts.h"
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
@@ -42,7 +43,7 @@ int TakeFirst(dl_phdr_info* info, size_t, void* found) {
   for (size_t i = 0; i < info->dlpi_phnum; ++i) {
     const ElfW(Phdr)& segment = info->dlpi_phdr[i];
     if (segment.p_type != PT_NOTE) continue;
-    const auto* const start = reinterpret_cast<const char*>(info->dlpi_addr + segment.p_vaddr);
+    const auto* const start = absl::bit_cast<const char*>(info->dlpi_addr + segment.p_vaddr);
     const absl::string_view id = FindBuildId({start, segment.p_memsz});
     if (id.empty()) continue;
     *static_cast<std::string*>(found) = absl::BytesToHexString(id);
