@@ -1,5 +1,6 @@
 #include "server/frontend/health.h"
 
+#include <atomic>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -41,13 +42,11 @@ absl::StatusOr<std::string> CheckHealth(FrontendContext& context, const std::str
   return response.SerializeAsString();
 }
 
-// All state is the loop's thread's.
+// All state is the loop's thread's, except where said.
 class HealthWatch final : public CallHandler {
  public:
   HealthWatch(GenericCall& call, HealthWatchers& watchers) : call_(call), watchers_(watchers) {}
   ~HealthWatch() override { watchers_.Remove(this); }
-
-  GenericCall& call() { return call_; }
 
   void OnStart() override { call_.Read(); }
 
@@ -76,6 +75,21 @@ class HealthWatch final : public CallHandler {
 
   void OnShutdown() override { Finish(absl::UnavailableError("the server is shutting down")); }
 
+  // Looks soon, on the loop's thread; changes that come faster than that are seen in one look.
+  // Thread-safe under the watchers' lock, which holds up the destructor.
+  void LookSoon() {
+    if (look_posted_.exchange(true)) return;
+    // The call cannot end before the posted function has run, unless it is ending: then its loop's
+    // thread waits for the lock to remove the watch.
+    if (!call_.TryRef()) return;
+    call_.loop().Post([this] {
+      look_posted_ = false;
+      Look();
+      call_.Unref();
+    });
+  }
+
+ private:
   // Sends the status if it is not the one that was sent last.
   void Look() {
     if (!service_ || writing_ || finished_) return;
@@ -91,7 +105,6 @@ class HealthWatch final : public CallHandler {
     call_.Write(ToByteBuffer(response.SerializeAsString()));
   }
 
- private:
   void Finish(const absl::Status& status) {
     if (finished_) return;
     finished_ = true;
@@ -104,6 +117,7 @@ class HealthWatch final : public CallHandler {
   int sent_ = -1;
   bool writing_ = false;
   bool finished_ = false;
+  std::atomic<bool> look_posted_{false};
 };
 
 std::unique_ptr<CallHandler> HealthWatchers::Create(GenericCall& call) {
@@ -116,16 +130,7 @@ std::unique_ptr<CallHandler> HealthWatchers::Create(GenericCall& call) {
 void HealthWatchers::Notify() {
   MutexLock lock(&mutex_);
   if (closed_) return;
-  for (HealthWatch* const watch : open_) {
-    // The call cannot end before the posted function has run, unless it is ending: then its loop's
-    // thread waits for the lock to remove the watch.
-    GenericCall& call = watch->call();
-    if (!call.TryRef()) continue;
-    call.loop().Post([watch, &call] {
-      watch->Look();
-      call.Unref();
-    });
-  }
+  for (HealthWatch* const watch : open_) watch->LookSoon();
 }
 
 void HealthWatchers::Close() {
