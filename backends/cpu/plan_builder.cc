@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/arena_planner.h"
+#include "backends/cpu/dense_slices.h"
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/live_channels.h"
 #include "backends/cpu/plan.h"
@@ -195,9 +196,16 @@ class PlanBuilder {
     }
     const Operand output = Output(node.outputs[0]);
     const std::string bits = absl::StrCat(CodeBits(in), "x", op.weight_bits, " -> ", CodeBits(out));
+    const bool bit_kernel = UsesBitKernel(op, in);
+    const auto make = [&](const LowBitConvOp& some, const Operand& to) {
+      return bit_kernel ? MakeBconvStep(some, out.code, input, to, builder_)
+                        : MakeQconvStep(some, in.code, out.code, input, to, builder_);
+    };
+    // Bits are unpacked once, not for each slice.
+    const bool unpacks = input.layout.storage == Storage::kBits && !bit_kernel;
+    const int64_t slices = unpacks ? 1 : DenseSlices(*conv, output.layout);
     absl::StatusOr<StepPtr> step =
-        UsesBitKernel(op, in) ? MakeBconvStep(*conv, out.code, input, output, builder_)
-                              : MakeQconvStep(*conv, in.code, out.code, input, output, builder_);
+        slices == 1 ? make(*conv, output) : MakeSlicedStep(*conv, slices, output, builder_, make);
     if (step.ok()) (*step)->mutable_info().bits = bits;
     return step;
   }

@@ -38,6 +38,7 @@ struct Operand {
   int32_t buffer = -1;      // index into StepRun::buffers, or -1
   int32_t input_port = -1;  // index of a graph input, or -1
   BufferLayout layout;
+  int64_t offset_bytes = 0;  // in a buffer: where row 0 begins
 
   bool in_request() const { return input_port >= 0; }
 
@@ -46,10 +47,10 @@ struct Operand {
     if (in_request()) {
       return run.batch->inputs[static_cast<size_t>(input_port)][run.first_row + r];
     }
-    return run.buffers[buffer] + r * layout.image_bytes;
+    return Base(run) + r * layout.image_bytes;
   }
   // Start of the chunk's rows; never for an operand in a request.
-  std::byte* Base(const StepRun& run) const { return run.buffers[buffer]; }
+  std::byte* Base(const StepRun& run) const { return run.buffers[buffer] + offset_bytes; }
 };
 
 inline bool IsAligned(const void* pointer, size_t alignment) {

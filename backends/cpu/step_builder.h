@@ -1,10 +1,13 @@
 // What step factories get from the plan builder: the kernels chosen for this machine, and scratch.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "backends/cpu/plan_constants.h"
 #include "kernels/bconv/bconv_table.h"
@@ -55,6 +58,15 @@ class StepBuilder {
   // The node whose steps are made next.
   void BeginNode(int32_t node) { node_ = node; }
 
+  // Parts of a step that a thread runs one after the other, made between the two: each has
+  // constants of its own, and all use the same working memory.
+  void BeginSlice(int64_t slice) {
+    if (slice == 0) scratches_.clear();
+    slice_ = absl::StrCat("slice ", slice, " ");
+    slice_scratch_ = 0;
+  }
+  void EndSlice() { slice_.clear(); }
+
   // A constant of the node, made by `fill` unless a plan file has it; `name` tells those of a node
   // apart and says what its contents depend on besides the node and the kernels. Where something is
   // taken from the weights a plan file leaves them out (Tensor::has_elements), so that all else
@@ -62,11 +74,13 @@ class StepBuilder {
   // are not there.
   absl::StatusOr<PackedBytes> FromWeights(absl::string_view name, int64_t bytes,
                                           PlanConstants::Fill fill) {
-    return constants_.Get(node_, name, bytes, PlanConstants::From::kWeights, fill);
+    return constants_.Get(node_, absl::StrCat(slice_, name), bytes, PlanConstants::From::kWeights,
+                          fill);
   }
   absl::StatusOr<PackedBytes> FromOthers(absl::string_view name, int64_t bytes,
                                          PlanConstants::Fill fill) {
-    return constants_.Get(node_, name, bytes, PlanConstants::From::kOthers, fill);
+    return constants_.Get(node_, absl::StrCat(slice_, name), bytes, PlanConstants::From::kOthers,
+                          fill);
   }
 
   // A buffer that lives from the current step on; Use() extends its life to the current step.
@@ -77,8 +91,19 @@ class StepBuilder {
   // Working memory of the current step alone; where threads share it, each finds its own behind
   // StepRun::buffers.
   int32_t AddScratch(int64_t bytes) {
+    if (!slice_.empty() && slice_scratch_ < scratches_.size()) {
+      const int32_t common = scratches_[slice_scratch_++];
+      int64_t& slot_bytes = needs_[static_cast<size_t>(common)].slot_bytes;
+      slot_bytes = std::max(slot_bytes, bytes);
+      return common;
+    }
     needs_.push_back({0, 0, bytes, step_, step_});
-    return static_cast<int32_t>(needs_.size()) - 1;
+    const auto scratch = static_cast<int32_t>(needs_.size()) - 1;
+    if (!slice_.empty()) {
+      scratches_.push_back(scratch);
+      ++slice_scratch_;
+    }
+    return scratch;
   }
   void Use(int32_t buffer) { needs_[static_cast<size_t>(buffer)].last_use = step_; }
 
@@ -98,6 +123,9 @@ class StepBuilder {
   PlanConstants& constants_;
   int32_t node_ = -1;
   int32_t step_ = 0;
+  std::string slice_;               // what the names of a slice's constants begin with
+  std::vector<int32_t> scratches_;  // those of the step's slices
+  size_t slice_scratch_ = 0;        // of them, how many this slice has taken
   std::vector<BufferNeed> needs_;
 };
 

@@ -245,6 +245,10 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
       }
     }
   }
+  for (const bool bits_in : {false, true}) {
+    graphs.push_back(
+        RandomLowered(LargeDense({bits_in, 2, true, Epilogue::kRequantize, false}), random));
+  }
   int tried = 0;
   std::string kernels_seen;
   for (Graph& graph : graphs) {
@@ -270,7 +274,7 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
   }
   std::printf("%d of %zu graphs\n", tried, graphs.size());
   EXPECT_GT(tried, 20);
-  for (const char* kind : {"bconv", "qconv", "dnnl", "sparse", "live channels"}) {
+  for (const char* kind : {"bconv", "qconv", "dnnl", "sparse", "live channels", "slices"}) {
     EXPECT_THAT(kernels_seen, HasSubstr(kind));
   }
 }

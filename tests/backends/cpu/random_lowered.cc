@@ -239,7 +239,9 @@ ValueId AddConv(Draw& draw, Graph& graph, const LoweredKind& kind, ValueId input
   op.weight_bits = kind.weight_bits;
   op.ternary = kind.ternary;
   int64_t outputs = draw.OneIn(2) ? draw.Between(1, 40) : draw.Between(1, 20) * 8;
-  if (!kind.dense && draw.OneIn(3)) {
+  if (kind.outputs > 0) {
+    outputs = kind.outputs;
+  } else if (!kind.dense && draw.OneIn(3)) {
     std::vector<int64_t> divisors;
     for (int64_t d = 2; d <= channels; ++d) {
       if (channels % d == 0) divisors.push_back(d);
@@ -284,6 +286,13 @@ void FinishGraph(Graph& graph, ValueId output) {
 }
 
 }  // namespace
+
+LoweredKind LargeDense(LoweredKind kind) {
+  kind.dense = true;
+  kind.outputs = 192;
+  kind.channels = 32768 / kind.weight_bits + 5;
+  return kind;
+}
 
 Graph RandomLowered(const LoweredKind& kind, std::mt19937& random) {
   Draw draw(random);

@@ -18,7 +18,11 @@ struct LoweredKind {
   bool dense = false;    // 1x1 over one pixel
   int64_t channels = 0;  // 0: drawn from 1 to 130
   bool pruned = false;   // whole blocks of weights are zero; not of 1 bit
+  int64_t outputs = 0;   // of dense layers; 0: drawn
 };
+
+// A dense layer of so many weights that it is cut into slices.
+LoweredKind LargeDense(LoweredKind kind);
 
 Graph RandomLowered(const LoweredKind& kind, std::mt19937& random);
 

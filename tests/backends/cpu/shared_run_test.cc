@@ -76,6 +76,9 @@ TEST_F(SharedRunTest, LowBitLayers) {
           kind.epilogue = epilogue;
           kind.bits_out = epilogue == Epilogue::kThresholds && random_() % 2 == 0;
           kind.dense = dense;
+          if (dense) {
+            ASSERT_NO_FATAL_FAILURE(Check(RandomLowered(LargeDense(kind), random_)));
+          }
           for (int round = 0; round < 3; ++round) {
             ASSERT_NO_FATAL_FAILURE(Check(RandomLowered(kind, random_)));
           }

@@ -110,6 +110,17 @@ TEST_P(LowBitConvStepTest, MatchesTheDefinitionOnVectors) {
   CheckMany(kind, 8);
 }
 
+TEST_P(LowBitConvStepTest, MatchesTheDefinitionInSlices) {
+  std::mt19937 random(12);
+  const Graph graph = RandomLowered(LargeDense(GetParam()), random);
+  ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+  const bool unpacks = GetParam().bits_in && GetParam().weight_bits > 1 && !GetParam().ternary;
+  const auto executable = CompileLowered(graph, "auto", kRows);
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  EXPECT_EQ(absl::StrContains((*executable)->DescribePlan(), "slices"), !unpacks)
+      << (*executable)->DescribePlan();
+}
+
 std::vector<LoweredKind> AllKinds() {
   std::vector<LoweredKind> kinds;
   for (const bool bits_in : {true, false}) {
