@@ -9,7 +9,7 @@ round measures every (level, target) pair once, one right after the other, so th
 the machine's mood meets all of them; medians and spreads are over rounds, ratios are taken within
 a round. The CPU time of a request is user and system time of the whole server process.
 
-Writes the section of the output file between its markers. Exit status: 0 when it could measure,
+Writes this machine's section `serving` of the output file. Exit status: 0 when it could measure,
 whatever the verdicts; 1 when a server or client failed; 2 for misuse.
 """
 
@@ -21,8 +21,6 @@ import json
 import os
 import platform
 import shutil
-import signal
-import socket
 import statistics
 import subprocess
 import sys
@@ -30,11 +28,13 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Iterator
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "bench"))
-from sections import cpu_name, write_section  # noqa: E402
+from sections import cpu_name, machine_section, write_section  # noqa: E402
+from servers import (free_port, raise_priority, running, serve_command, wait_for,  # noqa: E402
+                     wait_ready)
+
 IDENTITY, MLP = "identity_fp32_1024", "fmnist_tfc_w1a1"
 TARGETS = {"echo": "bare gRPC echo", "callback": "the same, callback API", "identity": "identity FP32 [1,1024]", "mlp": f"{MLP}"}
 
@@ -65,54 +65,6 @@ class Series:
 
 
 Results = dict[tuple[str, int], Series]
-
-
-def free_port() -> int:
-    """Return a TCP port of the loopback interface that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
-def raise_priority() -> str:
-    """Put this process and its children ahead of others where that is allowed; say how."""
-    if os.geteuid() != 0:
-        return "normal priority"
-    with contextlib.suppress(OSError):
-        os.setsid()  # a scheduling group of its own, where the kernel makes one a session
-    with contextlib.suppress(OSError):
-        Path("/proc/self/autogroup").write_text("-20")
-    with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -15)
-    return f"nice {os.getpriority(os.PRIO_PROCESS, 0)}"
-
-
-@contextlib.contextmanager
-def running(command: list[str], log: Path) -> Iterator[subprocess.Popen]:
-    """Run a server for the length of the block; its output goes to `log`."""
-    with log.open("w") as output:
-        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        try:
-            yield process
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(log: Path, text: str, process: subprocess.Popen) -> str:
-    """Wait until `text` stands in the log; return the log."""
-    for _ in range(600):
-        content = log.read_text()
-        if text in content:
-            return content
-        if process.poll() is not None:
-            break
-        time.sleep(0.05)
-    raise RuntimeError(f"{process.args[0]} did not start:\n{log.read_text()}")
 
 
 def make_repository(folder: Path) -> None:
@@ -263,7 +215,7 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder, contextlib.ExitStack() as stack:
         work = Path(folder)
         make_repository(work / "repository")
-        grpc_port, metrics_port = free_port(), free_port()
+        port = free_port()
         try:
             addresses = {}
             for target, api in (("echo", "async"), ("callback", "callback")):
@@ -271,13 +223,11 @@ def main(argv: list[str]) -> int:
                 echo = stack.enter_context(running([str(echo_server), "--api", api], log))
                 text = wait_for(log, "listening on", echo)
                 addresses[target] = text.split("listening on ")[1].split()[0]
-            stack.enter_context(running(
-                [str(program), "serve", "--model-repository", str(work / "repository"), "--host",
-                 "127.0.0.1", "--grpc-port", str(grpc_port), "--metrics-port",
-                 str(metrics_port)], work / "serve.log"))
-            server = f"127.0.0.1:{grpc_port}"
+            stack.enter_context(running(serve_command(program, work / "repository", port),
+                                        work / "serve.log"))
+            server = f"127.0.0.1:{port}"
             addresses |= {"identity": server, "mlp": server}
-            wait_ready(program, server, work / "serve.log")
+            wait_ready(program, server, MLP, work / "serve.log")
             results = measure(program, addresses, arguments)
         except RuntimeError as error:
             print(f"error: {error}", file=sys.stderr)
@@ -289,21 +239,9 @@ def main(argv: list[str]) -> int:
                 for (target, level), series in results.items()]
         arguments.json.write_text(json.dumps({"cpu": cpu_name(), "results": rows}, indent=2) + "\n")
     if not arguments.no_write:
-        write_section(arguments.output, "serving", text)
+        name, title = machine_section("Serving")
+        write_section(arguments.output, name, text, title)
     return 0
-
-
-def wait_ready(program: Path, address: str, log: Path) -> None:
-    """Wait until the server answers for the slower model; at most 30 s."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        probe = subprocess.run(
-            [str(program), "load", address, "--model", MLP, "--concurrency", "1", "--duration",
-             "0.05", "--warmup", "0"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        if probe.returncode == 0:
-            return
-        time.sleep(0.1)
-    raise RuntimeError(f"the server is not ready after 30 s:\n{log.read_text()}")
 
 
 if __name__ == "__main__":
