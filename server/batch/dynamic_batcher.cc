@@ -13,6 +13,8 @@ namespace {
 
 // An I/O thread goes back to its connections after so many batches.
 constexpr int kInlineBatches = 4;
+// A worker goes to other models that wait after so long; going costs it some microseconds.
+constexpr MonotonicNanos kSliceNanos = 1'000'000;
 
 bool IsExpired(const BatchItem& item, MonotonicNanos now) {
   return item.deadline_ns != 0 && now >= item.deadline_ns;
@@ -196,7 +198,7 @@ DynamicBatcher::Wakes DynamicBatcher::Dispatch(MonotonicNanos now) {
 void DynamicBatcher::Launch(const Wakes& wakes, MonotonicNanos now,
                             const std::shared_ptr<const void>& keep_alive) {
   for (const int instance : wakes.instances) {
-    scheduler_.Enqueue([this, instance, now, keep_alive] {
+    scheduler_.Enqueue(flow_, [this, instance, now, keep_alive] {
       {
         MutexLock lock(&mutex_);
         --woken_;
@@ -232,11 +234,16 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
       const bool leave = where == Where::kInline &&
                          (batches == kInlineBatches ||
                           cost_model_.PredictNanos(waiting_rows_) > options_.inline_limit_ns);
-      if (decision.close && !leave) rows = Take(decision.rows, items);
+      const bool make_room = where == Where::kWorker && now - started_ns >= kSliceNanos &&
+                             decision.close && scheduler_.contended();
+      if (decision.close && !leave && !make_room) rows = Take(decision.rows, items);
       if (options_.queue_depth != nullptr) {
         options_.queue_depth->store(waiting_, std::memory_order_relaxed);
       }
-      if (items.empty()) {
+      if (make_room) {
+        ++woken_;
+        wakes.instances.push_back(instance);
+      } else if (items.empty()) {
         idle_instances_.push_back(instance);
         if (draining_) idle_.NotifyAll();
         wakes = Dispatch(now);  // for what must wait, or what an I/O thread leaves to the workers

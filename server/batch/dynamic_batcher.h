@@ -3,9 +3,10 @@
 //
 // A batch starts as soon as an instance is free (batch_policy.h may make it wait if a delay is
 // configured); while all are busy the queue grows into the next batch. The task that was woken for
-// one batch goes on until nothing is left, so that waking costs once for a burst. A batch that is
-// predicted to be shorter than `inline_limit_ns` runs on the submitting thread if that allows it:
-// waking a worker costs 60 to 120 us of CPU at low load.
+// one batch goes on until nothing is left, so that waking costs once for a burst; while other
+// models wait for a worker it makes room after a millisecond at the latest, or the batch that runs
+// then. A batch that is predicted to be shorter than `inline_limit_ns` runs on the submitting
+// thread if that allows it: waking a worker costs 60 to 120 us of CPU at low load.
 //
 // Requests that are cancelled or past their deadline are rejected, never computed. A full queue
 // first drops those, then refuses.
@@ -116,6 +117,7 @@ class DynamicBatcher {
   Scheduler& scheduler_;
   const Clock& clock_;
   CostModel cost_model_;
+  const std::shared_ptr<Flow> flow_ = std::make_shared<Flow>();
 
   mutable Mutex mutex_;
   CondVar idle_;  // an instance became free while draining

@@ -3,9 +3,11 @@
 #pragma once
 
 #include <functional>
+#include <memory>
 
 #include "absl/functional/function_ref.h"
 #include "base/clock.h"
+#include "server/schedule/fair_queue.h"
 
 namespace bitmill {
 
@@ -16,10 +18,15 @@ class Scheduler {
   // Workers that run at the same time.
   virtual int concurrency() const = 0;
 
-  // Runs `work` on a worker, soon; never on the calling thread. Thread-safe. Work must not throw.
-  virtual void Enqueue(std::function<void()> work) = 0;
+  // Runs `work` on a worker, soon; never on the calling thread. Where more waits than there are
+  // workers, flows share them by the time that their work takes. Thread-safe. Work must not throw.
+  virtual void Enqueue(const std::shared_ptr<Flow>& flow, std::function<void()> work) = 0;
 
-  // The same, not before the monotonic time `when`. Precise to about 100 us.
+  // Whether enqueued work waits for a worker, so that long work should make room now and then: it
+  // enqueues the rest of itself and returns. Cheap; thread-safe.
+  virtual bool contended() const = 0;
+
+  // Runs short work, not before the monotonic time `when`. Precise to about 100 us.
   virtual void EnqueueAt(MonotonicNanos when, std::function<void()> work) = 0;
 
   // Runs `work` before returning, on the calling thread as a member of the pool.

@@ -47,16 +47,19 @@ class Workers final : public TbbScheduler, private ForkJoin {
 
   int concurrency() const override { return workers_; }
 
-  void Enqueue(std::function<void()> work) override {
+  void Enqueue(const std::shared_ptr<Flow>& flow, std::function<void()> work) override {
     if (!gate_.Enter(1)) return;
-    auto job = std::make_unique<Job>(Job{this, std::move(work)});
-    HandOff(job.get());
+    waiting_.Push(flow, std::move(work));
     queued_.fetch_add(1, std::memory_order_relaxed);
-    arena_.enqueue(Runner{job.release()});
+    HandOff(this);
+    arena_.enqueue(Runner{this});
   }
 
+  bool contended() const override { return queued_.load(std::memory_order_relaxed) > 0; }
+
   void EnqueueAt(MonotonicNanos when, std::function<void()> work) override {
-    timers_.Add(when, [this, moved = std::move(work)]() mutable { Enqueue(std::move(moved)); });
+    timers_.Add(when,
+                [this, moved = std::move(work)]() mutable { Enqueue(timed_, std::move(moved)); });
   }
 
   void RunInline(absl::FunctionRef<void()> work) override { arena_.execute(work); }
@@ -123,15 +126,10 @@ class Workers final : public TbbScheduler, private ForkJoin {
     gate_.Leave(1);
   }
 
-  struct Job {
-    Workers* scheduler;
-    std::function<void()> work;
-  };
-
-  // What oneTBB carries to a worker; it owns the job.
+  // What oneTBB carries to a worker: there is work for it, whose is decided when it comes.
   struct Runner {
-    BITMILL_NO_THREAD_SANITIZER void operator()() const { RunJob(job); }
-    Job* job;
+    BITMILL_NO_THREAD_SANITIZER void operator()() const { RunNext(scheduler); }
+    Workers* scheduler;
   };
 
   struct Helper {
@@ -139,16 +137,21 @@ class Workers final : public TbbScheduler, private ForkJoin {
     Workers* scheduler;
   };
 
-  static void RunJob(Job* taken) {
-    TakeOver(taken);
-    std::unique_ptr<Job> job(taken);
-    Workers& scheduler = *job->scheduler;
-    scheduler.running_.fetch_add(1, std::memory_order_relaxed);
-    scheduler.queued_.fetch_sub(1, std::memory_order_relaxed);
-    job->work();
-    job = nullptr;  // what it holds goes before the scheduler may
-    scheduler.running_.fetch_sub(1, std::memory_order_relaxed);
-    scheduler.gate_.Leave(1);
+  static void RunNext(Workers* scheduler) {
+    TakeOver(scheduler);
+    scheduler->RunNextWork();
+  }
+
+  void RunNextWork() {
+    FairQueue::Work work = waiting_.Pop();
+    running_.fetch_add(1, std::memory_order_relaxed);
+    queued_.fetch_sub(1, std::memory_order_relaxed);
+    const MonotonicNanos started_ns = clock_.Now();
+    work.run();
+    work.run = nullptr;  // what it holds goes before the scheduler may
+    waiting_.Finish(work, clock_.Now() - started_ns);
+    running_.fetch_sub(1, std::memory_order_relaxed);
+    gate_.Leave(1);
   }
 
   static void RunHelper(Workers* scheduler) {
@@ -161,6 +164,8 @@ class Workers final : public TbbScheduler, private ForkJoin {
   tbb::task_arena arena_;
   const Clock& clock_;
   HelperBoard board_;
+  FairQueue waiting_;
+  const std::shared_ptr<Flow> timed_ = std::make_shared<Flow>();
   // Enqueued work that waits for a worker, and that has one; helpers, called or here; those of them
   // that have nothing to do; those that are here.
   std::atomic<int> queued_{0}, running_{0}, helpers_{0}, free_helpers_{0}, near_helpers_{0};

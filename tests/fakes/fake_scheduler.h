@@ -16,7 +16,10 @@ class FakeScheduler final : public Scheduler {
   explicit FakeScheduler(int concurrency = 1) : concurrency_(concurrency) {}
 
   int concurrency() const override { return concurrency_; }
-  void Enqueue(std::function<void()> work) override { queue.push_back(std::move(work)); }
+  void Enqueue(const std::shared_ptr<Flow>&, std::function<void()> work) override {
+    queue.push_back(std::move(work));
+  }
+  bool contended() const override { return others_wait; }
   void EnqueueAt(MonotonicNanos when, std::function<void()> work) override {
     timers.emplace(when, std::move(work));
   }
@@ -47,6 +50,7 @@ class FakeScheduler final : public Scheduler {
   std::deque<std::function<void()>> queue;
   std::multimap<MonotonicNanos, std::function<void()>> timers;
   int inline_runs = 0;
+  bool others_wait = false;
 
  private:
   const int concurrency_;

@@ -214,8 +214,9 @@ struct Lane {
 absl::StatusOr<int64_t> TimeSideBySide(const Executable& executable, std::vector<Lane>& lanes,
                                        Scheduler& scheduler, int64_t rows, double seconds) {
   std::vector<std::promise<void>> done(lanes.size());
+  const auto flow = std::make_shared<Flow>();
   for (size_t i = 0; i < lanes.size(); ++i) {
-    scheduler.Enqueue([&, i] {
+    scheduler.Enqueue(flow, [&, i] {
       Lane& lane = lanes[i];
       lane.row_ps = TimeBatches(executable, lane.batch, *lane.context, rows, seconds);
       done[i].set_value();

@@ -107,6 +107,24 @@ TEST_F(DynamicBatcherTest, GathersWhatArrivesWhileAllInstancesAreBusy) {
   EXPECT_THAT(runner.batches, ElementsAre(1, 4));
 }
 
+TEST_F(DynamicBatcherTest, MakesRoomForOthersAfterAMillisecond) {
+  Create({.limits = {.max_rows = 1}});
+  runner.during_run = [this] { clock.Advance(400 * kMicrosecond); };
+  scheduler.others_wait = true;
+  SubmitRows({1, 1, 1, 1, 1});
+  EXPECT_EQ(scheduler.RunAll(), 2) << "three batches of 0.4 ms, then the other two";
+  EXPECT_EQ(runner.batches.size(), 5U);
+  EXPECT_EQ(batcher->waiting(), 0);
+  batcher->Drain();  // the instance is free again
+}
+
+TEST_F(DynamicBatcherTest, KeepsItsWorkerWhileNobodyWaits) {
+  Create({.limits = {.max_rows = 1}});
+  runner.during_run = [this] { clock.Advance(5'000 * kMicrosecond); };
+  SubmitRows({1, 1, 1});
+  EXPECT_EQ(scheduler.RunAll(), 1);
+}
+
 TEST_F(DynamicBatcherTest, NeverExceedsMaxRows) {
   Create({.limits = {.max_rows = 4}});
   SubmitRows({3, 2, 2, 4, 1});

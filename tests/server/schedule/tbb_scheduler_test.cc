@@ -5,6 +5,8 @@
 
 #include <atomic>
 #include <future>
+#include <memory>
+#include <string>
 #include <thread>
 
 namespace bitmill {
@@ -13,12 +15,13 @@ namespace {
 class TbbSchedulerTest : public ::testing::Test {
  protected:
   const SystemClock clock;
+  const std::shared_ptr<Flow> flow = std::make_shared<Flow>();
 };
 
 TEST_F(TbbSchedulerTest, RunsWorkOnAnotherThread) {
   std::promise<std::thread::id> worker;
   const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
-  scheduler->Enqueue([&worker] { worker.set_value(std::this_thread::get_id()); });
+  scheduler->Enqueue(flow, [&worker] { worker.set_value(std::this_thread::get_id()); });
   EXPECT_NE(worker.get_future().get(), std::this_thread::get_id());
 }
 
@@ -30,7 +33,7 @@ TEST_F(TbbSchedulerTest, HasAllItsWorkersWhateverTheNumberOfCpus) {
   const auto scheduler = CreateTbbScheduler({.workers = kWorkers, .io_threads = 1}, clock);
   EXPECT_EQ(scheduler->concurrency(), kWorkers);
   for (int i = 0; i < kWorkers; ++i) {
-    scheduler->Enqueue([&] {
+    scheduler->Enqueue(flow, [&] {
       if (here.fetch_add(1) + 1 == kWorkers) all.set_value();
       while (here.load() < kWorkers) std::this_thread::yield();
     });
@@ -42,7 +45,7 @@ TEST_F(TbbSchedulerTest, RunsInlineOnTheCallerEvenWhenAllWorkersAreBusy) {
   std::promise<void> begun;  // these outlive the work
   std::promise<void> release;
   const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
-  scheduler->Enqueue([&] {
+  scheduler->Enqueue(flow, [&] {
     begun.set_value();
     release.get_future().wait();
   });
@@ -70,9 +73,32 @@ TEST_F(TbbSchedulerTest, FinishesEverythingBeforeItGoes) {
   std::atomic<int> finished{0};
   {
     const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
-    for (int i = 0; i < 100; ++i) scheduler->Enqueue([&finished] { ++finished; });
+    for (int i = 0; i < 100; ++i) scheduler->Enqueue(flow, [&finished] { ++finished; });
   }
   EXPECT_EQ(finished, 100);
+}
+
+TEST_F(TbbSchedulerTest, FlowsShareTheWorkersByTime) {
+  std::promise<void> begun;  // these outlive the work
+  std::promise<void> release;
+  std::string order;
+  const auto quick = std::make_shared<Flow>();
+  {
+    const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
+    EXPECT_FALSE(scheduler->contended());
+    scheduler->Enqueue(flow, [&] {
+      begun.set_value();
+      release.get_future().wait();
+      std::this_thread::sleep_for(std::chrono::milliseconds(20));
+    });
+    begun.get_future().wait();
+    EXPECT_FALSE(scheduler->contended()) << "what runs does not wait";
+    for (int i = 0; i < 3; ++i) scheduler->Enqueue(flow, [&] { order += 's'; });
+    scheduler->Enqueue(quick, [&] { order += 'q'; });
+    EXPECT_TRUE(scheduler->contended());
+    release.set_value();
+  }
+  EXPECT_EQ(order, "qsss") << "the slow flow has had its 20 ms";
 }
 
 // Any one round may pass without help, when the helper has just gone.
@@ -110,7 +136,7 @@ TEST_F(TbbSchedulerTest, EnqueuedWorkComesBeforeHelp) {
   ForkJoin& helpers = scheduler->helpers();
   // One worker, which waits near the computation, has to go for this.
   const int place = helpers.Enter(2);
-  scheduler->Enqueue([&] { ran.set_value(); });
+  scheduler->Enqueue(flow, [&] { ran.set_value(); });
   EXPECT_EQ(ran.get_future().wait_for(std::chrono::seconds(60)), std::future_status::ready);
   helpers.Leave(place);
 }
@@ -119,7 +145,7 @@ TEST_F(TbbSchedulerTest, BusyWorkersAreNotAskedForHelp) {
   std::promise<void> begun;
   std::promise<void> release;
   const auto scheduler = CreateTbbScheduler({.workers = 1, .io_threads = 1}, clock);
-  scheduler->Enqueue([&] {
+  scheduler->Enqueue(flow, [&] {
     begun.set_value();
     release.get_future().wait();
   });
