@@ -131,10 +131,17 @@ ValueId TokenWalk::NewConstant(const std::string& name, const Shape& shape,
 }
 
 void TokenWalk::EmitReshape(ValueId from, ValueId to) {
+  const Shape shape = graph_.value(to).shape;
+  Value sides;
+  sides.name = absl::StrCat(graph_.value(to).name, "/shape");
+  sides.dtype = DType::kInt64;
+  sides.shape = {static_cast<int64_t>(shape.size())};
+  sides.constant = std::make_shared<const Tensor>(
+      Tensor::Of<int64_t>(DType::kInt64, {static_cast<int64_t>(shape.size())}, shape));
   Node node;
   node.name = graph_.value(to).name;
   node.op = "Reshape";
-  node.inputs = {from};
+  node.inputs = {from, graph_.AddValue(std::move(sides))};
   node.outputs = {to};
   Keep(std::move(node));
 }

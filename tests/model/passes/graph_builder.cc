@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "absl/strings/str_cat.h"
+#include "model/passes/check_lowered.h"
 #include "model/passes/lowered_reference.h"
 #include "model/reference.h"
 #include "model/verify.h"
@@ -122,6 +123,9 @@ std::vector<float> RunOriginalOn(const Graph& graph, const Tensor& input) {
 }
 
 std::vector<float> RunLoweredOn(const Graph& lowered, const Tensor& input) {
+  // What a plan file must pass when it is read again.
+  const absl::Status good[] = {VerifyGraph(lowered), CheckLowered(lowered)};
+  for (const absl::Status& status : good) EXPECT_TRUE(status.ok()) << status;
   return FirstOutput(RunLoweredReference(lowered, {input.view()}));
 }
 
