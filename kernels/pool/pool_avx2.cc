@@ -1,11 +1,9 @@
-// Memory-bound: the window of a pixel is combined 32 bytes at a time, then 16, 8 and single bytes,
-// so no byte outside a pixel is touched. And and or (minimum and maximum for codes) are both kept
-// only when some channel takes the minimum.
+// Loads bind: a 2x2 window over small pixels is 4 loads, 2 ands, 2 shuffles, an and and, for 8-byte
+// ones, a permutation for 32 bytes of output (kernels/pool/pool_loops.h).
 #include <immintrin.h>
 #include <stdint.h>
-#include <string.h>
 
-#include "kernels/pool/pool.h"
+#include "kernels/pool/pool_loops.h"
 
 namespace bitmill {
 
@@ -14,138 +12,97 @@ void PoolCodesAvx2(const PoolArgs& args);
 
 namespace {
 
-// The window of one output pixel, clipped to the image: never empty.
-struct Window {
-  const uint8_t* first;
-  int64_t rows, columns;
-  int64_t row_step, column_step;  // bytes
-};
+// Of the quarters that unpacking leaves: 0, 4, 2, 6 of eight.
+constexpr int kInOrder = 0xd8;
 
-struct Range {
-  int64_t first, count;
-};
-
-// Taps k with 0 <= origin + k * dilation < size.
-Range ClipTaps(int64_t origin, int64_t taps, int64_t dilation, int64_t size) {
-  if (origin >= 0 && origin + (taps - 1) * dilation < size) return {0, taps};  // no division
-  const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-  const int64_t end = origin < size ? (size - origin + dilation - 1) / dilation : 0;
-  return {first, (end < taps ? end : taps) - first};
-}
-
-struct Bits {
-  static __m256i Max(__m256i a, __m256i b) { return _mm256_and_si256(a, b); }
-  static __m256i Min(__m256i a, __m256i b) { return _mm256_or_si256(a, b); }
-  static __m128i Max(__m128i a, __m128i b) { return _mm_and_si128(a, b); }
-  static __m128i Min(__m128i a, __m128i b) { return _mm_or_si128(a, b); }
-  static uint8_t Max(uint8_t a, uint8_t b) { return static_cast<uint8_t>(a & b); }
-  static uint8_t Min(uint8_t a, uint8_t b) { return static_cast<uint8_t>(a | b); }
-};
-
-struct Codes {
-  static __m256i Max(__m256i a, __m256i b) { return _mm256_max_epu8(a, b); }
-  static __m256i Min(__m256i a, __m256i b) { return _mm256_min_epu8(a, b); }
-  static __m128i Max(__m128i a, __m128i b) { return _mm_max_epu8(a, b); }
-  static __m128i Min(__m128i a, __m128i b) { return _mm_min_epu8(a, b); }
-  static uint8_t Max(uint8_t a, uint8_t b) { return a > b ? a : b; }
-  static uint8_t Min(uint8_t a, uint8_t b) { return a < b ? a : b; }
-};
-
-// Loads, stores and selection for each width.
-struct Wide {
+struct Ymm {
   using Type = __m256i;
+  static constexpr int64_t kBytes = 32;
   static Type Load(const uint8_t* p) {
     return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
   }
   static void Store(uint8_t* p, Type v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-  static Type Select(Type mask, Type set, Type clear) {
-    return _mm256_or_si256(_mm256_and_si256(mask, set), _mm256_andnot_si256(mask, clear));
+  static Type Xor(Type a, Type b) { return _mm256_xor_si256(a, b); }
+  static Type Zero() { return _mm256_setzero_si256(); }
+  template <PoolKind kKind>
+  static Type Max(Type a, Type b) {
+    return kKind == PoolKind::kBits ? _mm256_and_si256(a, b) : _mm256_max_epu8(a, b);
+  }
+  template <int kPixel>
+  static Type Even(Type a, Type b) {
+    if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x20);
+    return _mm256_permute4x64_epi64(_mm256_unpacklo_epi64(a, b), kInOrder);
+  }
+  template <int kPixel>
+  static Type Odd(Type a, Type b) {
+    if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x31);
+    return _mm256_permute4x64_epi64(_mm256_unpackhi_epi64(a, b), kInOrder);
   }
 };
 
-struct Half {
+struct Xmm {
   using Type = __m128i;
+  static constexpr int64_t kBytes = 16;
   static Type Load(const uint8_t* p) {
     return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
   }
   static void Store(uint8_t* p, Type v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
-  static Type Select(Type mask, Type set, Type clear) {
-    return _mm_or_si128(_mm_and_si128(mask, set), _mm_andnot_si128(mask, clear));
+  static Type Xor(Type a, Type b) { return _mm_xor_si128(a, b); }
+  static Type Zero() { return _mm_setzero_si128(); }
+  template <PoolKind kKind>
+  static Type Max(Type a, Type b) {
+    return kKind == PoolKind::kBits ? _mm_and_si128(a, b) : _mm_max_epu8(a, b);
+  }
+  template <int kPixel>
+  static Type Even(Type a, Type b) {
+    return _mm_unpacklo_epi64(a, b);
+  }
+  template <int kPixel>
+  static Type Odd(Type a, Type b) {
+    return _mm_unpackhi_epi64(a, b);
   }
 };
 
-struct Quarter {
-  using Type = __m128i;
+struct HalfXmm : Xmm {
+  static constexpr int64_t kBytes = 8;
   static Type Load(const uint8_t* p) {
     return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
   }
   static void Store(uint8_t* p, Type v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v); }
-  static Type Select(Type mask, Type set, Type clear) { return Half::Select(mask, set, clear); }
 };
 
-struct Single {
-  using Type = uint8_t;
-  static Type Load(const uint8_t* p) { return *p; }
-  static void Store(uint8_t* p, Type v) { *p = v; }
-  static Type Select(Type mask, Type set, Type clear) {
-    return static_cast<uint8_t>((mask & set) | (~mask & clear));
+struct Vectors {
+  template <typename Loop>
+  static void Run(const PoolRun& run, const uint8_t* flip) {
+    if (PoolInPairs(run) && RunPairs<Loop>(run, flip)) return;
+    const int64_t bytes = PoolAsOnePixel<Loop>(run) ? run.pixels * run.bytes : run.bytes;
+    if (bytes >= Ymm::kBytes) {
+      PoolPieces<Loop, Ymm>(run, flip);
+    } else if (bytes >= Xmm::kBytes) {
+      PoolPieces<Loop, Xmm>(run, flip);
+    } else if (bytes >= HalfXmm::kBytes) {
+      PoolPieces<Loop, HalfXmm>(run, flip);
+    } else {
+      PoolPieces<Loop, PoolByte>(run, flip);
+    }
+  }
+
+  template <typename Loop>
+  static bool RunPairs(const PoolRun& run, const uint8_t* flip) {
+    switch (run.bytes) {
+      case 8:
+        return PoolPairRun<Loop, Ymm, 8>(run, flip) || PoolPairRun<Loop, Xmm, 8>(run, flip);
+      case 16:
+        return PoolPairRun<Loop, Ymm, 16>(run, flip);
+      default:
+        return false;
+    }
   }
 };
-
-template <typename Kind, typename Width>
-inline void PoolChunk(const PoolArgs& args, const Window& window, int64_t byte, uint8_t* out) {
-  using Type = typename Width::Type;
-  Type high = Width::Load(window.first + byte);
-  Type low = high;
-  for (int64_t y = 0; y < window.rows; ++y) {
-    const uint8_t* row = window.first + y * window.row_step + byte;
-    for (int64_t x = 0; x < window.columns; ++x) {
-      const Type value = Width::Load(row + x * window.column_step);
-      high = Kind::Max(high, value);
-      if (args.minimum != nullptr) low = Kind::Min(low, value);
-    }
-  }
-  if (args.minimum != nullptr) high = Width::Select(Width::Load(args.minimum + byte), low, high);
-  Width::Store(out + byte, high);
-}
-
-template <typename Kind>
-void PoolPixel(const PoolArgs& args, const Window& window, uint8_t* out) {
-  const int64_t bytes = args.pixel_bytes;
-  int64_t b = 0;
-  for (; b + 32 <= bytes; b += 32) PoolChunk<Kind, Wide>(args, window, b, out);
-  for (; b + 16 <= bytes; b += 16) PoolChunk<Kind, Half>(args, window, b, out);
-  for (; b + 8 <= bytes; b += 8) PoolChunk<Kind, Quarter>(args, window, b, out);
-  for (; b < bytes; ++b) PoolChunk<Kind, Single>(args, window, b, out);
-}
-
-template <typename Kind>
-void Pool(const PoolArgs& args) {
-  for (int32_t n = 0; n < args.batch; ++n) {
-    for (int32_t y = 0; y < args.out_h; ++y) {
-      const int64_t top = int64_t{y} * args.stride_h - args.pad_top;
-      const Range rows = ClipTaps(top, args.kernel_h, args.dilation_h, args.in_h);
-      for (int32_t x = 0; x < args.out_w; ++x) {
-        const int64_t left = int64_t{x} * args.stride_w - args.pad_left;
-        const Range columns = ClipTaps(left, args.kernel_w, args.dilation_w, args.in_w);
-        Window window;
-        window.first = args.input + n * args.in_image +
-                       (top + rows.first * args.dilation_h) * args.in_row +
-                       (left + columns.first * args.dilation_w) * args.in_pixel;
-        window.rows = rows.count;
-        window.columns = columns.count;
-        window.row_step = args.dilation_h * args.in_row;
-        window.column_step = int64_t{args.dilation_w} * args.in_pixel;
-        PoolPixel<Kind>(args, window,
-                        args.output + n * args.out_image + y * args.out_row + x * args.out_pixel);
-      }
-    }
-  }
-}
 
 }  // namespace
 
-void PoolBitsAvx2(const PoolArgs& args) { Pool<Bits>(args); }
-void PoolCodesAvx2(const PoolArgs& args) { Pool<Codes>(args); }
+void PoolBitsAvx2(const PoolArgs& args) { Pool<Vectors, PoolKind::kBits>(args); }
+void PoolCodesAvx2(const PoolArgs& args) { Pool<Vectors, PoolKind::kCodes>(args); }
 
 }  // namespace bitmill

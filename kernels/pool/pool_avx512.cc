@@ -1,9 +1,9 @@
-// Memory-bound: the window of a pixel is combined 64 bytes at a time, the last under a mask, so no
-// byte outside a pixel is touched.
+// Loads bind: a 2x2 window over small pixels is 4 loads, 2 ands, 2 permutations and an and for 64
+// bytes of output (kernels/pool/pool_loops.h).
 #include <immintrin.h>
 #include <stdint.h>
 
-#include "kernels/pool/pool.h"
+#include "kernels/pool/pool_loops.h"
 
 namespace bitmill {
 
@@ -12,88 +12,126 @@ void PoolCodesAvx512(const PoolArgs& args);
 
 namespace {
 
-constexpr int64_t kVectorBytes = 64;
-constexpr int kSelect = 0xca;  // first ? second : third, bit by bit
-
-// The window of one output pixel, clipped to the image: never empty.
-struct Window {
-  const uint8_t* first;
-  int64_t rows, columns;
-  int64_t row_step, column_step;  // bytes
-};
-
-struct Range {
-  int64_t first, count;
-};
-
-// Taps k with 0 <= origin + k * dilation < size.
-Range ClipTaps(int64_t origin, int64_t taps, int64_t dilation, int64_t size) {
-  if (origin >= 0 && origin + (taps - 1) * dilation < size) return {0, taps};  // no division
-  const int64_t first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
-  const int64_t end = origin < size ? (size - origin + dilation - 1) / dilation : 0;
-  return {first, (end < taps ? end : taps) - first};
-}
-
-struct Bits {
-  static __m512i Max(__m512i a, __m512i b) { return _mm512_and_si512(a, b); }
-  static __m512i Min(__m512i a, __m512i b) { return _mm512_or_si512(a, b); }
-};
-
-struct Codes {
-  static __m512i Max(__m512i a, __m512i b) { return _mm512_max_epu8(a, b); }
-  static __m512i Min(__m512i a, __m512i b) { return _mm512_min_epu8(a, b); }
-};
-
-template <typename Kind>
-void PoolPixel(const PoolArgs& args, const Window& window, uint8_t* out) {
-  for (int64_t b = 0; b < args.pixel_bytes; b += kVectorBytes) {
-    const int64_t left = args.pixel_bytes - b;
-    const __mmask64 mask = left >= kVectorBytes ? ~uint64_t{0} : (uint64_t{1} << left) - 1;
-    __m512i high = _mm512_maskz_loadu_epi8(mask, window.first + b);
-    __m512i low = high;
-    for (int64_t y = 0; y < window.rows; ++y) {
-      const uint8_t* row = window.first + y * window.row_step + b;
-      for (int64_t x = 0; x < window.columns; ++x) {
-        const __m512i value = _mm512_maskz_loadu_epi8(mask, row + x * window.column_step);
-        high = Kind::Max(high, value);
-        if (args.minimum != nullptr) low = Kind::Min(low, value);
-      }
-    }
-    if (args.minimum != nullptr) {
-      const __m512i minimum = _mm512_maskz_loadu_epi8(mask, args.minimum + b);
-      high = _mm512_ternarylogic_epi64(minimum, low, high, kSelect);
-    }
-    _mm512_mask_storeu_epi8(out + b, mask, high);
+struct Zmm {
+  using Type = __m512i;
+  static constexpr int64_t kBytes = 64;
+  static Type Load(const uint8_t* p) { return _mm512_loadu_si512(p); }
+  static void Store(uint8_t* p, Type v) { _mm512_storeu_si512(p, v); }
+  static Type Xor(Type a, Type b) { return _mm512_xor_si512(a, b); }
+  static Type Zero() { return _mm512_setzero_si512(); }
+  template <PoolKind kKind>
+  static Type Max(Type a, Type b) {
+    return kKind == PoolKind::kBits ? _mm512_and_si512(a, b) : _mm512_max_epu8(a, b);
   }
-}
+  template <int kPixel>
+  static Type Even(Type a, Type b) {
+    const Type places = kPixel == 8    ? _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14)
+                        : kPixel == 16 ? _mm512_setr_epi64(0, 1, 4, 5, 8, 9, 12, 13)
+                                       : _mm512_setr_epi64(0, 1, 2, 3, 8, 9, 10, 11);
+    return _mm512_permutex2var_epi64(a, places, b);
+  }
+  template <int kPixel>
+  static Type Odd(Type a, Type b) {
+    const Type places = kPixel == 8    ? _mm512_setr_epi64(1, 3, 5, 7, 9, 11, 13, 15)
+                        : kPixel == 16 ? _mm512_setr_epi64(2, 3, 6, 7, 10, 11, 14, 15)
+                                       : _mm512_setr_epi64(4, 5, 6, 7, 12, 13, 14, 15);
+    return _mm512_permutex2var_epi64(a, places, b);
+  }
+};
 
-template <typename Kind>
-void Pool(const PoolArgs& args) {
-  for (int32_t n = 0; n < args.batch; ++n) {
-    for (int32_t y = 0; y < args.out_h; ++y) {
-      const int64_t top = int64_t{y} * args.stride_h - args.pad_top;
-      const Range rows = ClipTaps(top, args.kernel_h, args.dilation_h, args.in_h);
-      for (int32_t x = 0; x < args.out_w; ++x) {
-        const int64_t left = int64_t{x} * args.stride_w - args.pad_left;
-        const Range columns = ClipTaps(left, args.kernel_w, args.dilation_w, args.in_w);
-        Window window;
-        window.first = args.input + n * args.in_image +
-                       (top + rows.first * args.dilation_h) * args.in_row +
-                       (left + columns.first * args.dilation_w) * args.in_pixel;
-        window.rows = rows.count;
-        window.columns = columns.count;
-        window.row_step = args.dilation_h * args.in_row;
-        window.column_step = int64_t{args.dilation_w} * args.in_pixel;
-        PoolPixel<Kind>(args, window,
-                        args.output + n * args.out_image + y * args.out_row + x * args.out_pixel);
-      }
+struct Ymm {
+  using Type = __m256i;
+  static constexpr int64_t kBytes = 32;
+  static Type Load(const uint8_t* p) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+  }
+  static void Store(uint8_t* p, Type v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
+  static Type Xor(Type a, Type b) { return _mm256_xor_si256(a, b); }
+  static Type Zero() { return _mm256_setzero_si256(); }
+  template <PoolKind kKind>
+  static Type Max(Type a, Type b) {
+    return kKind == PoolKind::kBits ? _mm256_and_si256(a, b) : _mm256_max_epu8(a, b);
+  }
+  template <int kPixel>
+  static Type Even(Type a, Type b) {
+    if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x20);
+    return _mm256_permutex2var_epi64(a, _mm256_setr_epi64x(0, 2, 4, 6), b);
+  }
+  template <int kPixel>
+  static Type Odd(Type a, Type b) {
+    if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x31);
+    return _mm256_permutex2var_epi64(a, _mm256_setr_epi64x(1, 3, 5, 7), b);
+  }
+};
+
+struct Xmm {
+  using Type = __m128i;
+  static constexpr int64_t kBytes = 16;
+  static Type Load(const uint8_t* p) {
+    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  }
+  static void Store(uint8_t* p, Type v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
+  static Type Xor(Type a, Type b) { return _mm_xor_si128(a, b); }
+  static Type Zero() { return _mm_setzero_si128(); }
+  template <PoolKind kKind>
+  static Type Max(Type a, Type b) {
+    return kKind == PoolKind::kBits ? _mm_and_si128(a, b) : _mm_max_epu8(a, b);
+  }
+  template <int kPixel>
+  static Type Even(Type a, Type b) {
+    return _mm_unpacklo_epi64(a, b);
+  }
+  template <int kPixel>
+  static Type Odd(Type a, Type b) {
+    return _mm_unpackhi_epi64(a, b);
+  }
+};
+
+struct HalfXmm : Xmm {
+  static constexpr int64_t kBytes = 8;
+  static Type Load(const uint8_t* p) {
+    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
+  }
+  static void Store(uint8_t* p, Type v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v); }
+};
+
+struct Vectors {
+  template <typename Loop>
+  static void Run(const PoolRun& run, const uint8_t* flip) {
+    if (PoolInPairs(run) && RunPairs<Loop>(run, flip)) return;
+    const int64_t bytes = PoolAsOnePixel<Loop>(run) ? run.pixels * run.bytes : run.bytes;
+    if (bytes >= Zmm::kBytes) {
+      PoolPieces<Loop, Zmm>(run, flip);
+    } else if (bytes >= Ymm::kBytes) {
+      PoolPieces<Loop, Ymm>(run, flip);
+    } else if (bytes >= Xmm::kBytes) {
+      PoolPieces<Loop, Xmm>(run, flip);
+    } else if (bytes >= HalfXmm::kBytes) {
+      PoolPieces<Loop, HalfXmm>(run, flip);
+    } else {
+      PoolPieces<Loop, PoolByte>(run, flip);
     }
   }
-}
+
+  template <typename Loop>
+  static bool RunPairs(const PoolRun& run, const uint8_t* flip) {
+    switch (run.bytes) {
+      case 8:
+        return PoolPairRun<Loop, Zmm, 8>(run, flip) || PoolPairRun<Loop, Ymm, 8>(run, flip) ||
+               PoolPairRun<Loop, Xmm, 8>(run, flip);
+      case 16:
+        return PoolPairRun<Loop, Zmm, 16>(run, flip) || PoolPairRun<Loop, Ymm, 16>(run, flip);
+      case 32:
+        return PoolPairRun<Loop, Zmm, 32>(run, flip);
+      default:
+        return false;
+    }
+  }
+};
 
 }  // namespace
 
-void PoolBitsAvx512(const PoolArgs& args) { Pool<Bits>(args); }
-void PoolCodesAvx512(const PoolArgs& args) { Pool<Codes>(args); }
+void PoolBitsAvx512(const PoolArgs& args) { Pool<Vectors, PoolKind::kBits>(args); }
+void PoolCodesAvx512(const PoolArgs& args) { Pool<Vectors, PoolKind::kCodes>(args); }
 
 }  // namespace bitmill

@@ -3,18 +3,14 @@
 #include <algorithm>
 #include <cstring>
 #include <memory>
-#include <random>
 
 #include "base/aligned_buffer.h"
 #include "kernels/bconv/bconv_table.h"
-#include "kernels/pack/pack_table.h"
-#include "kernels/pool/pool_table.h"
 #include "kernels/qconv/qconv_table.h"
+#include "kernels/roofline/suite_parts.h"
 
 namespace bitmill {
 namespace {
-
-constexpr uint32_t kSeed = 20;
 
 // A convolution over a padded image, or a dense product: rows are then the pixels of one column.
 struct LayerShape {
@@ -44,25 +40,6 @@ const LayerShape kConvs[] = {
 const LayerShape kDenses[] = {{0, 1024, 1024, 1024}, {0, 1, 4096, 4096}, {0, 1, 4096, 11008}};
 // 256 MiB of 2-bit weights, more than a cache holds.
 const LayerShape kLargeDense = {0, 1, 16384, 65536};
-
-template <typename T>
-std::vector<T> Random(int64_t count) {
-  std::mt19937_64 random(kSeed);
-  std::vector<T> values(static_cast<size_t>(count));
-  for (T& value : values) value = static_cast<T>(random());
-  return values;
-}
-
-// The kernels of a table to run, best first.
-template <typename Kernel>
-std::vector<Kernel> Chosen(const Kernel* table, int count, Isa isa, bool only_best) {
-  std::vector<Kernel> kernels;
-  for (int i = 0; i < count; ++i) {
-    if (IsaAllows(isa, table[i].isa)) kernels.push_back(table[i]);
-    if (only_best && !kernels.empty()) break;
-  }
-  return kernels;
-}
 
 // Rows whose outputs are compared: the reference is too slow for all of them.
 std::vector<int64_t> SampleRows(int64_t rows) {
@@ -306,117 +283,6 @@ SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, const LowBits& bit
           }};
 }
 
-struct PackData {
-  SignPackArgs args = {};
-  std::vector<float> source, thresholds;
-  std::vector<uint8_t> output, expected;
-};
-
-SuiteGroup PackGroup(const LayerShape& shape, int64_t batch, bool planes, Isa isa, bool only_best) {
-  const std::string kind = planes ? "sign pack NCHW" : "sign pack NHWC";
-  const std::string text = std::to_string(shape.side) + "x" + std::to_string(shape.side) + "x" +
-                           std::to_string(shape.channels_in);
-  return {kind, text, batch, [=] {
-            int count = 0;
-            const PackKernel* table = PackKernels(&count);
-            const auto data = std::make_shared<PackData>();
-            const int64_t channels = shape.channels_in;
-            const int64_t pixels = shape.side * shape.side * (planes ? 1 : batch);
-            const int64_t images = planes ? batch : 1;
-            for (const uint32_t bits : Random<uint32_t>(images * pixels * channels)) {
-              data->source.push_back(static_cast<float>(static_cast<int32_t>(bits)));
-            }
-            data->thresholds.assign(static_cast<size_t>(channels), 0.5f);
-            data->output.resize(static_cast<size_t>(images * pixels * channels / 8));
-            data->expected = data->output;
-            SignPackArgs& args = data->args;
-            args.src_pixel = planes ? 1 : channels;
-            args.src_channel = planes ? pixels : 1;
-            args.pixels = static_cast<int32_t>(pixels);
-            args.channels = static_cast<int32_t>(channels);
-            args.per_channel = 1;
-            args.thresholds = data->thresholds.data();
-            args.dst_pixel = channels / 8;
-            const auto run_all = [data, images, pixels, channels](SignPackFn run,
-                                                                  std::vector<uint8_t>& out) {
-              for (int64_t n = 0; n < images; ++n) {
-                SignPackArgs image = data->args;
-                image.src = data->source.data() + n * pixels * channels;
-                image.dst = out.data() + n * pixels * channels / 8;
-                run(image);
-              }
-            };
-            std::vector<SuiteCase> cases;
-            for (const PackKernel& kernel : Chosen(table, count, isa, only_best)) {
-              SuiteCase c;
-              c.name = kernel.name;
-              c.isa = kernel.isa;
-              c.read_bytes = static_cast<double>(data->source.size() * sizeof(float));
-              c.footprint = c.read_bytes * 33 / 32;
-              c.right = [data, kernel, run_all] {
-                run_all(SelectPack(Isa::kRef).sign, data->expected);
-                run_all(kernel.sign, data->output);
-                return data->output == data->expected;
-              };
-              c.run = [data, kernel, run_all] { run_all(kernel.sign, data->output); };
-              cases.push_back(std::move(c));
-            }
-            return cases;
-          }};
-}
-
-struct PoolData {
-  PoolArgs args = {};
-  std::vector<uint8_t> input, output, expected;
-};
-
-// 2x2, stride 2, on bits.
-SuiteGroup PoolGroup(const LayerShape& shape, int64_t batch, Isa isa, bool only_best) {
-  const std::string text = std::to_string(shape.side) + "x" + std::to_string(shape.side) + "x" +
-                           std::to_string(shape.channels_in) + " 2x2";
-  return {"max pool bits", text, batch, [=] {
-            int count = 0;
-            const PoolKernel* table = PoolKernels(&count);
-            const auto data = std::make_shared<PoolData>();
-            const int32_t side = static_cast<int32_t>(shape.side);
-            const int32_t bytes = static_cast<int32_t>(shape.channels_in / 8);
-            data->input = Random<uint8_t>(batch * side * side * bytes);
-            PoolArgs& args = data->args;
-            args.input = data->input.data();
-            args.in_pixel = args.pixel_bytes = bytes;
-            args.in_row = int64_t{side} * bytes;
-            args.in_image = args.in_row * side;
-            args.batch = static_cast<int32_t>(batch);
-            args.in_h = args.in_w = side;
-            args.out_h = args.out_w = side / 2;
-            args.kernel_h = args.kernel_w = args.stride_h = args.stride_w = 2;
-            args.dilation_h = args.dilation_w = 1;
-            args.out_pixel = bytes;
-            args.out_row = args.out_pixel * args.out_w;
-            args.out_image = args.out_row * args.out_h;
-            data->output.resize(static_cast<size_t>(args.out_image * batch));
-            data->expected = data->output;
-            std::vector<SuiteCase> cases;
-            for (const PoolKernel& kernel : Chosen(table, count, isa, only_best)) {
-              SuiteCase c;
-              c.name = kernel.name;
-              c.isa = kernel.isa;
-              c.read_bytes = static_cast<double>(data->input.size());
-              c.footprint = c.read_bytes * 5 / 4;
-              c.right = [data, kernel] {
-                data->args.output = data->expected.data();
-                SelectPool(Isa::kRef).bits(data->args);
-                data->args.output = data->output.data();
-                kernel.bits(data->args);
-                return data->output == data->expected;
-              };
-              c.run = [data, kernel] { kernel.bits(data->args); };
-              cases.push_back(std::move(c));
-            }
-            return cases;
-          }};
-}
-
 }  // namespace
 
 std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<int64_t>& batches) {
@@ -443,14 +309,7 @@ std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<i
   groups.push_back(QconvGroup(kLargeDense, 1, kTernaryBytes, isa, only_best));
   groups.push_back(QconvGroup(kDenses[0], 1, kTwoBits, isa, only_best));
   groups.push_back(QconvGroup(kDenses[0], 1, kFourBits, isa, only_best));
-  for (const int64_t batch : batches) {
-    for (const LayerShape& shape : kConvs) {
-      for (const bool planes : {false, true}) {
-        groups.push_back(PackGroup(shape, batch, planes, isa, only_best));
-      }
-      groups.push_back(PoolGroup(shape, batch, isa, only_best));
-    }
-  }
+  AddHelperGroups(isa, only_best, batches, groups);
   return groups;
 }
 

@@ -14,6 +14,7 @@ struct PoolShape {
   int32_t batch = 1, in_h = 1, in_w = 1, pixel_bytes = 8;
   int32_t kernel = 2, stride_h = 2, stride_w = 2, dilation = 1, pad = 0;
   bool some_minimum = false;
+  bool gaps = true;  // between pixels, lines and images
 
   int32_t Out(int32_t size, int32_t stride) const {
     return (size + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
@@ -35,12 +36,13 @@ class PoolCase {
         out_h_(s_.Out(s_.in_h, s_.stride_h)),
         out_w_(s_.Out(s_.in_w, s_.stride_w)) {
     std::mt19937 random(seed);
-    in_pixel_ = s_.pixel_bytes + 8;
-    in_row_ = int64_t{in_pixel_} * s_.in_w + 16;
-    in_image_ = in_row_ * s_.in_h + 8;
-    out_pixel_ = s_.pixel_bytes + 16;
-    out_row_ = out_pixel_ * out_w_ + 8;
-    out_image_ = out_row_ * out_h_ + 24;
+    const int32_t gap = s_.gaps ? 8 : 0;
+    in_pixel_ = s_.pixel_bytes + gap;
+    in_row_ = int64_t{in_pixel_} * s_.in_w + 2 * gap;
+    in_image_ = in_row_ * s_.in_h + gap;
+    out_pixel_ = s_.pixel_bytes + 2 * gap;
+    out_row_ = out_pixel_ * out_w_ + gap;
+    out_image_ = out_row_ * out_h_ + 3 * gap;
     input_.resize((s_.batch - 1) * in_image_ + (s_.in_h - 1) * in_row_ + (s_.in_w - 1) * in_pixel_ +
                   s_.pixel_bytes);
     for (uint8_t& byte : input_) byte = static_cast<uint8_t>(random());
@@ -146,7 +148,8 @@ void ExpectAllKernelsRight(const PoolShape& shape, Kind kind, uint32_t seed) {
       ASSERT_EQ(problem.Run(kind == Kind::kBits ? kernel.bits : kernel.codes, flush), expected)
           << kernel.name << ": " << shape.in_h << "x" << shape.in_w << "x" << shape.pixel_bytes
           << ", kernel " << shape.kernel << ", stride " << shape.stride_h << "x" << shape.stride_w
-          << ", dilation " << shape.dilation << ", pad " << shape.pad << ", seed " << seed;
+          << ", dilation " << shape.dilation << ", pad " << shape.pad << ", gaps " << shape.gaps
+          << ", seed " << seed;
     }
   }
 }
@@ -180,6 +183,31 @@ TEST_P(PoolTest, IsExactForWindows) {
                                 .dilation = dilation,
                                 .pad = pad,
                                 .some_minimum = seed % 2 == 0};
+          ExpectAllKernelsRight(shape, GetParam(), ++seed);
+          if (HasFatalFailure()) return;
+        }
+      }
+    }
+  }
+}
+
+// Lines of pixels without gaps, of which vectors take several at once: every width of a line up to
+// more than two vectors of outputs, with whole and clipped windows.
+TEST_P(PoolTest, IsExactForLinesWithoutGaps) {
+  uint32_t seed = 1;
+  for (const int32_t bytes : {8, 16, 24, 32, 72}) {
+    for (int32_t in_w = 3; in_w <= 37; ++in_w) {
+      for (int32_t kernel = 1; kernel <= 3; ++kernel) {
+        for (const int32_t stride_w : {1, 2}) {
+          const PoolShape shape{.in_h = 4,
+                                .in_w = in_w,
+                                .pixel_bytes = bytes,
+                                .kernel = kernel,
+                                .stride_h = 2,
+                                .stride_w = stride_w,
+                                .pad = static_cast<int32_t>(seed % 3 == 0 ? kernel / 2 : 0),
+                                .some_minimum = seed % 2 == 0,
+                                .gaps = false};
           ExpectAllKernelsRight(shape, GetParam(), ++seed);
           if (HasFatalFailure()) return;
         }
