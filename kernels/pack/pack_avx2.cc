@@ -2,8 +2,8 @@
 //
 // Channels innermost (src_channel 1): a comparison and vmovmskps make a byte of 8 channels.
 // Pixels innermost (src_pixel 1): 32 pixels of one channel become 32 bytes of 0 or -1, eight
-// channels are merged bit by bit, and each byte is stored to its pixel. Other strides, and what is
-// left over, go the way of the reference.
+// channels are merged bit by bit, and eight such vectors are unpacked into the words of 32 pixels:
+// three packs for each 128 bytes bind. Other strides go the way of the reference.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -26,7 +26,10 @@ float LoadFloat(const float* from) {
 
 constexpr int32_t kLanes = 8;
 constexpr int32_t kTilePixels = 32;
-constexpr int32_t kQuadChannels = 4;  // that share a store of codes
+constexpr int32_t kWordChannels = 64;  // of a store
+constexpr int32_t kQuadChannels = 4;   // that share a store of codes
+
+inline int32_t Smaller(int32_t a, int32_t b) { return a < b ? a : b; }
 
 // Bit i set: channel first + i is inverted.
 inline uint32_t InvertBits(const SignPackArgs& args, int32_t first, int32_t count) {
@@ -39,6 +42,25 @@ inline uint32_t InvertBits(const SignPackArgs& args, int32_t first, int32_t coun
   return bits;
 }
 
+// The low `bytes` bytes, at most 8.
+inline void StoreBytes(uint8_t* dst, uint64_t bits, int32_t bytes) {
+  if (bytes == 8) {
+    memcpy(dst, &bits, 8);
+    return;
+  }
+  if ((bytes & 4) != 0) {
+    memcpy(dst, &bits, 4);
+    dst += 4;
+    bits >>= 32;
+  }
+  if ((bytes & 2) != 0) {
+    memcpy(dst, &bits, 2);
+    dst += 2;
+    bits >>= 16;
+  }
+  if ((bytes & 1) != 0) *dst = static_cast<uint8_t>(bits);
+}
+
 inline __m256i LaneMask(int32_t lanes) {
   const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), index);
@@ -49,26 +71,31 @@ inline uint32_t BelowBits(__m256 values, __m256 thresholds) {
   return static_cast<uint32_t>(_mm256_movemask_ps(_mm256_cmp_ps(values, thresholds, _CMP_NGE_UQ)));
 }
 
-// 32 channels of all pixels: thresholds stay in registers.
-void SignPackQuad(const SignPackArgs& args, int32_t channel) {
-  __m256 thresholds[4];
-  for (int i = 0; i < 4; ++i) {
+// kQuads times 32 channels of all pixels: thresholds stay in registers.
+template <int kQuads>
+void SignPackQuads(const SignPackArgs& args, int32_t channel) {
+  __m256 thresholds[kQuads * 4];
+  for (int i = 0; i < kQuads * 4; ++i) {
     thresholds[i] = args.per_channel != 0 ? _mm256_loadu_ps(args.thresholds + channel + i * kLanes)
                                           : _mm256_set1_ps(args.thresholds[0]);
   }
-  uint32_t invert = 0;
-  for (int i = 0; i < 4; ++i) {
-    invert |= InvertBits(args, channel + i * kLanes, kLanes) << (i * kLanes);
+  uint32_t inverts[kQuads] = {};
+  for (int i = 0; i < kQuads * 4; ++i) {
+    inverts[i / 4] |= InvertBits(args, channel + i * kLanes, kLanes) << (i % 4 * kLanes);
   }
   const float* src = args.src + channel;
   uint8_t* dst = args.dst + channel / 8;
-  for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
-    uint32_t bits = BelowBits(_mm256_loadu_ps(src), thresholds[0]);
-    bits |= BelowBits(_mm256_loadu_ps(src + 8), thresholds[1]) << 8;
-    bits |= BelowBits(_mm256_loadu_ps(src + 16), thresholds[2]) << 16;
-    bits |= BelowBits(_mm256_loadu_ps(src + 24), thresholds[3]) << 24;
-    bits ^= invert;
-    memcpy(dst, &bits, sizeof(bits));
+  const int64_t src_pixel = args.src_pixel, dst_pixel = args.dst_pixel;
+  for (int32_t left = args.pixels; left > 0; --left, src += src_pixel, dst += dst_pixel) {
+    for (int q = 0; q < kQuads; ++q) {
+      const float* const at = src + q * 4 * kLanes;
+      uint32_t bits = BelowBits(_mm256_loadu_ps(at), thresholds[q * 4]);
+      bits |= BelowBits(_mm256_loadu_ps(at + 8), thresholds[q * 4 + 1]) << 8;
+      bits |= BelowBits(_mm256_loadu_ps(at + 16), thresholds[q * 4 + 2]) << 16;
+      bits |= BelowBits(_mm256_loadu_ps(at + 24), thresholds[q * 4 + 3]) << 24;
+      bits ^= inverts[q];
+      memcpy(dst + q * sizeof(bits), &bits, sizeof(bits));
+    }
   }
 }
 
@@ -88,29 +115,64 @@ void SignPackByte(const SignPackArgs& args, int32_t channel, int32_t count) {
   }
 }
 
-// 32 numbers as 32 bytes, -1 where below; in the order that packs leaves (see StoreTile).
-inline __m256i BelowBytes(const float* src, __m256 threshold) {
-  __m256i words[4];
-  for (int i = 0; i < 4; ++i) {
-    const __m256 below = _mm256_cmp_ps(_mm256_loadu_ps(src + i * kLanes), threshold, _CMP_NGE_UQ);
-    words[i] = _mm256_castps_si256(below);
+// Up to 8 channels of 32 pixels, or of the first `pixels` when kPart, a bit a channel; bytes in the
+// order that packs leaves: pixels 0 to 3, 8 to 11, 16 to 19, 24 to 27, then those between.
+template <bool kPart>
+inline __m256i TileBytes(const float* src, int64_t src_channel, const float* threshold,
+                         int64_t threshold_step, int32_t count, int32_t pixels) {
+  __m256i bytes = _mm256_setzero_si256();
+  __m256i bit = _mm256_set1_epi8(1);
+  for (int32_t c = 0; c < count; ++c, src += src_channel, threshold += threshold_step) {
+    const __m256 same = _mm256_broadcast_ss(threshold);
+    __m256i words[4];
+    for (int i = 0; i < 4; ++i) {
+      const float* const at = src + i * kLanes;
+      const __m256 values =
+          kPart ? _mm256_maskload_ps(at, LaneMask(pixels - i * kLanes)) : _mm256_loadu_ps(at);
+      words[i] = _mm256_castps_si256(_mm256_cmp_ps(same, values, _CMP_NLE_UQ));
+    }
+    const __m256i below = _mm256_packs_epi16(_mm256_packs_epi32(words[0], words[1]),
+                                             _mm256_packs_epi32(words[2], words[3]));
+    bytes = _mm256_or_si256(bytes, _mm256_and_si256(below, bit));
+    bit = _mm256_add_epi8(bit, bit);
   }
-  return _mm256_packs_epi16(_mm256_packs_epi32(words[0], words[1]),
-                            _mm256_packs_epi32(words[2], words[3]));
+  return bytes;
 }
 
-// Puts packed groups of four pixels in order and stores a byte to each of 32 pixels.
-inline void StoreTile(__m256i bytes, uint8_t* dst, int64_t dst_pixel) {
-  const __m256i order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-  alignas(32) uint8_t pixels[kTilePixels];
-  _mm256_store_si256(reinterpret_cast<__m256i*>(pixels), _mm256_permutevar8x32_epi32(bytes, order));
-  for (int32_t p = 0; p < kTilePixels; ++p) dst[p * dst_pixel] = pixels[p];
+inline void StoreHalves(__m256i words, uint64_t* low, uint64_t* high) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm256_castsi256_si128(words));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm256_extracti128_si256(words, 1));
 }
 
-// 8 channels or fewer of pixels first .. pixels - 1, one by one.
-void SignPackScalar(const SignPackArgs& args, int32_t first, int32_t channel, int32_t count) {
+// Eight vectors of a byte a pixel, in the order of TileBytes, become the words of 32 pixels.
+inline void JoinBytes(const __m256i bytes[8], uint64_t words[kTilePixels]) {
+  __m256i pairs[8], quads[8];
+  for (int i = 0; i < 4; ++i) {
+    pairs[i] = _mm256_unpacklo_epi8(bytes[2 * i], bytes[2 * i + 1]);
+    pairs[i + 4] = _mm256_unpackhi_epi8(bytes[2 * i], bytes[2 * i + 1]);
+  }
+  for (int half = 0; half < 2; ++half) {
+    for (int i = 0; i < 2; ++i) {
+      const __m256i a = pairs[half * 4 + 2 * i];
+      const __m256i b = pairs[half * 4 + 2 * i + 1];
+      quads[half * 4 + i] = _mm256_unpacklo_epi16(a, b);
+      quads[half * 4 + 2 + i] = _mm256_unpackhi_epi16(a, b);
+    }
+  }
+  // Each pair of vectors: four bytes of the low and of the high channels of four pixels a half.
+  for (int group = 0; group < 4; ++group) {
+    const __m256i low = _mm256_unpacklo_epi32(quads[group * 2], quads[group * 2 + 1]);
+    const __m256i high = _mm256_unpackhi_epi32(quads[group * 2], quads[group * 2 + 1]);
+    uint64_t* const first = words + group * kLanes;
+    StoreHalves(low, first, first + 4);
+    StoreHalves(high, first + 2, first + 6);
+  }
+}
+
+// 8 channels or fewer of all pixels, one by one.
+void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
   const uint32_t invert = InvertBits(args, channel, count);
-  for (int32_t p = first; p < args.pixels; ++p) {
+  for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel + channel * args.src_channel;
     uint32_t bits = 0;
     for (int32_t i = 0; i < count; ++i) {
@@ -121,23 +183,44 @@ void SignPackScalar(const SignPackArgs& args, int32_t first, int32_t channel, in
   }
 }
 
-// 8 channels or fewer, pixels innermost.
+// Up to 64 channels of 32 pixels from `pixel` on, or of `pixels` of them when kPart.
+template <bool kPart>
+void SignPackTile(const SignPackArgs& args, int32_t channel, int32_t count, uint64_t invert,
+                  int32_t pixel, int32_t pixels) {
+  const int64_t step = args.per_channel != 0 ? 1 : 0;
+  __m256i bytes[8];
+  for (int32_t i = 0; i < 8; ++i) {
+    const int32_t first = channel + i * kLanes;
+    bytes[i] = TileBytes<kPart>(args.src + pixel + first * args.src_channel, args.src_channel,
+                                args.thresholds + first * step, step,
+                                Smaller(count - i * kLanes, kLanes), pixels);
+  }
+  uint64_t words[kTilePixels];
+  JoinBytes(bytes, words);
+  const int64_t dst_pixel = args.dst_pixel;
+  uint8_t* dst = args.dst + pixel * dst_pixel + channel / 8;
+  for (int32_t p = 0; p < pixels; ++p, dst += dst_pixel) {
+    StoreBytes(dst, words[p] ^ invert, (count + 7) / 8);
+  }
+}
+
+// Up to 64 channels of all pixels, pixels innermost. The last tile ends at the last pixel; what it
+// shares with the one before is done twice.
 void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
-  const __m256i invert = _mm256_set1_epi8(static_cast<char>(InvertBits(args, channel, count)));
+  uint64_t invert = 0;
+  for (int32_t c = 0; c < count; c += kLanes) {
+    invert |= uint64_t{InvertBits(args, channel + c, Smaller(count - c, kLanes))} << c;
+  }
+  if (args.pixels < kTilePixels) {
+    SignPackTile<true>(args, channel, count, invert, 0, args.pixels);
+    return;
+  }
   int32_t p = 0;
   for (; p + kTilePixels <= args.pixels; p += kTilePixels) {
-    __m256i bytes = _mm256_setzero_si256();
-    for (int32_t i = 0; i < count; ++i) {
-      const float threshold = args.thresholds[args.per_channel != 0 ? channel + i : 0];
-      const __m256i below =
-          BelowBytes(args.src + p + (channel + i) * args.src_channel, _mm256_set1_ps(threshold));
-      const __m256i bit = _mm256_set1_epi8(static_cast<char>(1 << i));
-      bytes = _mm256_or_si256(bytes, _mm256_and_si256(below, bit));
-    }
-    StoreTile(_mm256_xor_si256(bytes, invert), args.dst + p * args.dst_pixel + channel / 8,
-              args.dst_pixel);
+    SignPackTile<false>(args, channel, count, invert, p, kTilePixels);
   }
-  SignPackScalar(args, p, channel, count);
+  if (p == args.pixels) return;
+  SignPackTile<false>(args, channel, count, invert, args.pixels - kTilePixels, kTilePixels);
 }
 
 struct Quantizer {
@@ -163,10 +246,6 @@ inline uint64_t NarrowCodes(__m256i codes) {
   const __m256i joined =
       _mm256_permutevar8x32_epi32(bytes, _mm256_setr_epi32(0, 4, 0, 4, 0, 4, 0, 4));
   return static_cast<uint64_t>(_mm_cvtsi128_si64(_mm256_castsi256_si128(joined)));
-}
-
-inline void StoreBytes(uint8_t* dst, uint64_t bytes, int32_t count) {
-  for (int32_t i = 0; i < count; ++i) dst[i] = static_cast<uint8_t>(bytes >> (8 * i));
 }
 
 void QuantPackPixel(const QuantPackArgs& args, const Quantizer& quantizer, const float* src,
@@ -224,23 +303,26 @@ void QuantPackScalar(const QuantPackArgs& args, const Quantizer& quantizer) {
   }
 }
 
-inline int32_t Smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-
 }  // namespace
 
 void SignPackAvx2(const SignPackArgs& args) {
   int32_t c = 0;
+  if (args.src_channel != 1 && args.src_pixel == 1) {
+    for (; c < args.channels; c += kWordChannels) {
+      SignPackPlanes(args, c, Smaller(args.channels - c, kWordChannels));
+    }
+    return;
+  }
   if (args.src_channel == 1) {
-    for (; c + 4 * kLanes <= args.channels; c += 4 * kLanes) SignPackQuad(args, c);
+    for (; c + 8 * kLanes <= args.channels; c += 8 * kLanes) SignPackQuads<2>(args, c);
+    for (; c + 4 * kLanes <= args.channels; c += 4 * kLanes) SignPackQuads<1>(args, c);
   }
   for (; c < args.channels; c += kLanes) {
     const int32_t count = Smaller(args.channels - c, kLanes);
     if (args.src_channel == 1) {
       SignPackByte(args, c, count);
-    } else if (args.src_pixel == 1) {
-      SignPackPlanes(args, c, count);
     } else {
-      SignPackScalar(args, 0, c, count);
+      SignPackScalar(args, c, count);
     }
   }
 }

@@ -2,7 +2,8 @@
 //
 // Channels innermost (src_channel 1): masks are stored as they come. Pixels innermost (src_pixel
 // 1): 16 pixels are the lanes of a vector and 32 channels the bits of a lane, set under the mask of
-// each comparison. Other strides go one by one.
+// each comparison; two such vectors make the words of 64 channels. One comparison a cycle binds:
+// 64 bytes. Other strides go one by one.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -24,7 +25,7 @@ float LoadFloat(const float* from) {
 }
 
 constexpr int32_t kLanes = 16;
-constexpr int32_t kWordChannels = 32;  // of a lane when pixels are innermost
+constexpr int32_t kWordChannels = 64;  // of a store
 constexpr int32_t kQuadChannels = 4;   // whose codes share a lane
 
 inline int32_t Smaller(int32_t a, int32_t b) { return a < b ? a : b; }
@@ -33,21 +34,67 @@ inline __mmask16 FirstLanes(int32_t count) {
   return static_cast<__mmask16>(count >= kLanes ? 0xffff : (1 << count) - 1);
 }
 
-// Bit i set: channel first + i is inverted.
-uint32_t InvertBits(const SignPackArgs& args, int32_t first, int32_t count) {
+// Bit i set: channel first + i is inverted; up to 64 channels.
+uint64_t InvertBits(const SignPackArgs& args, int32_t first, int32_t count) {
   if (args.invert == nullptr) return 0;
-  if (args.per_channel == 0) {
-    return args.invert[0] != 0 ? static_cast<uint32_t>((uint64_t{1} << count) - 1) : 0;
-  }
-  uint32_t bits = 0;
+  if (args.per_channel == 0) return args.invert[0] != 0 ? ~uint64_t{0} >> (64 - count) : 0;
+  uint64_t bits = 0;
   for (int32_t i = 0; i < count; ++i) {
-    bits |= static_cast<uint32_t>(args.invert[first + i] != 0) << i;
+    bits |= uint64_t{args.invert[first + i] != 0} << i;
   }
   return bits;
 }
 
-inline void StoreBytes(uint8_t* dst, uint32_t bits, int32_t bytes) {
-  for (int32_t i = 0; i < bytes; ++i) dst[i] = static_cast<uint8_t>(bits >> (8 * i));
+// The low `bytes` bytes, at most 8.
+inline void StoreBytes(uint8_t* dst, uint64_t bits, int32_t bytes) {
+  if (bytes == 8) {
+    memcpy(dst, &bits, 8);
+    return;
+  }
+  if ((bytes & 4) != 0) {
+    memcpy(dst, &bits, 4);
+    dst += 4;
+    bits >>= 32;
+  }
+  if ((bytes & 2) != 0) {
+    memcpy(dst, &bits, 2);
+    dst += 2;
+    bits >>= 16;
+  }
+  if ((bytes & 1) != 0) *dst = static_cast<uint8_t>(bits);
+}
+
+// Not at least the threshold; in this order the values may come straight from memory.
+inline __mmask16 Below(__m512 values, __m512 threshold) {
+  return _mm512_cmp_ps_mask(threshold, values, _CMP_NLE_UQ);
+}
+
+// Blocks of 64 channels of all pixels, channels innermost. Thresholds stay in registers.
+template <int kBlocks>
+void SignPackWords(const SignPackArgs& args, int32_t channel) {
+  __m512 thresholds[kBlocks * 4];
+  for (int i = 0; i < kBlocks * 4; ++i) {
+    thresholds[i] = args.per_channel != 0 ? _mm512_loadu_ps(args.thresholds + channel + i * kLanes)
+                                          : _mm512_set1_ps(args.thresholds[0]);
+  }
+  uint64_t inverts[kBlocks];
+  for (int i = 0; i < kBlocks; ++i) {
+    inverts[i] = InvertBits(args, channel + i * kWordChannels, kWordChannels);
+  }
+  const float* src = args.src + channel;
+  uint8_t* dst = args.dst + channel / 8;
+  const int64_t src_pixel = args.src_pixel, dst_pixel = args.dst_pixel;
+  for (int32_t left = args.pixels; left > 0; --left, src += src_pixel, dst += dst_pixel) {
+    for (int block = 0; block < kBlocks; ++block) {
+      uint64_t bits = 0;
+      for (int i = block * 4; i < block * 4 + 4; ++i) {
+        const uint64_t below = Below(_mm512_loadu_ps(src + i * kLanes), thresholds[i]);
+        bits |= below << (i % 4 * kLanes);
+      }
+      bits ^= inverts[block];
+      memcpy(dst + block * sizeof(bits), &bits, sizeof(bits));
+    }
+  }
 }
 
 // Up to 16 channels of all pixels, channels innermost.
@@ -56,12 +103,11 @@ void SignPackRow(const SignPackArgs& args, int32_t channel, int32_t count) {
   const __m512 threshold = args.per_channel != 0
                                ? _mm512_maskz_loadu_ps(lanes, args.thresholds + channel)
                                : _mm512_set1_ps(args.thresholds[0]);
-  const uint32_t invert = InvertBits(args, channel, count);
+  const uint32_t invert = static_cast<uint32_t>(InvertBits(args, channel, count));
   const float* src = args.src + channel;
   uint8_t* dst = args.dst + channel / 8;
   for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
-    const __m512 values = _mm512_maskz_loadu_ps(lanes, src);
-    const uint32_t below = _mm512_cmp_ps_mask(values, threshold, _CMP_NGE_UQ) & lanes;
+    const uint32_t below = Below(_mm512_maskz_loadu_ps(lanes, src), threshold) & lanes;
     const uint16_t bits = static_cast<uint16_t>(below ^ invert);
     if (count > 8) {
       memcpy(dst, &bits, sizeof(bits));
@@ -71,61 +117,108 @@ void SignPackRow(const SignPackArgs& args, int32_t channel, int32_t count) {
   }
 }
 
-// 64 channels of all pixels, channels innermost.
-void SignPackWord(const SignPackArgs& args, int32_t channel) {
-  __m512 thresholds[4];
-  for (int i = 0; i < 4; ++i) {
-    thresholds[i] = args.per_channel != 0 ? _mm512_loadu_ps(args.thresholds + channel + i * kLanes)
-                                          : _mm512_set1_ps(args.thresholds[0]);
-  }
-  const uint64_t invert =
-      uint64_t{InvertBits(args, channel, 32)} | uint64_t{InvertBits(args, channel + 32, 32)} << 32;
-  const float* src = args.src + channel;
-  uint8_t* dst = args.dst + channel / 8;
-  for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
-    uint64_t bits = 0;
-    for (int i = 0; i < 4; ++i) {
-      const __m512 values = _mm512_loadu_ps(src + i * kLanes);
-      const uint64_t below = _mm512_cmp_ps_mask(values, thresholds[i], _CMP_NGE_UQ);
-      bits |= below << (i * kLanes);
-    }
-    bits ^= invert;
-    memcpy(dst, &bits, sizeof(bits));
+void SignPackChannelsInner(const SignPackArgs& args) {
+  int32_t c = 0;
+  for (; c + 2 * kWordChannels <= args.channels; c += 2 * kWordChannels) SignPackWords<2>(args, c);
+  for (; c + kWordChannels <= args.channels; c += kWordChannels) SignPackWords<1>(args, c);
+  for (; c < args.channels; c += kLanes) {
+    SignPackRow(args, c, Smaller(args.channels - c, kLanes));
   }
 }
 
-// Up to 32 channels of all pixels, pixels innermost.
+// A tile of pixels, 16 a vector, and up to 64 channels, pixels innermost.
+struct Tile {
+  const float* src;         // first pixel of the first channel
+  const float* thresholds;  // of the first channel
+  int64_t threshold_step;   // 0 or 1
+  __mmask16 lanes;          // that are loaded; all where there are more vectors than one
+};
+
+// Bits of `count` (at most 32) channels from `first` on in the lanes of their pixels; kCount: the
+// same number, or 0. Unrolled as the end of a loop costs as much as six channels.
+template <int kVectors, int kCount>
+inline void TileBits(const Tile& tile, int64_t src_channel, int32_t first, int32_t count,
+                     __m512i* words) {
+  for (int v = 0; v < kVectors; ++v) words[v] = _mm512_setzero_si512();
+  const float* src = tile.src + first * src_channel;
+  const float* threshold = tile.thresholds + first * tile.threshold_step;
+  const int32_t end = kCount > 0 ? kCount : count;
+  __m512i bit = _mm512_set1_epi32(1);
+#pragma GCC unroll 8
+  for (int32_t i = 0; i < end; ++i) {
+    const __m512 same = _mm512_set1_ps(*threshold);
+    for (int v = 0; v < kVectors; ++v) {
+      const float* const at = src + v * kLanes;
+      const __m512 values =
+          kVectors > 1 ? _mm512_loadu_ps(at) : _mm512_maskz_loadu_ps(tile.lanes, at);
+      words[v] = _mm512_mask_or_epi32(words[v], Below(values, same), words[v], bit);
+    }
+    bit = _mm512_add_epi32(bit, bit);
+    src += src_channel;
+    threshold += tile.threshold_step;
+  }
+}
+
+// `pixels` pixels from `pixel` on: at most kVectors * 16, just as many where that is more than 16.
+// kFull: of 64 channels.
+template <int kVectors, bool kFull>
+void SignPackTile(const SignPackArgs& args, int32_t channel, int32_t count, uint64_t invert,
+                  int32_t pixel, int32_t pixels) {
+  const int64_t step = args.per_channel != 0 ? 1 : 0;
+  const Tile tile = {args.src + pixel + channel * args.src_channel,
+                     args.thresholds + channel * step, step, FirstLanes(pixels)};
+  const int32_t low_count = Smaller(count, 32);
+  __m512i low[kVectors], high[kVectors];
+  TileBits<kVectors, kFull ? 32 : 0>(tile, args.src_channel, 0, low_count, low);
+  TileBits<kVectors, kFull ? 32 : 0>(tile, args.src_channel, 32, count - low_count, high);
+  const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i second =
+      _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  const __m512i inverts = _mm512_set1_epi64(static_cast<long long>(invert));
+  alignas(64) uint64_t bits[kVectors * kLanes];
+  for (int v = 0; v < kVectors; ++v) {
+    const __m512i a = _mm512_permutex2var_epi32(low[v], first, high[v]);
+    const __m512i b = _mm512_permutex2var_epi32(low[v], second, high[v]);
+    _mm512_store_si512(bits + v * kLanes, _mm512_xor_si512(a, inverts));
+    _mm512_store_si512(bits + v * kLanes + kLanes / 2, _mm512_xor_si512(b, inverts));
+  }
+  const int64_t dst_pixel = args.dst_pixel;
+  uint8_t* dst = args.dst + pixel * dst_pixel + channel / 8;
+  if (kFull && kVectors > 1) {
+#pragma GCC unroll 16
+    for (int p = 0; p < kVectors * kLanes; ++p) {
+      memcpy(dst + p * dst_pixel, &bits[p], sizeof(bits[p]));
+    }
+    return;
+  }
+  for (int32_t p = 0; p < pixels; ++p, dst += dst_pixel) {
+    StoreBytes(dst, bits[p], (count + 7) / 8);
+  }
+}
+
+// Up to 64 channels of all pixels, pixels innermost. The last tile ends at the last pixel; what it
+// shares with the one before is done twice.
+template <bool kFull>
 void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
-  const __m512i invert = _mm512_set1_epi32(static_cast<int>(InvertBits(args, channel, count)));
-  for (int32_t p = 0; p < args.pixels; p += kLanes) {
-    const int32_t pixels = Smaller(args.pixels - p, kLanes);
-    const __mmask16 lanes = FirstLanes(pixels);
-    __m512i words = _mm512_setzero_si512();
-    for (int32_t i = 0; i < count; ++i) {
-      const float* src = args.src + p + (channel + i) * args.src_channel;
-      const __m512 threshold =
-          _mm512_set1_ps(args.thresholds[args.per_channel != 0 ? channel + i : 0]);
-      const __mmask16 below = static_cast<__mmask16>(
-          _mm512_cmp_ps_mask(_mm512_maskz_loadu_ps(lanes, src), threshold, _CMP_NGE_UQ));
-      const __m512i bit = _mm512_set1_epi32(static_cast<int>(uint32_t{1} << i));
-      words = _mm512_mask_or_epi32(words, below, words, bit);
-    }
-    alignas(64) uint32_t bits[kLanes];
-    _mm512_store_si512(bits, _mm512_xor_si512(words, invert));
-    for (int32_t i = 0; i < pixels; ++i) {
-      uint8_t* dst = args.dst + (p + i) * args.dst_pixel + channel / 8;
-      if (count > 24) {
-        memcpy(dst, &bits[i], sizeof(bits[i]));
-      } else {
-        StoreBytes(dst, bits[i], (count + 7) / 8);
-      }
-    }
+  constexpr int32_t kTilePixels = 2 * kLanes;
+  const uint64_t invert = InvertBits(args, channel, count);
+  int32_t p = 0;
+  for (; p + kTilePixels <= args.pixels; p += kTilePixels) {
+    SignPackTile<2, kFull>(args, channel, count, invert, p, kTilePixels);
+  }
+  if (p > 0 && args.pixels - p > kLanes) {
+    p = args.pixels - kTilePixels;
+    SignPackTile<2, kFull>(args, channel, count, invert, p, kTilePixels);
+    return;
+  }
+  for (; p < args.pixels; p += kLanes) {
+    SignPackTile<1, kFull>(args, channel, count, invert, p, Smaller(args.pixels - p, kLanes));
   }
 }
 
 // Up to 8 channels of all pixels, one by one.
 void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
-  const uint32_t invert = InvertBits(args, channel, count);
+  const uint64_t invert = InvertBits(args, channel, count);
   for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel + channel * args.src_channel;
     uint32_t bits = 0;
@@ -182,18 +275,18 @@ void QuantPackLanes(const QuantPackArgs& args, const Quantizer& quantizer, int32
 }  // namespace
 
 void SignPackAvx512(const SignPackArgs& args) {
-  int32_t c = 0;
   if (args.src_channel == 1) {
-    for (; c + 4 * kLanes <= args.channels; c += 4 * kLanes) SignPackWord(args, c);
-    for (; c < args.channels; c += kLanes) {
-      SignPackRow(args, c, Smaller(args.channels - c, kLanes));
-    }
+    SignPackChannelsInner(args);
   } else if (args.src_pixel == 1) {
-    for (; c < args.channels; c += kWordChannels) {
-      SignPackPlanes(args, c, Smaller(args.channels - c, kWordChannels));
+    int32_t c = 0;
+    for (; c + kWordChannels <= args.channels; c += kWordChannels) {
+      SignPackPlanes<true>(args, c, kWordChannels);
     }
+    if (c < args.channels) SignPackPlanes<false>(args, c, args.channels - c);
   } else {
-    for (; c < args.channels; c += 8) SignPackScalar(args, c, Smaller(args.channels - c, 8));
+    for (int32_t c = 0; c < args.channels; c += 8) {
+      SignPackScalar(args, c, Smaller(args.channels - c, 8));
+    }
   }
 }
 

@@ -1,5 +1,6 @@
 // What surrounds the products of the suite: bytes that must be read are what counts. Images lie on
 // boundaries of cache lines, as the buffers of a plan do.
+#include <algorithm>
 #include <cstring>
 #include <memory>
 #include <string>
@@ -25,7 +26,8 @@ constexpr ImageShape kImages[] = {{56, 64}, {28, 128}, {14, 256}, {7, 512}};
 
 struct PackData {
   SignPackArgs args = {};
-  std::vector<float> source, thresholds;
+  AlignedBuffer source;
+  std::vector<float> thresholds;
   std::vector<uint8_t> output, expected;
 };
 
@@ -37,9 +39,9 @@ SuiteGroup PackGroup(const ImageShape& shape, int64_t batch, bool planes, Isa is
             const int64_t channels = shape.channels;
             const int64_t pixels = shape.side * shape.side * (planes ? 1 : batch);
             const int64_t images = planes ? batch : 1;
-            for (const uint32_t bits : Random<uint32_t>(images * pixels * channels)) {
-              data->source.push_back(static_cast<float>(static_cast<int32_t>(bits)));
-            }
+            const std::vector<int32_t> numbers = Random<int32_t>(images * pixels * channels);
+            data->source = AlignedBuffer(static_cast<int64_t>(numbers.size() * sizeof(float)));
+            std::copy(numbers.begin(), numbers.end(), data->source.as<float>());
             data->thresholds.assign(static_cast<size_t>(channels), 0.5f);
             data->output.resize(static_cast<size_t>(images * pixels * channels / 8));
             data->expected = data->output;
@@ -55,7 +57,7 @@ SuiteGroup PackGroup(const ImageShape& shape, int64_t batch, bool planes, Isa is
                                                                   std::vector<uint8_t>& out) {
               for (int64_t n = 0; n < images; ++n) {
                 SignPackArgs image = data->args;
-                image.src = data->source.data() + n * pixels * channels;
+                image.src = data->source.as<float>() + n * pixels * channels;
                 image.dst = out.data() + n * pixels * channels / 8;
                 run(image);
               }
@@ -65,7 +67,7 @@ SuiteGroup PackGroup(const ImageShape& shape, int64_t batch, bool planes, Isa is
               SuiteCase c;
               c.name = kernel.name;
               c.isa = kernel.isa;
-              c.read_bytes = static_cast<double>(data->source.size() * sizeof(float));
+              c.read_bytes = static_cast<double>(data->source.size());
               c.footprint = c.read_bytes * 33 / 32;
               c.right = [data, kernel, run_all] {
                 run_all(SelectPack(Isa::kRef).sign, data->expected);
