@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "kernels/pack/pack.h"
+#include "kernels/pack/pack_words_avx2.h"
 
 namespace bitmill {
 
@@ -29,38 +30,6 @@ constexpr int32_t kTilePixels = 32;
 constexpr int32_t kWordChannels = 64;  // of a store
 constexpr int32_t kQuadChannels = 4;   // that share a store of codes
 
-inline int32_t Smaller(int32_t a, int32_t b) { return a < b ? a : b; }
-
-// Bit i set: channel first + i is inverted.
-inline uint32_t InvertBits(const SignPackArgs& args, int32_t first, int32_t count) {
-  if (args.invert == nullptr) return 0;
-  if (args.per_channel == 0) return args.invert[0] != 0 ? (uint32_t{1} << count) - 1 : 0;
-  uint32_t bits = 0;
-  for (int32_t i = 0; i < count; ++i) {
-    bits |= static_cast<uint32_t>(args.invert[first + i] != 0) << i;
-  }
-  return bits;
-}
-
-// The low `bytes` bytes, at most 8.
-inline void StoreBytes(uint8_t* dst, uint64_t bits, int32_t bytes) {
-  if (bytes == 8) {
-    memcpy(dst, &bits, 8);
-    return;
-  }
-  if ((bytes & 4) != 0) {
-    memcpy(dst, &bits, 4);
-    dst += 4;
-    bits >>= 32;
-  }
-  if ((bytes & 2) != 0) {
-    memcpy(dst, &bits, 2);
-    dst += 2;
-    bits >>= 16;
-  }
-  if ((bytes & 1) != 0) *dst = static_cast<uint8_t>(bits);
-}
-
 inline __m256i LaneMask(int32_t lanes) {
   const __m256i index = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), index);
@@ -79,9 +48,10 @@ void SignPackQuads(const SignPackArgs& args, int32_t channel) {
     thresholds[i] = args.per_channel != 0 ? _mm256_loadu_ps(args.thresholds + channel + i * kLanes)
                                           : _mm256_set1_ps(args.thresholds[0]);
   }
-  uint32_t inverts[kQuads] = {};
-  for (int i = 0; i < kQuads * 4; ++i) {
-    inverts[i / 4] |= InvertBits(args, channel + i * kLanes, kLanes) << (i % 4 * kLanes);
+  uint32_t inverts[kQuads];
+  for (int i = 0; i < kQuads; ++i) {
+    inverts[i] = static_cast<uint32_t>(
+        InvertBits(args.invert, args.per_channel != 0, channel + i * 4 * kLanes, 4 * kLanes));
   }
   const float* src = args.src + channel;
   uint8_t* dst = args.dst + channel / 8;
@@ -106,7 +76,7 @@ void SignPackByte(const SignPackArgs& args, int32_t channel, int32_t count) {
                                ? _mm256_maskload_ps(args.thresholds + channel, lanes)
                                : _mm256_set1_ps(args.thresholds[0]);
   const uint32_t keep = (uint32_t{1} << count) - 1;
-  const uint32_t invert = InvertBits(args, channel, count);
+  const uint64_t invert = InvertBits(args.invert, args.per_channel != 0, channel, count);
   const float* src = args.src + channel;
   uint8_t* dst = args.dst + channel / 8;
   for (int32_t p = 0; p < args.pixels; ++p, src += args.src_pixel, dst += args.dst_pixel) {
@@ -139,39 +109,9 @@ inline __m256i TileBytes(const float* src, int64_t src_channel, const float* thr
   return bytes;
 }
 
-inline void StoreHalves(__m256i words, uint64_t* low, uint64_t* high) {
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(low), _mm256_castsi256_si128(words));
-  _mm_storeu_si128(reinterpret_cast<__m128i*>(high), _mm256_extracti128_si256(words, 1));
-}
-
-// Eight vectors of a byte a pixel, in the order of TileBytes, become the words of 32 pixels.
-inline void JoinBytes(const __m256i bytes[8], uint64_t words[kTilePixels]) {
-  __m256i pairs[8], quads[8];
-  for (int i = 0; i < 4; ++i) {
-    pairs[i] = _mm256_unpacklo_epi8(bytes[2 * i], bytes[2 * i + 1]);
-    pairs[i + 4] = _mm256_unpackhi_epi8(bytes[2 * i], bytes[2 * i + 1]);
-  }
-  for (int half = 0; half < 2; ++half) {
-    for (int i = 0; i < 2; ++i) {
-      const __m256i a = pairs[half * 4 + 2 * i];
-      const __m256i b = pairs[half * 4 + 2 * i + 1];
-      quads[half * 4 + i] = _mm256_unpacklo_epi16(a, b);
-      quads[half * 4 + 2 + i] = _mm256_unpackhi_epi16(a, b);
-    }
-  }
-  // Each pair of vectors: four bytes of the low and of the high channels of four pixels a half.
-  for (int group = 0; group < 4; ++group) {
-    const __m256i low = _mm256_unpacklo_epi32(quads[group * 2], quads[group * 2 + 1]);
-    const __m256i high = _mm256_unpackhi_epi32(quads[group * 2], quads[group * 2 + 1]);
-    uint64_t* const first = words + group * kLanes;
-    StoreHalves(low, first, first + 4);
-    StoreHalves(high, first + 2, first + 6);
-  }
-}
-
 // 8 channels or fewer of all pixels, one by one.
 void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
-  const uint32_t invert = InvertBits(args, channel, count);
+  const uint64_t invert = InvertBits(args.invert, args.per_channel != 0, channel, count);
   for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel + channel * args.src_channel;
     uint32_t bits = 0;
@@ -196,7 +136,7 @@ void SignPackTile(const SignPackArgs& args, int32_t channel, int32_t count, uint
                                 Smaller(count - i * kLanes, kLanes), pixels);
   }
   uint64_t words[kTilePixels];
-  JoinBytes(bytes, words);
+  JoinBytes(bytes, kLanes, kLanes / 2, words);
   const int64_t dst_pixel = args.dst_pixel;
   uint8_t* dst = args.dst + pixel * dst_pixel + channel / 8;
   for (int32_t p = 0; p < pixels; ++p, dst += dst_pixel) {
@@ -207,10 +147,7 @@ void SignPackTile(const SignPackArgs& args, int32_t channel, int32_t count, uint
 // Up to 64 channels of all pixels, pixels innermost. The last tile ends at the last pixel; what it
 // shares with the one before is done twice.
 void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
-  uint64_t invert = 0;
-  for (int32_t c = 0; c < count; c += kLanes) {
-    invert |= uint64_t{InvertBits(args, channel + c, Smaller(count - c, kLanes))} << c;
-  }
+  const uint64_t invert = InvertBits(args.invert, args.per_channel != 0, channel, count);
   if (args.pixels < kTilePixels) {
     SignPackTile<true>(args, channel, count, invert, 0, args.pixels);
     return;

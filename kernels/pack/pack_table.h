@@ -10,6 +10,7 @@ struct PackKernel {
   const char* name;
   Isa isa;
   SignPackFn sign;
+  SignPackNarrowFn sign_narrow;
   QuantPackFn quant;
 };
 

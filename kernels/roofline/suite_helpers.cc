@@ -81,6 +81,74 @@ SuiteGroup PackGroup(const ImageShape& shape, int64_t batch, bool planes, Isa is
           }};
 }
 
+// The same of numbers of 8 and 16 bits.
+struct NarrowForm {
+  const char* text;
+  PackSource source;
+  int64_t bytes;
+  int16_t key;
+};
+
+constexpr NarrowForm kNarrow[] = {{"sign pack fp16 ", PackSource::kHalf, 2, 1},
+                                  {"sign pack int8 ", PackSource::kInt8, 1, 1},
+                                  {"sign pack uint8 ", PackSource::kUInt8, 1, 128}};
+
+struct NarrowData {
+  SignPackNarrowArgs args = {};
+  AlignedBuffer source;
+  std::vector<int16_t> keys;
+  std::vector<uint8_t> output, expected;
+
+  void Run(SignPackNarrowFn run, std::vector<uint8_t>& out) {
+    args.dst = out.data();
+    run(args);
+  }
+};
+
+// One image.
+SuiteGroup NarrowGroup(const ImageShape& shape, const NarrowForm& form, bool planes, Isa isa,
+                       bool only_best) {
+  return {std::string(form.text) + (planes ? "NCHW" : "NHWC"), shape.Text(), 1, [=] {
+            int count = 0;
+            const PackKernel* table = PackKernels(&count);
+            const auto data = std::make_shared<NarrowData>();
+            const int64_t pixels = shape.side * shape.side;
+            const std::vector<uint8_t> bytes =
+                Random<uint8_t>(pixels * shape.channels * form.bytes);
+            data->source = AlignedBuffer(static_cast<int64_t>(bytes.size()));
+            std::copy(bytes.begin(), bytes.end(), data->source.as<uint8_t>());
+            data->keys.assign(static_cast<size_t>(shape.channels), form.key);
+            data->output.resize(static_cast<size_t>(pixels * shape.channels / 8));
+            data->expected = data->output;
+            SignPackNarrowArgs& args = data->args;
+            args.source = form.source;
+            args.src = data->source.data();
+            args.src_pixel = planes ? 1 : shape.channels;
+            args.src_channel = planes ? pixels : 1;
+            args.pixels = static_cast<int32_t>(pixels);
+            args.channels = static_cast<int32_t>(shape.channels);
+            args.per_channel = 1;
+            args.keys = data->keys.data();
+            args.dst_pixel = shape.channels / 8;
+            std::vector<SuiteCase> cases;
+            for (const PackKernel& kernel : Chosen(table, count, isa, only_best)) {
+              SuiteCase c;
+              c.name = kernel.name;
+              c.isa = kernel.isa;
+              c.read_bytes = static_cast<double>(bytes.size());
+              c.footprint = static_cast<double>(bytes.size() + data->output.size());
+              c.right = [data, kernel] {
+                data->Run(SelectPack(Isa::kRef).sign_narrow, data->expected);
+                data->Run(kernel.sign_narrow, data->output);
+                return data->output == data->expected;
+              };
+              c.run = [data, kernel] { data->Run(kernel.sign_narrow, data->output); };
+              cases.push_back(std::move(c));
+            }
+            return cases;
+          }};
+}
+
 // Square windows without padding, stride 2.
 struct PoolKind {
   const char* text;
@@ -161,6 +229,13 @@ SuiteGroup PoolGroup(const ImageShape& shape, int64_t batch, const PoolKind& kin
 
 void AddHelperGroups(Isa isa, bool only_best, const std::vector<int64_t>& batches,
                      std::vector<SuiteGroup>& groups) {
+  for (const ImageShape& shape : {kImages[0], kImages[2]}) {
+    for (const NarrowForm& form : kNarrow) {
+      for (const bool planes : {false, true}) {
+        groups.push_back(NarrowGroup(shape, form, planes, isa, only_best));
+      }
+    }
+  }
   for (const int64_t batch : batches) {
     for (const ImageShape& shape : kImages) {
       for (const bool planes : {false, true}) {

@@ -9,6 +9,7 @@ namespace bitmill {
 void BconvAvx512Emulated(const BconvArgs& args);
 void BconvAvx512VpopcntEmulated(const BconvArgs& args);
 void SignPackAvx512Emulated(const SignPackArgs& args);
+void SignPackNarrowAvx512Emulated(const SignPackNarrowArgs& args);
 void QuantPackAvx512Emulated(const QuantPackArgs& args);
 void PoolBitsAvx512Emulated(const PoolArgs& args);
 void PoolCodesAvx512Emulated(const PoolArgs& args);
@@ -58,8 +59,8 @@ std::vector<BconvKernel> EmulatedBconvKernels() {
 }
 
 std::vector<PackKernel> EmulatedPackKernels() {
-  return IfRunnable<PackKernel>(
-      {{"pack_avx512_emulated", Isa::kAvx512, SignPackAvx512Emulated, QuantPackAvx512Emulated}});
+  return IfRunnable<PackKernel>({{"pack_avx512_emulated", Isa::kAvx512, SignPackAvx512Emulated,
+                                  SignPackNarrowAvx512Emulated, QuantPackAvx512Emulated}});
 }
 
 std::vector<PoolKernel> EmulatedPoolKernels() {

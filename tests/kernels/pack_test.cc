@@ -2,9 +2,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <random>
 
+#include "base/half.h"
+#include "kernels/pack/sign_key.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
 
@@ -148,6 +151,163 @@ TEST_P(SignPackTest, BothZerosFollowTheThreshold) {
 INSTANTIATE_TEST_SUITE_P(Orders, SignPackTest,
                          ::testing::Values(Order::kChannelsInner, Order::kPixelsInner,
                                            Order::kNeither));
+
+// ---- numbers of 8 and 16 bits ----
+
+constexpr PackSource kSources[] = {PackSource::kHalf, PackSource::kBFloat16, PackSource::kInt8,
+                                   PackSource::kUInt8};
+
+int64_t BytesOf(PackSource source) {
+  return source == PackSource::kHalf || source == PackSource::kBFloat16 ? 2 : 1;
+}
+
+// The number that `bits` (its low byte, of integers) stands for.
+float ValueOf(PackSource source, uint16_t bits) {
+  switch (source) {
+    case PackSource::kHalf:
+      return HalfToFloat(bits);
+    case PackSource::kBFloat16:
+      return BFloat16ToFloat(bits);
+    case PackSource::kInt8:
+      return static_cast<float>(static_cast<int8_t>(bits));
+    case PackSource::kUInt8:
+      return static_cast<float>(static_cast<uint8_t>(bits));
+  }
+  return 0.0f;
+}
+
+// Thresholds between, on and beyond the numbers of a source.
+float AnyThreshold(PackSource source, std::mt19937& random) {
+  if (random() % 4 == 0) return AnyValue(random);
+  const float value = ValueOf(source, static_cast<uint16_t>(random()));
+  if (random() % 3 == 0) return std::nextafter(value, kInfinity);
+  return random() % 2 == 0 ? std::nextafter(value, -kInfinity) : value;
+}
+
+class SignPackNarrowTest : public ::testing::TestWithParam<Order> {
+ protected:
+  // A number next to the threshold, or any.
+  static uint16_t NumberNear(PackSource source, float threshold, std::mt19937& random) {
+    if (random() % 2 == 0 || std::isnan(threshold)) return static_cast<uint16_t>(random());
+    const SignKey key = SignKeyOf(source, threshold);
+    const auto near = static_cast<int16_t>(key.key + static_cast<int>(random() % 3) - 1);
+    if (BytesOf(source) == 1) return static_cast<uint16_t>(near);
+    return static_cast<uint16_t>(near < 0 ? near ^ 0x7fff : near);
+  }
+
+  void ExpectAllKernelsRight(const SignCase& c, PackSource source, uint32_t seed) {
+    std::mt19937 random(seed);
+    const Layout layout = LayoutOf(c.order, c.pixels, c.channels);
+    std::vector<float> thresholds(c.per_channel ? c.channels : 1);
+    for (float& value : thresholds) value = AnyThreshold(source, random);
+    std::vector<int16_t> keys;
+    std::vector<uint8_t> wanted(thresholds.size()), invert;
+    for (size_t i = 0; i < thresholds.size(); ++i) {
+      wanted[i] = c.invert == Invert::kSome ? random() % 2 : 0;
+      const SignKey key = SignKeyOf(source, thresholds[i]);
+      keys.push_back(key.key);
+      invert.push_back(static_cast<uint8_t>(wanted[i] ^ (key.never ? 1 : 0)));
+    }
+    const int64_t bytes = BytesOf(source);
+    std::vector<uint8_t> src(layout.size * bytes);
+    for (uint8_t& byte : src) byte = static_cast<uint8_t>(random());
+    const int64_t dst_pixel = (c.channels + 7) / 8 + 2;
+    std::vector<uint8_t> expected((c.pixels - 1) * dst_pixel + (c.channels + 7) / 8, 0xcd);
+    for (int32_t p = 0; p < c.pixels; ++p) {
+      for (int32_t k = 0; k < c.channels; ++k) {
+        const size_t row = c.per_channel ? k : 0;
+        const uint16_t number = NumberNear(source, thresholds[row], random);
+        std::memcpy(&src[(p * layout.pixel + k * layout.channel) * bytes], &number, bytes);
+        const bool at_least = ValueOf(source, number) >= thresholds[row];
+        uint8_t& byte = expected[p * dst_pixel + k / 8];
+        if (k % 8 == 0) byte = 0;
+        byte = static_cast<uint8_t>(byte | (at_least == (wanted[row] != 0)) << k % 8);
+      }
+    }
+    static const std::vector<PackKernel> kernels = PackKernelsUnderTest();
+    for (const PackKernel& kernel : kernels) {
+      for (const Flush flush : {Flush::kFront, Flush::kBack}) {
+        SignPackNarrowArgs args = {};
+        args.source = source;
+        args.src = Region(0)->PlaceCopy(src, flush);
+        args.src_pixel = layout.pixel;
+        args.src_channel = layout.channel;
+        args.pixels = c.pixels;
+        args.channels = c.channels;
+        args.per_channel = c.per_channel;
+        args.keys = Region(1)->PlaceCopy(keys, flush);
+        args.invert = Region(2)->PlaceCopy(invert, flush);
+        args.dst = Region(3)->Place<uint8_t>(expected.size(), flush);
+        args.dst_pixel = dst_pixel;
+        kernel.sign_narrow(args);
+        ASSERT_EQ(std::vector<uint8_t>(args.dst, args.dst + expected.size()), expected)
+            << kernel.name << ": source " << static_cast<int>(source) << ", pixels " << c.pixels
+            << ", channels " << c.channels << ", per channel " << c.per_channel << ", seed "
+            << seed;
+      }
+    }
+  }
+};
+
+TEST_P(SignPackNarrowTest, IsExactForAllChannelCounts) {
+  for (const PackSource source : kSources) {
+    for (int32_t channels = 1; channels <= 130; ++channels) {
+      for (const int32_t pixels : {1, 7, 33, 67}) {
+        const uint32_t seed = channels * 100 + pixels;
+        ExpectAllKernelsRight({pixels, channels, GetParam(), seed % 3 != 0,
+                               seed % 2 != 0 ? Invert::kSome : Invert::kNone},
+                              source, seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+TEST_P(SignPackNarrowTest, IsExactForLongLines) {
+  for (const PackSource source : kSources) {
+    for (const int32_t pixels : {64, 65, 128, 196}) {
+      for (const int32_t channels : {3, 64, 72}) {
+        ExpectAllKernelsRight({pixels, channels, GetParam(), true, Invert::kSome}, source, pixels);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Orders, SignPackNarrowTest,
+                         ::testing::Values(Order::kChannelsInner, Order::kPixelsInner,
+                                           Order::kNeither));
+
+// Each of the 65,536 (or 256) numbers against each kind of threshold.
+TEST(SignKeyTest, OrdersNumbersAsFloats) {
+  std::mt19937 random(5);
+  for (const PackSource source : kSources) {
+    const int32_t count = BytesOf(source) == 2 ? 65536 : 256;
+    for (int round = 0; round < 40; ++round) {
+      const float threshold = AnyThreshold(source, random);
+      const SignKey key = SignKeyOf(source, threshold);
+      for (int32_t i = 0; i < count; ++i) {
+        const float value = ValueOf(source, static_cast<uint16_t>(i));
+        auto rising = static_cast<int16_t>(i);
+        if (BytesOf(source) == 2 && rising < 0) rising = static_cast<int16_t>(rising ^ 0x7fff);
+        if (source == PackSource::kInt8) rising = static_cast<int8_t>(i);
+        const bool reached = !std::isnan(value) && rising >= key.key;
+        ASSERT_EQ(reached != key.never, value >= threshold)
+            << "source " << static_cast<int>(source) << ", " << value << " against " << threshold;
+      }
+    }
+  }
+}
+
+TEST(SignKeyTest, OfIntegersLiesInTheirRange) {
+  for (const float threshold :
+       {-kInfinity, -1000.0f, -128.5f, 0.0f, 127.5f, 255.5f, kInfinity, kNan}) {
+    EXPECT_GE(SignKeyOf(PackSource::kInt8, threshold).key, -128);
+    EXPECT_LE(SignKeyOf(PackSource::kInt8, threshold).key, 127);
+    EXPECT_GE(SignKeyOf(PackSource::kUInt8, threshold).key, 0);
+    EXPECT_LE(SignKeyOf(PackSource::kUInt8, threshold).key, 255);
+  }
+}
 
 class QuantPackTest : public ::testing::TestWithParam<Order> {};
 

@@ -128,6 +128,7 @@ inline __m512i FromWords(__m256i words) {
 #define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
 #define _mm512_maskz_loadu_epi32(k, p) bitmill_emulated::MaskzLoad<int32_t, __m512i>(k, p)
 #define _mm512_maskz_loadu_epi8(k, p) bitmill_emulated::MaskzLoad<uint8_t, __m512i>(k, p)
+#define _mm512_maskz_loadu_epi16(k, p) bitmill_emulated::MaskzLoad<uint16_t, __m512i>(k, p)
 #define _mm512_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
 #define _mm_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
 #define _mm512_mask_storeu_epi32(p, k, v) bitmill_emulated::MaskStore<int32_t>(p, k, v)
