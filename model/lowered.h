@@ -92,7 +92,8 @@ struct Quantizer {
 // The code (or bit) that the quantizer gives to x, in float32 as the formula is written.
 int32_t EvaluateQuantizer(const Quantizer& quantizer, float x);
 
-// float -> bits or codes: chain, then quantizer. Input rank 2 or 4, channels on axis 1.
+// float -> bits or codes: chain, then quantizer. Input rank 2 or 4, channels on axis 1. To bits,
+// by thresholds alone, also int8, uint8, fp16 or bf16, each number taken as the float that it is.
 //
 // The passes leave `chain` empty and always set bit_thresholds (for bits) or level_thresholds (for
 // codes), which are exact; `quantizer` then only tells where they came from. The thresholds of

@@ -1,35 +1,38 @@
 // float -> bits or codes, channels innermost. Rows are read where they lie, in the request or not.
 //
-// Bits are one comparison a channel. Codes are defined by their level thresholds; where the chain
-// and the quantizer give the same codes (which is checked once, at each threshold: both are steps
-// that only rise), the pack kernel computes them, otherwise backends/cpu/level_quantizer.h.
+// Bits are one comparison a channel, of narrower numbers as they are
+// (model/passes/narrow_inputs.h). Codes are defined by their level thresholds; where the chain and
+// the quantizer give the same codes (which is checked once, at each threshold: both are steps that
+// only rise), the pack kernel computes them, otherwise backends/cpu/level_quantizer.h.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <optional>
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/compiled_chain.h"
 #include "backends/cpu/level_quantizer.h"
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
+#include "kernels/pack/sign_key.h"
 
 namespace bitmill {
 namespace {
 
-// Where a float row's elements are, in elements.
-struct FloatStrides {
+// Where a row's elements are, in elements.
+struct Strides {
   int64_t pixel, channel;
 };
 
-FloatStrides StridesOf(const BufferLayout& layout) {
+Strides StridesOf(const BufferLayout& layout) {
   if (layout.storage == Storage::kPixelFloat) return {layout.channels, 1};
   return {1, layout.pixels()};
 }
 
 class QuantizeStep final : public LineStep {
  public:
-  enum class Way : uint8_t { kSign, kLevels, kPack, kRound };
+  enum class Way : uint8_t { kSign, kSignNarrow, kLevels, kPack, kRound };
 
   LineAccess access() const override {
     if (input.layout.storage != Storage::kPixelFloat || scratch >= 0) return {};
@@ -72,7 +75,7 @@ class QuantizeStep final : public LineStep {
       const int64_t lines = one_line ? 1 : output.layout.height;
       const int64_t pixels = one_line ? output.layout.pixels() : output.layout.width;
       for (int64_t y = 0; y < lines; ++y) {
-        Pack(source + y * pixels * strides.pixel * int64_t{sizeof(float)}, pixels,
+        Pack(source + y * pixels * strides.pixel * element_bytes, pixels,
              row + y * output.layout.row_bytes);
       }
     }
@@ -111,6 +114,22 @@ class QuantizeStep final : public LineStep {
         args.dst = reinterpret_cast<uint8_t*>(dst);
         args.dst_pixel = output.layout.pixel_bytes;
         kernel->sign(args);
+        return;
+      }
+      case Way::kSignNarrow: {
+        SignPackNarrowArgs args{};
+        args.source = narrow;
+        args.src = source;
+        args.src_pixel = strides.pixel;
+        args.src_channel = strides.channel;
+        args.pixels = static_cast<int32_t>(pixels);
+        args.channels = channels;
+        args.per_channel = keys.size() > 1 ? 1 : 0;
+        args.keys = keys.data();
+        args.invert = invert.data();
+        args.dst = reinterpret_cast<uint8_t*>(dst);
+        args.dst_pixel = output.layout.pixel_bytes;
+        kernel->sign_narrow(args);
         return;
       }
       case Way::kPack: {
@@ -166,17 +185,50 @@ class QuantizeStep final : public LineStep {
     }
   }
 
+  // Of bits of narrow numbers; thresholds and inversions are set.
+  void UseKeys(PackSource source, int64_t bytes) {
+    way = Way::kSignNarrow;
+    narrow = source;
+    element_bytes = bytes;
+    invert.resize(thresholds.size());
+    for (size_t i = 0; i < thresholds.size(); ++i) {
+      const SignKey key = SignKeyOf(narrow, thresholds[i]);
+      keys.push_back(key.key);
+      if (key.never) invert[i] ^= 1;
+    }
+    thresholds.clear();
+  }
+
   Operand input, output;
-  FloatStrides strides{};
+  Strides strides{};
+  int64_t element_bytes = sizeof(float);
+  PackSource narrow = PackSource::kHalf;  // kSignNarrow
   int32_t scratch = -1;
   Way way = Way::kSign;
   const PackKernel* kernel = nullptr;
   CompiledChain chain;
   Quantizer quantizer;
-  std::vector<float> thresholds;  // bits: [1 or channels]
-  std::vector<uint8_t> invert;
+  std::vector<float> thresholds;       // bits: [1 or channels]
+  std::vector<int16_t> keys;           // bits of narrow numbers: [1 or channels]
+  std::vector<uint8_t> invert;         // empty: none
   std::vector<LevelQuantizer> levels;  // [1 or channels]
 };
+
+// How kernels know a type that is narrower than float; nullopt for other types.
+std::optional<PackSource> PackSourceOf(DType dtype) {
+  switch (dtype) {
+    case DType::kFloat16:
+      return PackSource::kHalf;
+    case DType::kBFloat16:
+      return PackSource::kBFloat16;
+    case DType::kInt8:
+      return PackSource::kInt8;
+    case DType::kUInt8:
+      return PackSource::kUInt8;
+    default:
+      return std::nullopt;
+  }
+}
 
 // Whether chain and quantizer give exactly the codes that the thresholds define, for a channel.
 bool QuantizerMatches(const QuantizeOp& op, absl::Span<const float> levels, int64_t channel) {
@@ -227,6 +279,12 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
     return size == 1 || static_cast<int64_t>(size) == channels;
   };
 
+  // Floats that are kept channels innermost have no other type.
+  const bool plain = input.layout.storage == Storage::kPlain;
+  const std::optional<PackSource> narrow = plain ? PackSourceOf(input.layout.dtype) : std::nullopt;
+  if (narrow && (!to_bits || op.bit_thresholds.empty())) {
+    return absl::InternalError("only signs are taken of numbers that are not float");
+  }
   bool needs_chain = false;
   if (to_bits && !op.bit_thresholds.empty()) {
     if (!fits(op.bit_thresholds.size()) ||
@@ -239,6 +297,7 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
     if (std::find(op.bit_invert.begin(), op.bit_invert.end(), 1) != op.bit_invert.end()) {
       step->invert = op.bit_invert;
     }
+    if (narrow) step->UseKeys(*narrow, DTypeSize(input.layout.dtype));
   } else if (to_bits) {
     step->way = QuantizeStep::Way::kSign;
     step->thresholds = {0.0F};
@@ -287,6 +346,7 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
   if (step->scratch >= 0) absl::StrAppend(&info.kernel, "+chain");
   info.weight_bytes = step->chain.table_bytes() +
                       static_cast<int64_t>(step->thresholds.size() * sizeof(float)) +
+                      static_cast<int64_t>(step->keys.size() * sizeof(int16_t)) +
                       static_cast<int64_t>(step->invert.size());
   for (const LevelQuantizer& row : step->levels) info.weight_bytes += row.table_bytes();
   return step;

@@ -2,6 +2,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "model/passes/narrow_inputs.h"
 
 namespace bitmill {
 namespace {
@@ -28,7 +29,11 @@ bool FitsChannels(const Chain& chain, int64_t channels) {
 }
 
 const char* CheckQuantize(const QuantizeOp& op, const Value& input, const Value& output) {
-  if (IsCoded(input) || input.dtype != DType::kFloat32) return "quantizes what is not float";
+  if (IsCoded(input)) return "quantizes codes";
+  if (input.dtype != DType::kFloat32 &&
+      (!IsNarrowNumber(input.dtype) || output.code.kind != CodeKind::kBits)) {
+    return "quantizes what is not float";
+  }
   if (const char* wrong = CheckCode(output)) return wrong;
   if (input.shape != output.shape) return "changes the shape";
   const auto channels = static_cast<size_t>(output.shape[1]);

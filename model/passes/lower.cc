@@ -9,6 +9,7 @@
 #include "model/passes/lower_float.h"
 #include "model/passes/lower_quantized.h"
 #include "model/passes/move_reshapes.h"
+#include "model/passes/narrow_inputs.h"
 #include "model/passes/passes.h"
 #include "model/passes/token_images.h"
 
@@ -30,6 +31,8 @@ absl::StatusOr<Graph> Lower(Graph graph) {
   MergeChains(graph);
   FuseEpilogues(graph);
   FoldFloatEpilogues(graph);
+  RemoveDeadNodes(graph);
+  ReadNarrowInputs(graph);
   RemoveDeadNodes(graph);
   FlattenQuantizers(graph);
   LowerFloat(graph);

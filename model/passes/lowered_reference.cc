@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "base/half.h"
 #include "base/status_macros.h"
 #include "model/ops/op_registry.h"
 
@@ -53,11 +54,27 @@ int32_t CountReached(const float* thresholds, int64_t count, float x) {
   return reached;
 }
 
+// Element i of a tensor that a QuantizeOp may read.
+float QuantizerInput(const Tensor& tensor, size_t i) {
+  switch (tensor.dtype()) {
+    case DType::kInt8:
+      return static_cast<float>(tensor.span<int8_t>()[i]);
+    case DType::kUInt8:
+      return static_cast<float>(tensor.span<uint8_t>()[i]);
+    case DType::kFloat16:
+      return HalfToFloat(tensor.span<uint16_t>()[i]);
+    case DType::kBFloat16:
+      return BFloat16ToFloat(tensor.span<uint16_t>()[i]);
+    default:
+      return tensor.span<float>()[i];
+  }
+}
+
 void Run(const QuantizeOp& op, const Value& out, const Tensor& input, Tensor& output) {
   const Image image(out.shape);
   for (int64_t i = 0; i < output.elements(); ++i) {
     const int64_t c = i / image.pixels();
-    const float x = EvaluateChain(op.chain, input.span<float>()[static_cast<size_t>(i)], c);
+    const float x = EvaluateChain(op.chain, QuantizerInput(input, static_cast<size_t>(i)), c);
     int32_t code = 0;
     if (!op.bit_thresholds.empty()) {
       const size_t row = op.bit_thresholds.size() == 1 ? 0 : static_cast<size_t>(c);

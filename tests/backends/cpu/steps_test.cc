@@ -20,6 +20,15 @@ using Epilogue = LowBitConvOp::Epilogue;
 constexpr size_t kRows = 5;
 
 std::vector<RowBytes> RandomRows(const Graph& graph, std::mt19937& random) {
+  const Value& input = graph.value(graph.inputs[0].value);
+  if (input.dtype != DType::kFloat32) {
+    std::vector<RowBytes> narrow(kRows);
+    for (RowBytes& row : narrow) {
+      row.emplace_back(static_cast<size_t>(ElementCount(input.shape) * DTypeSize(input.dtype)));
+      for (std::byte& byte : row[0]) byte = static_cast<std::byte>(random());
+    }
+    return narrow;
+  }
   std::normal_distribution<float> normal(0.0F, 2.0F);
   const auto count = static_cast<size_t>(ElementCount(graph.value(graph.inputs[0].value).shape));
   std::vector<RowBytes> rows(kRows);
@@ -39,7 +48,7 @@ std::vector<RowBytes> Expected(const Graph& graph, const std::vector<RowBytes>& 
   std::vector<RowBytes> expected;
   for (const RowBytes& row : rows) {
     const Value& value = graph.value(graph.inputs[0].value);
-    const TensorView view{DType::kFloat32, value.shape, row[0].data()};
+    const TensorView view{value.dtype, value.shape, row[0].data()};
     const auto outputs = RunLoweredReference(graph, absl::MakeConstSpan(&view, 1));
     EXPECT_TRUE(outputs.ok()) << outputs.status();
     expected.emplace_back();
@@ -97,6 +106,26 @@ void CheckMany(const LoweredKind& kind, int rounds) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const Graph graph = RandomLowered(kind, random);
     ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+  }
+}
+
+// Signs of numbers of 8 and 16 bits, thresholds of a channel and for all, inverted or not.
+TEST(QuantizeStepTest, TakesSignsOfNarrowNumbersAsTheyAre) {
+  std::mt19937 random(17);
+  for (const DType dtype : {DType::kInt8, DType::kUInt8, DType::kFloat16, DType::kBFloat16}) {
+    for (int round = 0; round < 12; ++round) {
+      Graph graph = RandomLowered({.bits_in = true, .dense = round % 3 == 0}, random);
+      const ValueId input = graph.inputs[0].value;
+      ASSERT_EQ(graph.nodes[0].inputs[0], input);
+      auto* const quantize = std::get_if<QuantizeOp>(&graph.nodes[0].lowered);
+      ASSERT_NE(quantize, nullptr);
+      graph.value(input).dtype = graph.inputs[0].dtype = dtype;
+      if (dtype == DType::kInt8 || dtype == DType::kUInt8) {
+        for (float& threshold : quantize->bit_thresholds) threshold *= 100.0F;
+      }
+      SCOPED_TRACE(testing::Message() << DTypeName(dtype) << " round " << round);
+      ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    }
   }
 }
 

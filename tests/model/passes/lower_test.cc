@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "base/half.h"
 #include "model/passes/passes.h"
 #include "tests/model/passes/graph_builder.h"
 
@@ -73,6 +74,46 @@ TEST(LowerTest, AbsorbsInputScalingIntoOneExactComparison) {
   const float threshold = quantize->bit_thresholds[0];
   EXPECT_GE(threshold / 127.5F - 1.0F, 0.0F);
   EXPECT_LT(std::nextafter(threshold, 0.0F) / 127.5F - 1.0F, 0.0F);
+}
+
+// The signs of bytes and of 16-bit floats are taken of them as they are, whatever scaling and
+// reshaping lies between.
+TEST(LowerTest, TakesSignsOfNarrowInputsWithoutConversion) {
+  for (const DType dtype : {DType::kInt8, DType::kUInt8, DType::kFloat16, DType::kBFloat16}) {
+    GraphBuilder b;
+    ValueId x = b.Op("Cast", {b.Input("x", {1, 1, 2, 4}, dtype)}, {{"to", int64_t{1}}});
+    x = b.Op("Sub", {x, b.Scalar(63.5F)});
+    x = b.Op("Flatten", {x}, {{"axis", int64_t{1}}});
+    x = b.BipolarQuant(x);
+    x = b.Op("MatMul", {x, b.Constant({8, 3}, Signs(8, 3))});
+    const Graph graph = b.Build({x});
+    const Graph lowered = MustLower(graph);
+    EXPECT_THAT(LoweredOps(lowered), ElementsAre("Flatten", "quantize", "conv"));
+    EXPECT_EQ(lowered.value(lowered.nodes[1].inputs[0]).dtype, dtype);
+
+    Tensor input = Tensor::Create(dtype, Shape{1, 1, 2, 4}).value();
+    constexpr uint8_t kBytes[] = {0, 63, 64, 255, 128, 127, 65, 1};
+    for (int64_t i = 0; i < 8; ++i) {
+      if (DTypeSize(dtype) == 1) {
+        input.mutable_view().as<uint8_t>()[i] = kBytes[i];
+      } else {
+        const auto value = static_cast<float>(kBytes[i]);
+        input.mutable_view().as<uint16_t>()[i] =
+            dtype == DType::kFloat16 ? FloatToHalf(value) : FloatToBFloat16(value);
+      }
+    }
+    EXPECT_EQ(RunLoweredOn(lowered, input), RunOriginalOn(graph, input));
+  }
+}
+
+// Another reader wants floats: its Cast stays.
+TEST(LowerTest, KeepsTheCastOfOtherReaders) {
+  GraphBuilder b;
+  const ValueId cast = b.Op("Cast", {b.Input("x", {1, 8}, DType::kUInt8)}, {{"to", int64_t{1}}});
+  const ValueId y = b.Op("MatMul", {b.BipolarQuant(cast), b.Constant({8, 8}, Signs(8, 8))});
+  const Graph lowered = MustLower(b.Build({b.Op("Add", {y, cast})}));
+  EXPECT_THAT(LoweredOps(lowered),
+              ::testing::UnorderedElementsAre("Cast", "quantize", "conv", "Add"));
 }
 
 TEST(LowerTest, PacksAnImageOfFewChannelsFlatBeforeADenseLayer) {
