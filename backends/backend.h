@@ -76,8 +76,16 @@ struct SampleRows {
 
 // kExact: float layers are computed in float. kFast: in int8 where that is faster, with ranges
 // found by running the samples; the answers change a little, and are the same bits for every batch
-// size, thread and instruction set where no float layer is left.
-enum class Precision : uint8_t { kExact, kFast };
+// size, thread and instruction set where no float layer is left. kBf16: float layers multiply in
+// bfloat16 and sum in float, where the CPU has that (otherwise as kExact, with a warning in the
+// log); the same bits for every batch size and thread on one machine.
+enum class Precision : uint8_t { kExact, kFast, kBf16 };
+
+// "exact", "fast", "bf16".
+inline const char* PrecisionName(Precision precision) {
+  if (precision == Precision::kBf16) return "bf16";
+  return precision == Precision::kFast ? "fast" : "exact";
+}
 
 struct CompileOptions {
   int64_t max_rows = 1;      // largest batch

@@ -75,8 +75,9 @@ class ModelFile {
 
 std::string VariantOf(const CompileOptions& options) {
   const bool own_isa = options.isa != "auto" && options.isa != IsaName(BestIsa());
-  return absl::StrCat(options.precision == Precision::kFast ? ".fast" : "", own_isa ? "." : "",
-                      own_isa ? options.isa : "");
+  const bool exact = options.precision == Precision::kExact;
+  return absl::StrCat(exact ? "" : ".", exact ? "" : PrecisionName(options.precision),
+                      own_isa ? "." : "", own_isa ? options.isa : "");
 }
 
 // Where a plan may lie, the place to write to first.

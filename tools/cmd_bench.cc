@@ -265,7 +265,7 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
 
 absl::StatusOr<int> RunBench(const BenchOptions& options) {
   if (options.suite != "models" &&
-      (options.precision.fast() || !options.precision.calibration.empty())) {
+      (options.precision.precision != "exact" || !options.precision.plain())) {
     return absl::InvalidArgumentError("--precision and --calibration are for --suite models");
   }
   BenchReport report;

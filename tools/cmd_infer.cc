@@ -69,7 +69,8 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileHere(const InferOptions& opti
   CompileOptions compile;
   compile.max_rows = options.batch > 0 ? options.batch : kLocalBatch;
   compile.isa = options.isa;
-  if (!options.precision.fast() && options.precision.calibration.empty()) {
+  if (options.precision.plain()) {
+    compile.precision = options.precision.WithoutSamples();
     BITMILL_ASSIGN_OR_RETURN(
         CompiledModel model,
         CompileFileOnCpu(options.model, compile, ParsePlanCache(options.plan_cache), helpers));
@@ -226,7 +227,7 @@ absl::StatusOr<int> RunInfer(const InferOptions& options) {
     return absl::InvalidArgumentError("nothing to run on; give --input FILE or --golden FILE");
   }
   if (!options.server.empty() &&
-      (options.precision.fast() || !options.precision.calibration.empty())) {
+      (options.precision.precision != "exact" || !options.precision.plain())) {
     return absl::InvalidArgumentError(
         "--precision and --calibration are for models that run here; a server has them in "
         "config.pbtxt");

@@ -77,16 +77,33 @@ std::string NodeValues(const Graph& graph, const std::vector<ValueId>& ids) {
   });
 }
 
-// Puts the fast model in the place of the exact one; what that changes, for the report.
-absl::StatusOr<std::string> UseFast(const Graph& graph, const CompileOptions& compile,
-                                    const InspectOptions& options,
-                                    std::unique_ptr<Executable>& executable) {
-  BITMILL_ASSIGN_OR_RETURN(
-      const ModelInputs samples,
-      ReadCalibration(executable->signature(), options.precision, options.labels));
-  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> fast, CompileFast(graph, compile, samples));
-  BITMILL_ASSIGN_OR_RETURN(const std::string change, DescribeChange(*executable, *fast, samples));
-  executable = std::move(fast);
+// Puts the model of another precision in the place of the exact one; what that changes, for the
+// report: in bfloat16 only where there are samples to tell by.
+absl::StatusOr<std::string> UsePrecision(const Graph& graph, const CompileOptions& compile,
+                                         const InspectOptions& options,
+                                         std::unique_ptr<Executable>& executable) {
+  const PrecisionChoice& choice = options.precision;
+  ModelInputs samples;
+  std::string change;
+  std::unique_ptr<Executable> other;
+  if (choice.bf16()) {
+    CompileOptions bf16 = compile;
+    bf16.precision = Precision::kBf16;
+    BITMILL_ASSIGN_OR_RETURN(other, CompileOnCpu(graph, bf16));
+    if (!choice.calibration.empty()) {
+      BITMILL_ASSIGN_OR_RETURN(
+          samples, ReadModelInputs(other->signature(), {{choice.calibration}, options.labels}));
+    }
+  } else {
+    BITMILL_ASSIGN_OR_RETURN(samples,
+                             ReadCalibration(executable->signature(), choice, options.labels));
+    BITMILL_ASSIGN_OR_RETURN(other, CompileFast(graph, compile, samples));
+  }
+  if (samples.rows > 0) {
+    BITMILL_ASSIGN_OR_RETURN(change,
+                             DescribeChange(*executable, *other, choice.precision, samples));
+  }
+  executable = std::move(other);
   // The plan ends with the layers.
   return absl::StrCat(options.plan ? "" : absl::StrCat("\n", DescribePrecision(*executable)), "\n",
                       change);
@@ -201,9 +218,9 @@ absl::Status RunInspect(const InspectOptions& options) {
   BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
                            CompileFileOnCpu(path, compile, ParsePlanCache(options.plan_cache)));
   std::unique_ptr<Executable> executable = std::move(compiled.executable);
-  std::string fast_text;
-  if (options.precision.fast() || !options.precision.calibration.empty()) {
-    BITMILL_ASSIGN_OR_RETURN(fast_text, UseFast(graph, compile, options, executable));
+  std::string precision_text;
+  if (options.precision.precision != "exact" || !options.precision.plain()) {
+    BITMILL_ASSIGN_OR_RETURN(precision_text, UsePrecision(graph, compile, options, executable));
   }
   absl::StrAppend(
       &text, "\ncompiled for ", options.isa == "auto" ? IsaName(BestIsa()) : options.isa.c_str(),
@@ -213,9 +230,9 @@ absl::Status RunInspect(const InspectOptions& options) {
   if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
   if (options.plan) {
     absl::StrAppend(&text, "\n", executable->DescribePlan());
-    if (fast_text.empty()) absl::StrAppend(&text, "plan: ", compiled.origin, "\n");
+    if (precision_text.empty()) absl::StrAppend(&text, "plan: ", compiled.origin, "\n");
   }
-  absl::StrAppend(&text, fast_text);
+  absl::StrAppend(&text, precision_text);
   std::fputs(text.c_str(), stdout);
   return absl::OkStatus();
 }

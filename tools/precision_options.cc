@@ -7,13 +7,16 @@ namespace bitmill {
 void AddPrecisionOptions(CLI::App& command, PrecisionChoice& choice) {
   command
       .add_option("--precision", choice.precision,
-                  "exact, or fast: float layers in int8 where that is faster")
-      ->check(CLI::IsMember({"exact", "fast"}))
+                  "exact; fast: float layers in int8 where that is faster; bf16: float layers in "
+                  "bfloat16 where the CPU has it")
+      ->check(CLI::IsMember({"exact", "fast", "bf16"}))
       ->type_name("NAME")
       ->capture_default_str();
   command
-      .add_option("--calibration", choice.calibration,
-                  "Sample rows for --precision fast (files as --input takes them)")
+      .add_option(
+          "--calibration", choice.calibration,
+          "Sample rows for --precision fast, or for inspect to compare bf16 on (files as --input "
+          "takes them)")
       ->type_name("FILE[:ARRAY]");
 }
 

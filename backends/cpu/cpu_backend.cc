@@ -9,6 +9,7 @@
 #include "backends/cpu/prepared_model.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/stored_plan.h"
+#include "base/log.h"
 #include "base/program_id.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
@@ -57,13 +58,19 @@ absl::StatusOr<Signature> SignatureOf(const Graph& graph) {
 
 // What a plan depends on besides the model; a plan file is for one of these alone.
 PlanKey KeyOf(const KernelSet& kernels, const CompileOptions& options) {
-  const bool fast = options.precision == Precision::kFast;
   return {{"program", absl::StrCat(BITMILL_VERSION, " ", ProgramId())},
           {"oneDNN", DnnlVersion()},
           {"CPU", CpuModelName()},
           {"instruction set", IsaName(kernels.isa)},
-          {"precision", fast ? "fast" : "exact"},
-          {"calibration", fast ? options.calibration_digest : ""}};
+          {"precision", PrecisionName(options.precision)},
+          {"calibration", options.precision == Precision::kFast ? options.calibration_digest : ""}};
+}
+
+// Those of the instruction set; in bfloat16 where that was asked for and is there.
+absl::StatusOr<KernelSet> KernelsFor(const CompileOptions& options) {
+  BITMILL_ASSIGN_OR_RETURN(KernelSet kernels, SelectKernels(options.isa));
+  if (options.precision == Precision::kBf16) kernels.bf16 = DnnlHasBf16(kernels.isa);
+  return kernels;
 }
 
 class CpuBackend final : public Backend {
@@ -74,7 +81,7 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
-    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
+    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, KernelsFor(options));
     BITMILL_ASSIGN_OR_RETURN(Signature signature, SignatureOf(graph));
     BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
     std::string precision;
@@ -88,6 +95,15 @@ class CpuBackend final : public Backend {
       BITMILL_ASSIGN_OR_RETURN(FastModel fast, MakeFast(lowered, *options.calibration, best));
       lowered = std::move(fast.graph);
       precision = DescribeLayers(fast.layers, fast.rows);
+    } else if (options.precision == Precision::kBf16) {
+      precision = kernels.bf16 ? "precision bf16: float layers multiply in bfloat16\n"
+                               : "precision bf16: this CPU has no bfloat16 products, float layers "
+                                 "stay in float\n";
+      if (!kernels.bf16) {
+        LogWarning(absl::StrCat("model '", EscapeForLog(graph.name), "': precision bf16, but ",
+                                CpuModelName(), " at ", IsaName(kernels.isa),
+                                " has no bfloat16 products; float layers stay in float"));
+      }
     }
     return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(lowered), kernels,
                                               std::move(precision), KeyOf(kernels, options),
@@ -96,7 +112,7 @@ class CpuBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
       const std::string& path, uint32_t model_owner, const CompileOptions& options) const override {
-    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, SelectKernels(options.isa));
+    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, KernelsFor(options));
     BITMILL_ASSIGN_OR_RETURN(StoredPlan stored,
                              ReadStoredPlan(path, model_owner, KeyOf(kernels, options)));
     // Not from the file, so that it cannot differ from what the steps read and write.

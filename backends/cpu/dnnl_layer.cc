@@ -18,6 +18,7 @@ namespace {
 
 using Tag = dnnl::memory::format_tag;
 using Descriptor = dnnl::memory::desc;
+using Type = dnnl::memory::data_type;
 
 // A convolution of twice as many multiply-accumulates (some 50 us) and more is cut into parts. How,
 // depends on nothing but the layer: a part sums in the order of its own implementation.
@@ -251,8 +252,8 @@ absl::Status Finish(const PrimitiveDescriptor& descriptor, const Descriptor& pla
   return absl::OkStatus();
 }
 
-Descriptor Describe(const dnnl::memory::dims& dims, Tag tag) {
-  return Descriptor(dims, dnnl::memory::data_type::f32, tag);
+Descriptor Describe(const dnnl::memory::dims& dims, Tag tag, Type type = Type::f32) {
+  return Descriptor(dims, type, tag);
 }
 
 Tag TagOf(const BufferLayout& layout) {
@@ -301,6 +302,18 @@ class ConvMaker {
   }
 
   absl::StatusOr<std::unique_ptr<DnnlLayer>> Make() {
+    if (builder_.kernels().bf16) {
+      operands_ = Type::bf16;
+      BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Layer> layer, MakeLayer());
+      if (layer != nullptr) return layer;
+      operands_ = Type::f32;
+    }
+    return MakeLayer();
+  }
+
+ private:
+  // Null in bfloat16 where oneDNN has nothing fast for it.
+  absl::StatusOr<std::unique_ptr<Layer>> MakeLayer() {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Layer> layer, MakeByLines());
     if (layer == nullptr) {
       BITMILL_ASSIGN_OR_RETURN(layer, MakeWhole());
@@ -308,7 +321,11 @@ class ConvMaker {
     return layer;
   }
 
- private:
+  // What a product reads.
+  Descriptor Operand(const dnnl::memory::dims& dims, Tag tag) const {
+    return bitmill::Describe(dims, tag, operands_);
+  }
+
   dnnl::memory::dims SrcDims(const LineBlock& block) const {
     return {1, input_.channels, block.in_count, input_.width};
   }
@@ -373,10 +390,9 @@ class ConvMaker {
       layer->list.push_back(part);
       if (same != blocks.end()) continue;
       blocks.push_back(block);
-      const Descriptor src = bitmill::Describe(SrcDims(block), Tag::nhwc);
+      const Descriptor src = Operand(SrcDims(block), Tag::nhwc);
       const Descriptor dst = bitmill::Describe(DstDims(block), Tag::nhwc);
-      const Descriptor weights =
-          first ? first->weights_desc() : bitmill::Describe(weight_dims_, Tag::any);
+      const Descriptor weights = first ? first->weights_desc() : Operand(weight_dims_, Tag::any);
       const ConvDescriptor descriptor = Describe(block, src, weights, dst);
       if (IsSlow(descriptor)) return nullptr;
       if (!first) first = descriptor;
@@ -407,19 +423,21 @@ class ConvMaker {
     const LineBlock all{0, output_.height, 0, input_.height, op_.pad_top};
     const Descriptor user_src = bitmill::Describe(SrcDims(all), TagOf(input_));
     const Descriptor user_dst = bitmill::Describe(DstDims(all), TagOf(output_));
-    const Descriptor weights = bitmill::Describe(weight_dims_, Tag::any);
-    auto descriptor = Describe(all, user_src, weights, user_dst);
+    const Descriptor weights = Operand(weight_dims_, Tag::any);
+    const Descriptor own_src = Operand(SrcDims(all), TagOf(input_));
+    auto descriptor = Describe(all, own_src, weights, user_dst);
     // Layouts of its own choice cost a reorder each way, which a fast implementation repays. An
     // image of few channels is taken as it is by implementations that are made for first layers.
-    const Descriptor any_src = bitmill::Describe(SrcDims(all), Tag::any);
+    const Descriptor any_src = Operand(SrcDims(all), Tag::any);
     const Descriptor any_dst = bitmill::Describe(DstDims(all), Tag::any);
     const std::array<std::pair<Descriptor, Descriptor>, 3> others = {
-        {{bitmill::Describe(SrcDims(all), Tag::nhwc), bitmill::Describe(DstDims(all), Tag::nhwc)},
-         {user_src, any_dst},
+        {{Operand(SrcDims(all), Tag::nhwc), bitmill::Describe(DstDims(all), Tag::nhwc)},
+         {own_src, any_dst},
          {any_src, any_dst}}};
     for (size_t i = 0; i < others.size() && IsSlow(descriptor); ++i) {
       descriptor = Describe(all, others[i].first, weights, others[i].second);
     }
+    if (operands_ == Type::bf16 && IsSlow(descriptor)) return nullptr;
     AddPiece(descriptor, user_src, user_dst, *layer);
     layer->list.emplace_back();
     BITMILL_RETURN_IF_ERROR(FinishLayer(descriptor, *layer));
@@ -431,6 +449,7 @@ class ConvMaker {
   const BufferLayout& output_;
   StepBuilder& builder_;
   const dnnl::engine engine_{dnnl::engine::kind::cpu, 0};
+  Type operands_ = Type::f32;
   bool grouped_ = false;
   dnnl::memory::dims weight_dims_;
   dnnl::primitive_attr attributes_;
@@ -440,11 +459,13 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDense(const FloatDenseOp& op, Ste
   auto layer = std::make_unique<Layer>();
   const int64_t outputs = op.weights->shape()[0], inputs = op.weights->shape()[1];
   const Descriptor src = Describe({1, inputs}, Tag::nc), dst = Describe({1, outputs}, Tag::nc);
+  const Type operands = builder.kernels().bf16 ? Type::bf16 : Type::f32;
   const Descriptor bias = op.bias.empty() ? Descriptor() : Describe({outputs}, Tag::a);
   dnnl::primitive_attr attributes;
   attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   const dnnl::inner_product_forward::desc description(
-      dnnl::prop_kind::forward_inference, src, Describe({outputs, inputs}, Tag::any), bias, dst);
+      dnnl::prop_kind::forward_inference, Describe({1, inputs}, Tag::nc, operands),
+      Describe({outputs, inputs}, Tag::any, operands), bias, dst);
   const dnnl::inner_product_forward::primitive_desc descriptor(description, attributes,
                                                                layer->engine);
   layer->pieces.push_back(
@@ -468,6 +489,13 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> Adapt(const StepBuilder& builder, Mak
 }
 
 }  // namespace
+
+bool DnnlHasBf16(Isa isa) {
+  LimitIsa(isa);
+  const auto has = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
+  constexpr auto kWanted = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
+  return IsaAllows(isa, Isa::kAvx512Vpopcnt) && (has & kWanted) == kWanted;
+}
 
 std::string DnnlVersion() {
   const dnnl_version_t* const version = dnnl_version();

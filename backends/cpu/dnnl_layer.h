@@ -8,6 +8,10 @@
 // points them at the row. oneDNN itself allocates a few hundred bytes for each execution (its table
 // of arguments); all tensors and its scratchpad live in the arena.
 //
+// In bfloat16 (KernelSet::bf16) inputs are converted by oneDNN, a row or a block of lines at a
+// time, and weights once; sums, bias and outputs are float. A layer that oneDNN has no fast form of
+// in bfloat16 stays in float.
+//
 // oneDNN picks its instruction set once a process: the first float layer limits it to the
 // instruction set of its model, later ones can no longer change it.
 #pragma once
@@ -22,6 +26,7 @@
 #include "absl/status/statusor.h"
 #include "backends/cpu/step.h"
 #include "backends/cpu/step_builder.h"
+#include "kernels/isa.h"
 #include "model/lowered.h"
 
 namespace bitmill {
@@ -48,6 +53,9 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDnnlDense(const FloatDenseOp& op,
                                                          const BufferLayout& input,
                                                          const BufferLayout& output,
                                                          StepBuilder& builder);
+
+// Whether oneDNN multiplies in bfloat16 here, when it is limited to `isa` (see above).
+bool DnnlHasBf16(Isa isa);
 
 // "3.1.0 <commit>": of the library that runs.
 std::string DnnlVersion();

@@ -8,6 +8,19 @@
 #include "base/status_macros.h"
 
 namespace bitmill {
+namespace {
+
+// ", precision fast": of a plan that is not exact.
+std::string PrecisionTitle(const PlanKey& key) {
+  for (const auto& [name, value] : key) {
+    if (name == "precision" && value != PrecisionName(Precision::kExact)) {
+      return absl::StrCat(", precision ", value);
+    }
+  }
+  return "";
+}
+
+}  // namespace
 
 absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
     const ExecutionLimits& limits) {
@@ -24,9 +37,8 @@ absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
   const int threads = limits.threads == 0 ? width : std::min(limits.threads, width);
   BITMILL_ASSIGN_OR_RETURN(Plan plan,
                            BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants));
-  std::string title =
-      absl::StrCat("model '", plan_.graph.name, "' on cpu (", IsaName(kernels_.isa),
-                   "), batches of up to ", rows, plan_.precision.empty() ? "" : ", precision fast");
+  std::string title = absl::StrCat("model '", plan_.graph.name, "' on cpu (", IsaName(kernels_.isa),
+                                   "), batches of up to ", rows, PrecisionTitle(plan_.key));
   return std::make_unique<CpuExecutable>(signature_, std::move(plan), rows, std::move(title),
                                          plan_.precision, helpers_);
 }

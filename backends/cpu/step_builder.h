@@ -24,6 +24,7 @@ namespace bitmill {
 
 struct KernelSet {
   Isa isa = Isa::kRef;
+  bool bf16 = false;  // float layers multiply in bfloat16
   const BconvKernel* bconv = nullptr;
   const QconvKernel* qconv = nullptr;
   const PackKernel* pack = nullptr;

@@ -245,9 +245,10 @@ absl::Status CheckPrecision(const inference::ModelConfig& config, Rules& rules) 
   };
   const std::string precision = value_of("precision"), calibration = value_of("calibration");
   const Path place = {{"parameters"}};
-  if (config.parameters().contains("precision") && precision != "exact" && precision != "fast") {
+  if (config.parameters().contains("precision") && precision != "exact" && precision != "fast" &&
+      precision != "bf16") {
     return rules.Wrong(place, absl::StrCat("parameter 'precision' is ", Quoted(precision),
-                                           ", expected 'exact' or 'fast'"));
+                                           ", expected 'exact', 'fast' or 'bf16'"));
   }
   if (config.parameters().contains("calibration") && !IsPathComponent(calibration)) {
     return rules.Wrong(place, absl::StrCat("parameter 'calibration' is ", Quoted(calibration),

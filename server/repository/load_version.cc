@@ -58,6 +58,8 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
     request.options.precision = Precision::kFast;
     BITMILL_ASSIGN_OR_RETURN(request.options.calibration_digest,
                              DigestCalibrationFile(config, calibration));
+  } else if (ParameterOf(config, "precision") == "bf16") {
+    request.options.precision = Precision::kBf16;
   }
   request.read = [&](CompileOptions& compile) -> absl::StatusOr<CompileRequest::Model> {
     BITMILL_ASSIGN_OR_RETURN(std::string bytes, ReadModelFile(what, options.max_model_bytes));

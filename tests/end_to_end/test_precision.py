@@ -43,6 +43,22 @@ def test_fast_is_nearly_as_right_and_the_same_in_every_batch(tmp_path, images):
     assert np.mean(exact.argmax(1) == fast.argmax(1)) > 0.985
 
 
+def test_bf16_is_nearly_as_right_and_the_same_in_every_batch(tmp_path, images):
+    pixels, labels = images
+    add_model(tmp_path, "exact", FP32)
+    add_model(tmp_path, "bf16", FP32)
+    configure(tmp_path / "bf16", precision="bf16")
+    with Server(tmp_path) as server, triton.InferenceServerClient(server.address) as client:
+        exact = np.concatenate([infer(client, "exact", pixels[i:i + 50])
+                                for i in range(0, 800, 50)])
+        bf16 = np.concatenate([infer(client, "bf16", pixels[i:i + 50]) for i in range(0, 800, 50)])
+        singly = np.concatenate([infer(client, "bf16", pixels[i:i + 1]) for i in range(20)])
+    assert np.array_equal(singly, bf16[:20])
+    assert np.linalg.norm(bf16 - exact) < 0.01 * np.linalg.norm(exact)
+    right_exact = np.mean(exact.argmax(1) == labels[:800])
+    assert np.mean(bf16.argmax(1) == labels[:800]) > right_exact - 0.003
+
+
 @pytest.mark.parametrize("arrays, words", [
     (None, ["samples.npz"]),
     ({"images": np.zeros((3, 1, 28, 28), np.float32)}, ["samples.npz", "'pixels'", "'images'"]),

@@ -324,7 +324,12 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
       if (!std::exchange(checked, true)) {
         BITMILL_RETURN_IF_ERROR(CheckAgainstReference(graph, *exact));
       }
-      if (!options.precision.fast() && options.precision.calibration.empty()) return exact;
+      if (options.precision.plain()) {
+        if (!options.precision.bf16()) return exact;
+        CompileOptions bf16 = compile;
+        bf16.precision = Precision::kBf16;
+        return CompileOnCpu(graph, bf16, helpers);
+      }
       BITMILL_ASSIGN_OR_RETURN(const ModelInputs samples,
                                SamplesOf(exact->signature(), options.precision));
       return CompileFast(graph, compile, samples, helpers);

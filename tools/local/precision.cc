@@ -22,11 +22,11 @@ double ShareRight(const std::vector<int64_t>& classes, const std::vector<int64_t
   return static_cast<double>(right) / static_cast<double>(classes.size());
 }
 
-std::string Change(const Tensor& exact, const Tensor& fast) {
+std::string Change(const Tensor& exact, const Tensor& other) {
   double change = 0.0, size = 0.0, largest = 0.0;
   for (int64_t i = 0; i < exact.elements(); ++i) {
     const double want = ElementAsDouble(exact, i);
-    const double gap = std::fabs(want - ElementAsDouble(fast, i));
+    const double gap = std::fabs(want - ElementAsDouble(other, i));
     if (!std::isfinite(gap)) continue;
     largest = std::max(largest, gap);
     change += gap * gap;
@@ -75,21 +75,23 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileAsChosen(const Graph& graph,
                                                             const CompileOptions& options,
                                                             const PrecisionChoice& choice,
                                                             ForkJoin* helpers) {
+  CompileOptions without_samples = options;
+  without_samples.precision = choice.WithoutSamples();
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> exact,
-                           CompileOnCpu(graph, options, helpers));
-  if (!choice.fast() && choice.calibration.empty()) return exact;
+                           CompileOnCpu(graph, without_samples, helpers));
+  if (choice.plain()) return exact;
   BITMILL_ASSIGN_OR_RETURN(const ModelInputs samples, ReadCalibration(exact->signature(), choice));
   return CompileFast(graph, options, samples, helpers);
 }
 
-absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& fast,
-                                           const ModelInputs& samples) {
+absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& other,
+                                           const std::string& name, const ModelInputs& samples) {
   BITMILL_ASSIGN_OR_RETURN(const std::vector<NamedTensor> want,
                            RunRows(exact, samples.inputs, samples.rows));
   BITMILL_ASSIGN_OR_RETURN(const std::vector<NamedTensor> got,
-                           RunRows(fast, samples.inputs, samples.rows));
+                           RunRows(other, samples.inputs, samples.rows));
   std::string text =
-      absl::StrCat("fast against exact, the ", samples.rows, " rows of the calibration file\n");
+      absl::StrCat(name, " against exact, the ", samples.rows, " rows of the calibration file\n");
   for (size_t i = 0; i < want.size(); ++i) {
     absl::StrAppend(&text, "output '", want[i].name, "' ", Change(want[i].tensor, got[i].tensor),
                     "\n");
@@ -102,9 +104,9 @@ absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Execut
                         ShareRight(*after, *before) * 100);
   if (samples.labels.empty()) return text;
   const double exact_share = ShareRight(*before, samples.labels) * 100;
-  const double fast_share = ShareRight(*after, samples.labels) * 100;
-  absl::StrAppendFormat(&text, "accuracy %.2f %% exact, %.2f %% fast (%+.2f points)\n", exact_share,
-                        fast_share, fast_share - exact_share);
+  const double other_share = ShareRight(*after, samples.labels) * 100;
+  absl::StrAppendFormat(&text, "accuracy %.2f %% exact, %.2f %% %s (%+.2f points)\n", exact_share,
+                        other_share, name, other_share - exact_share);
   return text;
 }
 

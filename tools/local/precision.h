@@ -15,10 +15,15 @@
 namespace bitmill {
 
 struct PrecisionChoice {
-  std::string precision = "exact";  // or "fast"
+  std::string precision = "exact";  // or "fast", or "bf16"
   std::string calibration;          // a file as --input takes it; empty: none
 
   bool fast() const { return precision == "fast"; }
+  bool bf16() const { return precision == "bf16"; }
+  // Whether there is nothing to do beyond what options without samples say.
+  bool plain() const { return !fast() && calibration.empty(); }
+  // For a compilation without samples.
+  Precision WithoutSamples() const { return bf16() ? Precision::kBf16 : Precision::kExact; }
 };
 
 // The samples of `choice.calibration` for a model, labels (if `labels` names some) included.
@@ -41,9 +46,9 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileAsChosen(const Graph& graph,
                                                             const PrecisionChoice& choice,
                                                             ForkJoin* helpers = nullptr);
 
-// How the answers of `fast` differ from those of `exact` on the samples, an output a line; with
-// labels the accuracy of both.
-absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& fast,
-                                           const ModelInputs& samples);
+// How the answers of `other`, of precision `name`, differ from those of `exact` on the samples, an
+// output a line; with labels the accuracy of both.
+absl::StatusOr<std::string> DescribeChange(const Executable& exact, const Executable& other,
+                                           const std::string& name, const ModelInputs& samples);
 
 }  // namespace bitmill

@@ -279,6 +279,40 @@ TEST_F(FashionTest, InstructionSetsAgreeFromTheSamplesOn) {
   }
 }
 
+// bfloat16 keeps 8 bits of every factor: answers move by less than a hundredth of their size, the
+// class of an image hardly ever, and no row's answer depends on the batch.
+TEST_F(FashionTest, Bfloat16IsNearAndTheSameInEveryBatch) {
+  CompileOptions options;
+  options.max_rows = 32;
+  options.precision = Precision::kBf16;
+  const auto compiled = CreateCpuBackend()->Compile(graph_, options);
+  ASSERT_TRUE(compiled.ok()) << compiled.status();
+  const std::string plan = (*compiled)->DescribePlan();
+  EXPECT_THAT(plan, HasSubstr("precision bf16"));
+  const bool here = plan.find("no bfloat16 products") == std::string::npos;
+  const auto exact = Compile(nullptr);
+  const auto rows = absl::MakeConstSpan(images_).first(64);
+  const auto got = RunRows(**compiled, rows, 32), singly = RunRows(**compiled, rows, 1);
+  const auto want = RunRows(*exact, rows, 32);
+  ASSERT_TRUE(got.ok() && singly.ok() && want.ok());
+  EXPECT_EQ(*got, *singly);
+  EXPECT_EQ(*got != *want, here);
+  double change = 0, size = 0;
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (size_t i = 0; i < (*got)[r][0].size(); i += sizeof(float)) {
+      float a = 0, b = 0;
+      std::memcpy(&a, &(*got)[r][0][i], sizeof a);
+      std::memcpy(&b, &(*want)[r][0][i], sizeof b);
+      change += (a - b) * (a - b);
+      size += b * b;
+    }
+  }
+  EXPECT_LT(change, 1e-4 * size);
+  const int64_t before = CountRight(*exact, 0, images_.size());
+  EXPECT_NEAR(static_cast<double>(CountRight(**compiled, 0, images_.size())),
+              static_cast<double>(before), 3);
+}
+
 TEST_F(FashionTest, FastWithoutSamplesIsRefused) {
   CompileOptions options;
   options.precision = Precision::kFast;
