@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "kernels/qconv/qconv_parts.h"
+#include "kernels/qconv/qconv_pieces_neon.h"
 
 namespace bitmill {
 
@@ -19,67 +20,23 @@ void QconvNeon(const QconvArgs& args);
 
 namespace {
 
-constexpr int64_t kLanes = 8;
-constexpr int64_t kStepBytes = 32;  // of expanded weights of a block
-constexpr int kVectors = 4;         // of two lanes with four products each
+constexpr int kVectors = 4;  // of two lanes with four products each
 constexpr int64_t kTilePixels = 4;
-constexpr int64_t kListPixels = 60;
-constexpr int64_t kChunkSteps = 128;
-constexpr int32_t kOffset = 128;
 
-struct Format {
-  int bits;
-  int64_t flush_steps;  // 32767 / (128 * the largest weight)
-};
-
-Format FormatOf(QconvWeights kind) {
+// Steps whose products fit 16 bits: 32767 / (128 * the largest weight).
+int64_t FlushStepsOf(QconvWeights kind) {
   switch (kind) {
     case QconvWeights::k1Bit:
-      return {1, 255};
+      return 255;
     case QconvWeights::k2Bit:
-      return {2, 127};
+      return 127;
     case QconvWeights::k4Bit:
-      return {4, 31};
+      return 31;
     case QconvWeights::k8Bit:
       break;
   }
-  return {8, 1};
+  return 1;
 }
-
-// 16 weights of step i of a unit.
-inline int8x16_t Expand(uint8x16_t unit, int bits, int i) {
-  if (bits == 8) return vreinterpretq_s8_u8(unit);
-  if (bits == 1) {
-    const uint8x16_t negative = vtstq_u8(unit, vdupq_n_u8(static_cast<uint8_t>(1 << i)));
-    return vreinterpretq_s8_u8(vorrq_u8(negative, vdupq_n_u8(1)));
-  }
-  const uint8x16_t shifted = vshlq_u8(unit, vdupq_n_s8(static_cast<int8_t>(-i * bits)));
-  const uint8x16_t code = vandq_u8(shifted, vdupq_n_u8(static_cast<uint8_t>((1 << bits) - 1)));
-  return vsubq_s8(vreinterpretq_s8_u8(code), vdupq_n_s8(static_cast<int8_t>(1 << (bits - 1))));
-}
-
-// Steps `first` to `first + count - 1` of a block to out[step][32]; adds each lane's weights to
-// lane_sums. `first` is a multiple of the steps of a unit.
-void ExpandSteps(QconvWeights kind, const QconvBlock& block, int64_t first, int64_t count,
-                 int8_t* out, int32x4_t* lane_sums) {
-  const int bits = FormatOf(kind).bits;
-  const int64_t unit_steps = 8 / bits;
-  for (int64_t s = 0; s < count; ++s) {
-    const uint8_t* unit = block.units + (first + s) / unit_steps * block.unit_stride;
-    for (int half = 0; half < 2; ++half) {
-      const int8x16_t w =
-          Expand(vld1q_u8(unit + half * 16), bits, static_cast<int>(s % unit_steps));
-      vst1q_s8(out + s * kStepBytes + half * 16, w);
-      lane_sums[half] = vpadalq_s16(lane_sums[half], vpaddlq_s8(w));
-    }
-  }
-}
-
-struct Chunk {
-  const int32_t* step_bytes;
-  int64_t steps;
-  const int8_t* weights;  // [steps][32]
-};
 
 // The four activation bytes of a step, twice, less 128.
 inline int8x8_t Activations(const uint8_t* bytes) {
@@ -115,30 +72,13 @@ void CountChunk(const QconvPixel* pixels, const Chunk& chunk, int64_t flush_step
   }
 }
 
-// Four channels of one pixel; `lanes` of them exist.
-void StoreNumbers(const QconvArgs& args, const QconvPixel& pixel, int64_t channel, int64_t lanes,
-                  int32x4_t sums) {
-  const int32x4_t acc = vaddq_s32(sums, vld1q_s32(args.base + channel));
-  const int64_t count = lanes < 4 ? lanes : 4;
-  if (args.out_int32 != nullptr) {
-    int32_t values[4];
-    vst1q_s32(values, acc);
-    for (int64_t i = 0; i < count; ++i) args.out_int32[pixel.out + channel + i] = values[i];
-    return;
-  }
-  const float32x4_t scaled = vmulq_f32(vcvtq_f32_s32(acc), vld1q_f32(args.scale + channel));
-  float values[4];
-  vst1q_f32(values, vaddq_f32(scaled, vld1q_f32(args.bias + channel)));
-  for (int64_t i = 0; i < count; ++i) args.out_float[pixel.out + channel + i] = values[i];
-}
-
 void RunBlock(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_count,
               int64_t channel) {
   int8_t weights[kChunkSteps * kStepBytes];
   int32_t sums[kListPixels * kVectors * 4];
   memset(sums, 0, static_cast<size_t>(pixel_count) * kVectors * 4 * sizeof(sums[0]));
   const QconvBlock block = QconvBlockOf(args, channel / kLanes);
-  const int64_t flush_steps = FormatOf(args.kind).flush_steps;
+  const int64_t flush_steps = FlushStepsOf(args.kind);
   int32x4_t lane_sums[2] = {vdupq_n_s32(0), vdupq_n_s32(0)};
   for (int64_t first = 0; first < args.steps; first += kChunkSteps) {
     const int64_t left = args.steps - first;
@@ -166,15 +106,9 @@ void RunBlock(const QconvArgs& args, const QconvPixel* pixels, int64_t pixel_cou
 }  // namespace
 
 void QconvNeon(const QconvArgs& args) {
-  const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
-  QconvPixel list[kListPixels];
-  for (int64_t first = 0; first < pixels; first += kListPixels) {
-    const int64_t count = pixels - first < kListPixels ? pixels - first : kListPixels;
-    ListQconvPixels(args, first, count, list);
-    for (int64_t channel = 0; channel < args.out_channels; channel += kLanes) {
-      RunBlock(args, list, count, channel);
-    }
-  }
+  ForEachBlock(args, [&args](const QconvPixel* pixels, int64_t count, int64_t channel) {
+    RunBlock(args, pixels, count, channel);
+  });
 }
 
 }  // namespace bitmill

@@ -1,5 +1,9 @@
 #include "kernels/qconv/qconv_table.h"
 
+#if defined(BITMILL_ARM)
+#include <sys/auxv.h>
+#endif
+
 #include "kernels/qconv/qconv_lookup.h"
 
 namespace bitmill {
@@ -15,6 +19,7 @@ void QconvAvx512(const QconvArgs& args);
 void QconvAvx2(const QconvArgs& args);
 #endif
 #if defined(BITMILL_ARM)
+void QconvNeonDot(const QconvArgs& args);
 void QconvNeon(const QconvArgs& args);
 #endif
 
@@ -51,22 +56,33 @@ constexpr QconvKernel kKernels[] = {
     {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
 #if defined(BITMILL_ARM)
+    {"qconv_neondot", Isa::kNeon, QconvNeonDot},  // first: see FirstKernel
     {"qconv_neon", Isa::kNeon, QconvNeon},
 #endif
     {"qconv_ref", Isa::kRef, QconvRef, {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 
+// Of those that this machine may have: 64-bit Arm has the dot product since Armv8.2 only.
+int FirstKernel() {
+#if defined(BITMILL_ARM)
+  static const bool dot = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  return dot ? 0 : 1;
+#else
+  return 0;
+#endif
+}
+
 }  // namespace
 
 const QconvKernel* QconvKernels(int* count) {
-  *count = kCount;
-  return kKernels;
+  *count = kCount - FirstKernel();
+  return kKernels + FirstKernel();
 }
 
 const QconvKernel& SelectQconv(Isa allowed) {
-  for (const QconvKernel& kernel : kKernels) {
-    if (IsaAllows(allowed, kernel.isa)) return kernel;
+  for (int i = FirstKernel(); i < kCount; ++i) {
+    if (IsaAllows(allowed, kKernels[i].isa)) return kKernels[i];
   }
   return kKernels[kCount - 1];
 }

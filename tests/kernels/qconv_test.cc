@@ -670,6 +670,7 @@ TEST(QconvTableTest, SelectsTheBestAllowed) {
   int count = 0;
   const QconvKernel* kernels = QconvKernels(&count);
   for (int i = 0; i < count; ++i) {
+    if (i > 0 && kernels[i].isa == kernels[i - 1].isa) continue;  // the better one comes first
     EXPECT_STREQ(SelectQconv(kernels[i].isa).name, kernels[i].name);
   }
 }
