@@ -5,7 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/calibrate.h"
-#include "backends/cpu/dnnl_layer.h"
+#include "backends/cpu/dnnl_library.h"
 #include "backends/cpu/prepared_model.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/stored_plan.h"

@@ -7,11 +7,11 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/dnnl_library.h"
 #include "backends/cpu/one_openmp_thread.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
 #include "dnnl.hpp"
-#include "kernels/isa.h"
 
 namespace bitmill {
 namespace {
@@ -24,27 +24,6 @@ using Type = dnnl::memory::data_type;
 // depends on nothing but the layer: a part sums in the order of its own implementation.
 constexpr int64_t kPartMacs = 3'000'000;
 constexpr int64_t kMaxParts = 16;
-
-void LimitIsa(Isa isa) {
-  if (isa == BestIsa()) return;
-  switch (isa) {
-    case Isa::kRef:
-      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_sse41));
-      return;
-    case Isa::kAvx2:
-      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2));
-      return;
-    case Isa::kAvx512:
-      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core));
-      return;
-    case Isa::kAvx512Vpopcnt:
-      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core_vnni));
-      return;
-    case Isa::kAmx:
-    case Isa::kNeon:
-      return;
-  }
-}
 
 absl::Status DnnlStatus(dnnl_status_t status, const char* what) {
   if (status == dnnl_success) return absl::OkStatus();
@@ -478,7 +457,7 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDense(const FloatDenseOp& op, Ste
 
 template <typename Make>
 absl::StatusOr<std::unique_ptr<DnnlLayer>> Adapt(const StepBuilder& builder, Make make) {
-  LimitIsa(builder.kernels().isa);
+  LimitDnnlIsa(builder.kernels().isa);
   UseOneOpenMpThread();
   try {
     return make();
@@ -489,19 +468,6 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> Adapt(const StepBuilder& builder, Mak
 }
 
 }  // namespace
-
-bool DnnlHasBf16(Isa isa) {
-  LimitIsa(isa);
-  const auto has = static_cast<unsigned>(dnnl_get_effective_cpu_isa());
-  constexpr auto kWanted = static_cast<unsigned>(dnnl_cpu_isa_avx512_core_bf16);
-  return IsaAllows(isa, Isa::kAvx512Vpopcnt) && (has & kWanted) == kWanted;
-}
-
-std::string DnnlVersion() {
-  const dnnl_version_t* const version = dnnl_version();
-  return absl::StrCat(version->major, ".", version->minor, ".", version->patch, " ",
-                      version->hash == nullptr ? "" : version->hash);
-}
 
 absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDnnlConv(const FloatConvOp& op,
                                                         const BufferLayout& input,

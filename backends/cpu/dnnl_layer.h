@@ -1,4 +1,4 @@
-// One float layer as a oneDNN primitive over a single row; the only file that includes oneDNN.
+// One float layer as a oneDNN primitive over a single row.
 //
 // Each row is its own execution, so that what a row gives cannot depend on the batch. The primitive
 // runs with one OpenMP thread: parallelism is over requests, rows and parts, and is ours. A large
@@ -11,9 +11,6 @@
 // In bfloat16 (KernelSet::bf16) inputs are converted by oneDNN, a row or a block of lines at a
 // time, and weights once; sums, bias and outputs are float. A layer that oneDNN has no fast form of
 // in bfloat16 stays in float.
-//
-// oneDNN picks its instruction set once a process: the first float layer limits it to the
-// instruction set of its model, later ones can no longer change it.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +23,6 @@
 #include "absl/status/statusor.h"
 #include "backends/cpu/step.h"
 #include "backends/cpu/step_builder.h"
-#include "kernels/isa.h"
 #include "model/lowered.h"
 
 namespace bitmill {
@@ -53,11 +49,5 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDnnlDense(const FloatDenseOp& op,
                                                          const BufferLayout& input,
                                                          const BufferLayout& output,
                                                          StepBuilder& builder);
-
-// Whether oneDNN multiplies in bfloat16 here, when it is limited to `isa` (see above).
-bool DnnlHasBf16(Isa isa);
-
-// "3.1.0 <commit>": of the library that runs.
-std::string DnnlVersion();
 
 }  // namespace bitmill
