@@ -29,7 +29,11 @@ int64_t WholeLines(int64_t bytes) {
 }
 
 std::string CodeBits(const Value& value) {
-  if (value.code.kind == CodeKind::kNone) return value.dtype == DType::kFloat32 ? "32f" : "-";
+  if (value.code.kind == CodeKind::kNone) {
+    if (value.dtype == DType::kFloat32) return "32f";
+    if (value.dtype == DType::kFloat16 || value.dtype == DType::kBFloat16) return "16f";
+    return DTypeSize(value.dtype) == 1 ? "8" : "-";
+  }
   int bits = 1;
   while ((1 << bits) < value.code.levels) ++bits;
   return absl::StrCat(value.code.kind == CodeKind::kBits ? 1 : bits);
