@@ -1,10 +1,11 @@
 // Signed bytes of weights, expanded once for a list of pixels, times unsigned bytes of activations:
 // vpdpbusd adds four products into 32 bits without saturation, so every kind of weight is exact.
 //
-// Tile: 8 pixels x 32 output channels. A step of 4 input channels loads 2 vectors of weights and 8
-// broadcast activations for 16 vpdpbusd, 1024 products: 16 cycles where one port multiplies (Zen
-// 4), 8 where two do, 64 or 128 MAC a cycle; loads take 5. Expansion costs 3 operations for 64
-// weights and list. Few pixels are not worth it: kernels/qconv/qconv_rows_avx512vpopcnt.cc.
+// Tile: 6 pixels x 64 output channels. A step of 4 input channels loads 4 vectors of weights and 6
+// broadcast activations for 24 vpdpbusd, 1536 products: 24 cycles where one port multiplies (Zen
+// 4), 12 where two do, 64 or 128 MAC a cycle; loads take 5. Expansion costs 3 operations for 64
+// weights and list. Sums leave the registers as outputs: their lines are fetched while the next
+// tile is multiplied. Few pixels are not worth it: kernels/qconv/qconv_rows_avx512vpopcnt.cc.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
@@ -20,22 +21,18 @@ namespace {
 
 constexpr int64_t kLanes = 8;        // of a block
 constexpr int64_t kPairLanes = 16;   // of a vector: two blocks
-constexpr int64_t kBlockBytes = 32;  // of expanded weights of a step
-constexpr int64_t kPairBytes = 64;
-constexpr int64_t kMostPairs = 2;
-constexpr int64_t kTilePixels = 8;
-constexpr int64_t kListPixels = 128;  // that share expanded weights; sums wait for further chunks
-constexpr int64_t kChunkSteps = 128;  // 16 KiB of expanded weights
-
-struct Chunk {
-  const int32_t* step_bytes;
-  int64_t steps;
-  const int8_t* weights;  // [steps][pairs][64]
-};
+constexpr int64_t kBlockBytes = 32;  // of a unit of packed weights
+constexpr int64_t kPairBytes = 64;   // of expanded weights of a step
+constexpr int64_t kMostPairs = 4;
+constexpr int64_t kMostPixels = 8;
+constexpr int64_t kListPixels = 256;  // that share expanded weights
+constexpr int64_t kChunkSteps = 128;  // 32 KiB of expanded weights; sums of more wait in memory
 
 // Constant indices keep every sum in a register.
 template <int... kIndex>
-struct Indices {};
+struct Indices {
+  static constexpr int kCount = sizeof...(kIndex);
+};
 
 // Four activation bytes in every lane.
 inline __m512i Broadcast(const uint8_t* bytes) {
@@ -51,118 +48,240 @@ inline void KeepInRegister([[maybe_unused]] __m512i* sum) {
 #endif
 }
 
-template <int kPairs>
-inline void AddProducts(__m512i a, const __m512i* weights, __m512i* sums) {
-  sums[0] = _mm512_dpbusd_epi32(sums[0], a, weights[0]);
-  KeepInRegister(&sums[0]);
-  if constexpr (kPairs == 2) {
-    sums[1] = _mm512_dpbusd_epi32(sums[1], a, weights[1]);
-    KeepInRegister(&sums[1]);
+inline __mmask16 FirstLanes(int64_t count) {
+  return count >= kPairLanes ? 0xffff : static_cast<__mmask16>((1U << count) - 1);
+}
+
+// A few pairs of blocks: where their outputs begin, and which lanes exist.
+struct Strip {
+  const QconvArgs& args;
+  int64_t channel;  // of the output
+  __mmask16 lanes[kMostPairs];
+  __mmask16 padded[kMostPairs];  // to blocks: what of base, scale and bias may be read
+};
+
+// Some steps of the window, expanded: [steps][pairs][64].
+struct Chunk {
+  const int32_t* step_bytes;
+  int64_t steps;
+  const int8_t* weights;
+  bool first, last;
+};
+
+template <int kBits>
+inline __m512i ExpandStep(__m512i unit, int step) {
+  if constexpr (kBits == 8) {
+    return unit;
+  } else if constexpr (kBits == 1) {
+    const __mmask64 negative =
+        _mm512_test_epi8_mask(unit, _mm512_set1_epi8(static_cast<char>(1 << step)));
+    return _mm512_mask_blend_epi8(negative, _mm512_set1_epi8(1), _mm512_set1_epi8(-1));
+  } else {
+    const __m512i above = _mm512_srl_epi16(unit, _mm_cvtsi32_si128(step * kBits));
+    const __m512i codes = _mm512_and_si512(above, _mm512_set1_epi8((1 << kBits) - 1));
+    return _mm512_sub_epi8(codes, _mm512_set1_epi8(1 << (kBits - 1)));
   }
 }
 
-template <int kPairs>
-inline void Load(const int32_t* place, __m512i* sums) {
-  sums[0] = _mm512_load_si512(place);
-  if constexpr (kPairs == 2) sums[1] = _mm512_load_si512(place + kPairLanes);
+// Steps `first` (a multiple of 8) to `first + count - 1` of a pair of blocks, or of one.
+template <int kBits>
+void ExpandPair(const QconvBlock& block, int64_t first, int64_t count, int8_t* out,
+                int64_t stride) {
+  constexpr int64_t kSteps = 8 / kBits;
+  const bool whole = block.unit_stride == kPairBytes;
+  const uint8_t* units = block.units + first / kSteps * block.unit_stride;
+  for (int64_t s = 0; s < count; s += kSteps, units += block.unit_stride) {
+    const __m512i unit =
+        whole ? _mm512_loadu_si512(units)
+              : _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(units)));
+    const int64_t here = count - s < kSteps ? count - s : kSteps;
+    if (here == kSteps) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kSteps; ++i) {
+        _mm512_store_si512(out + (s + i) * stride, ExpandStep<kBits>(unit, i));
+      }
+    } else {
+      for (int i = 0; i < here; ++i) {
+        _mm512_store_si512(out + (s + i) * stride, ExpandStep<kBits>(unit, i));
+      }
+    }
+  }
 }
 
-template <int kPairs>
-inline void Store(const __m512i* sums, int32_t* place) {
-  _mm512_store_si512(place, sums[0]);
-  if constexpr (kPairs == 2) _mm512_store_si512(place + kPairLanes, sums[1]);
+void ExpandPair(QconvWeights kind, const QconvBlock& block, int64_t first, int64_t count,
+                int8_t* out, int64_t stride) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return ExpandPair<1>(block, first, count, out, stride);
+    case QconvWeights::k2Bit:
+      return ExpandPair<2>(block, first, count, out, stride);
+    case QconvWeights::k4Bit:
+      return ExpandPair<4>(block, first, count, out, stride);
+    case QconvWeights::k8Bit:
+      return ExpandPair<8>(block, first, count, out, stride);
+  }
 }
 
-// Adds a chunk to sums[pixel][pair][16].
-template <int kPairs, int... kPixel>
-inline __attribute__((always_inline)) void CountPixels(Indices<kPixel...>, const QconvPixel* pixels,
-                                                       const Chunk& chunk, int32_t* sums) {
+template <int... kPair>
+inline void AddProducts(Indices<kPair...>, __m512i a, const __m512i* weights, __m512i* sums) {
+  ((sums[kPair] = _mm512_dpbusd_epi32(sums[kPair], a, weights[kPair]),
+    KeepInRegister(&sums[kPair])),
+   ...);
+}
+
+template <int... kPair>
+inline void LoadWeights(Indices<kPair...>, const int8_t* place, __m512i* weights) {
+  ((weights[kPair] = _mm512_load_si512(place + kPair * kPairBytes)), ...);
+}
+
+template <int... kPair>
+inline void LoadBase(Indices<kPair...>, const Strip& strip, __m512i* sums) {
+  const int32_t* const base = strip.args.base + strip.channel;
+  ((sums[kPair] = _mm512_maskz_loadu_epi32(strip.padded[kPair], base + kPair * kPairLanes)), ...);
+}
+
+template <int... kPair>
+inline void Load(Indices<kPair...>, const int32_t* place, __m512i* sums) {
+  ((sums[kPair] = _mm512_load_si512(place + kPair * kPairLanes)), ...);
+}
+
+template <int... kPair>
+inline void Store(Indices<kPair...>, const __m512i* sums, int32_t* place) {
+  (_mm512_store_si512(place + kPair * kPairLanes, sums[kPair]), ...);
+}
+
+template <int... kPair>
+inline void OutputNumbers(Indices<kPair...>, const Strip& strip, const __m512i* sums, int64_t out) {
+  int32_t* const place = strip.args.out_int32 + strip.channel + out;
+  (_mm512_mask_storeu_epi32(place + kPair * kPairLanes, strip.lanes[kPair], sums[kPair]), ...);
+}
+
+inline __m512 Scaled(const Strip& strip, int pair, __m512i sums) {
+  const int64_t channel = strip.channel + pair * kPairLanes;
+  const __m512 scale = _mm512_maskz_loadu_ps(strip.padded[pair], strip.args.scale + channel);
+  const __m512 bias = _mm512_maskz_loadu_ps(strip.padded[pair], strip.args.bias + channel);
+  return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), bias);
+}
+
+template <int... kPair>
+inline void OutputFloats(Indices<kPair...>, const Strip& strip, const __m512i* sums, int64_t out) {
+  float* const place = strip.args.out_float + strip.channel + out;
+  (_mm512_mask_storeu_ps(place + kPair * kPairLanes, strip.lanes[kPair],
+                         Scaled(strip, kPair, sums[kPair])),
+   ...);
+}
+
+// A chunk for a tile of pixels; sums[pixel][pair][16] are kept from chunk to chunk.
+template <typename Pairs, int... kPixel>
+void CountTile(const Strip& strip, const QconvPixel* pixels, const Chunk& chunk, int32_t* sums) {
+  constexpr Pairs kPairs;
   constexpr int kPixels = sizeof...(kPixel);
-  constexpr int64_t kLanesOfAll = kPairs * kPairLanes;
+  constexpr int64_t kSumLanes = Pairs::kCount * kPairLanes;
   const uint8_t* const windows[kPixels] = {pixels[kPixel].window...};
-  __m512i total[kPixels][kPairs];
-  (Load<kPairs>(sums + kPixel * kLanesOfAll, total[kPixel]), ...);
-  const int8_t* weights = chunk.weights;
-  for (int64_t s = 0; s < chunk.steps; ++s, weights += kPairs * kPairBytes) {
-    const int64_t offset = chunk.step_bytes[s];
-    __m512i w[kPairs];
-    w[0] = _mm512_load_si512(weights);
-    if constexpr (kPairs == 2) w[1] = _mm512_load_si512(weights + kPairBytes);
-    (AddProducts<kPairs>(Broadcast(windows[kPixel] + offset), w, total[kPixel]), ...);
+  __m512i total[kPixels][Pairs::kCount];
+  if (chunk.first) {
+    (LoadBase(kPairs, strip, total[kPixel]), ...);
+  } else {
+    (Load(kPairs, sums + kPixel * kSumLanes, total[kPixel]), ...);
   }
-  (Store<kPairs>(total[kPixel], sums + kPixel * kLanesOfAll), ...);
+  const int8_t* weights = chunk.weights;
+  for (int64_t s = 0; s < chunk.steps; ++s, weights += Pairs::kCount * kPairBytes) {
+    const int64_t offset = chunk.step_bytes[s];
+    __m512i w[Pairs::kCount];
+    LoadWeights(kPairs, weights, w);
+    (AddProducts(kPairs, Broadcast(windows[kPixel] + offset), w, total[kPixel]), ...);
+  }
+  if (!chunk.last) {
+    (Store(kPairs, total[kPixel], sums + kPixel * kSumLanes), ...);
+  } else if (strip.args.out_int32 != nullptr) {
+    (OutputNumbers(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
+  } else {
+    (OutputFloats(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
+  }
 }
 
-using CountFn = void (*)(const QconvPixel* pixels, const Chunk& chunk, int32_t* sums);
+using CountFn = void (*)(const Strip& strip, const QconvPixel* pixels, const Chunk& chunk,
+                         int32_t* sums);
 
-template <int kPairs, int... kPixel>
-void CountTile(const QconvPixel* pixels, const Chunk& chunk, int32_t* sums) {
-  CountPixels<kPairs>(Indices<kPixel...>(), pixels, chunk, sums);
+// Pixels whose sums have room in the registers beside weights.
+template <typename Pairs>
+constexpr int64_t kTilePixels = Pairs::kCount == kMostPairs ? 6 : kMostPixels;
+
+template <typename Pairs, int... kPixel>
+constexpr CountFn TileOf() {
+  if constexpr (sizeof...(kPixel) <= kTilePixels<Pairs>) return CountTile<Pairs, kPixel...>;
+  return nullptr;
 }
 
 // One chunk for all listed pixels, in tiles of sizes as equal as can be.
-template <int kPairs>
-void CountChunk(const QconvPixel* pixels, int64_t pixel_count, const Chunk& chunk, int32_t* sums) {
-  static constexpr CountFn kTiles[kTilePixels] = {CountTile<kPairs, 0>,
-                                                  CountTile<kPairs, 0, 1>,
-                                                  CountTile<kPairs, 0, 1, 2>,
-                                                  CountTile<kPairs, 0, 1, 2, 3>,
-                                                  CountTile<kPairs, 0, 1, 2, 3, 4>,
-                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5>,
-                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5, 6>,
-                                                  CountTile<kPairs, 0, 1, 2, 3, 4, 5, 6, 7>};
-  const int64_t tile_count = (pixel_count + kTilePixels - 1) / kTilePixels;
+template <typename Pairs>
+void CountChunk(const Strip& strip, const QconvPixel* pixels, int64_t pixel_count,
+                const Chunk& chunk, int32_t* sums) {
+  static constexpr CountFn kTiles[kMostPixels] = {TileOf<Pairs, 0>(),
+                                                  TileOf<Pairs, 0, 1>(),
+                                                  TileOf<Pairs, 0, 1, 2>(),
+                                                  TileOf<Pairs, 0, 1, 2, 3>(),
+                                                  TileOf<Pairs, 0, 1, 2, 3, 4>(),
+                                                  TileOf<Pairs, 0, 1, 2, 3, 4, 5>(),
+                                                  TileOf<Pairs, 0, 1, 2, 3, 4, 5, 6>(),
+                                                  TileOf<Pairs, 0, 1, 2, 3, 4, 5, 6, 7>()};
+  const int64_t tile_count = (pixel_count + kTilePixels<Pairs> - 1) / kTilePixels<Pairs>;
   const int64_t smaller = pixel_count / tile_count;
   const int64_t larger_count = pixel_count % tile_count;
   for (int64_t t = 0; t < tile_count; ++t) {
     const int64_t size = smaller + (t < larger_count ? 1 : 0);
-    kTiles[size - 1](pixels, chunk, sums);
+    kTiles[size - 1](strip, pixels, chunk, sums);
     pixels += size;
-    sums += size * kPairs * kPairLanes;
+    sums += size * Pairs::kCount * kPairLanes;
   }
 }
 
-// All steps of kPairs pairs of blocks from `channel` of the group on, of which `blocks` exist, for
-// the listed pixels.
-template <int kPairs>
-void RunBlocks(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
-               int64_t pixel_count, int64_t channel, int64_t blocks) {
+// All steps of kPairs pairs of blocks from `channel` of the group on for the listed pixels.
+template <typename Pairs>
+void RunPairs(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
+              int64_t pixel_count, int64_t channel) {
+  constexpr int kPairs = Pairs::kCount;
   constexpr int64_t kStepBytes = kPairs * kPairBytes;
-  constexpr int64_t kLanesOfAll = kPairs * kPairLanes;
   alignas(64) int8_t weights[kChunkSteps * kStepBytes];
-  alignas(64) int32_t sums[kListPixels * kLanesOfAll];
+  alignas(64) int32_t sums[kListPixels * kPairs * kPairLanes];
   int32_t steps[kChunkSteps];
-  memset(sums, 0, static_cast<size_t>(pixel_count * kLanesOfAll) * sizeof(sums[0]));
-  if (blocks < 2 * kPairs) memset(weights, 0, sizeof(weights));  // the missing block
-  for (int64_t first = 0; first < group.steps; first += kChunkSteps) {
+  Strip strip = {args, group.channel + channel, {}, {}};
+  for (int pair = 0; pair < kPairs; ++pair) {
+    const int64_t left = group.channels - channel - pair * kPairLanes;
+    strip.lanes[pair] = FirstLanes(left);
+    strip.padded[pair] = FirstLanes((left + kLanes - 1) / kLanes * kLanes);
+  }
+  int64_t first = 0;
+  do {
     const int64_t left = group.steps - first;
     const int64_t count = left < kChunkSteps ? left : kChunkSteps;
-    const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights};
-    for (int64_t b = 0; b < blocks; ++b) {
-      ExpandQconvWeightsAvx2(args.kind, QconvBlockOf(group, channel / kLanes + b), first, count,
-                             weights + b * kBlockBytes, kStepBytes);
+    const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights, first == 0,
+                         count == left};
+    for (int64_t pair = 0; pair < kPairs; ++pair) {
+      ExpandPair(args.kind, QconvBlockOf(group, channel / kLanes + pair * 2), first, count,
+                 weights + pair * kPairBytes, kStepBytes);
     }
-    CountChunk<kPairs>(pixels, pixel_count, chunk, sums);
-  }
-  if (blocks == 2 * kPairs) {
-    StoreQconvTileAvx2(args, pixels, pixel_count, group.channel + channel, blocks, sums);
-    return;
-  }
-  for (int64_t p = 0; p < pixel_count; ++p) {
-    StoreQconvTileAvx2(args, pixels + p, 1, group.channel + channel, blocks,
-                       sums + p * kLanesOfAll);
-  }
+    CountChunk<Pairs>(strip, pixels, pixel_count, chunk, sums);
+    first += count;
+  } while (first < group.steps);
 }
 
 void RunGroup(const QconvArgs& args, const QconvGroup& group, const QconvPixel* pixels,
               int64_t pixel_count) {
-  constexpr int64_t kMostLanes = kMostPairs * kPairLanes;
-  for (int64_t channel = 0; channel < group.channels; channel += kMostLanes) {
-    const int64_t blocks = (group.channels - channel + kLanes - 1) / kLanes;
-    if (blocks > 2) {
-      RunBlocks<2>(args, group, pixels, pixel_count, channel, blocks < 4 ? blocks : 4);
-    } else {
-      RunBlocks<1>(args, group, pixels, pixel_count, channel, blocks);
+  for (int64_t channel = 0; channel < group.channels; channel += kMostPairs * kPairLanes) {
+    switch ((group.channels - channel + kPairLanes - 1) / kPairLanes) {
+      case 1:
+        RunPairs<Indices<0>>(args, group, pixels, pixel_count, channel);
+        break;
+      case 2:
+        RunPairs<Indices<0, 1>>(args, group, pixels, pixel_count, channel);
+        break;
+      case 3:
+        RunPairs<Indices<0, 1, 2>>(args, group, pixels, pixel_count, channel);
+        break;
+      default:
+        RunPairs<Indices<0, 1, 2, 3>>(args, group, pixels, pixel_count, channel);
+        break;
     }
   }
 }

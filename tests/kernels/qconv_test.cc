@@ -419,6 +419,26 @@ TEST_P(QconvTest, IsExactForRowsLongerThanASection) {
   }
 }
 
+// Expanded weights of several chunks, lists of several hundred pixels, strips of 1 to 4 vectors.
+TEST_P(QconvTest, IsExactForManyPixelsAndLongWindows) {
+  struct Size {
+    int32_t pixels, channels, out_channels;
+  };
+  const Size sizes[] = {{25, 1100, 20},  {31, 516, 49}, {57, 1028, 64},  {64, 513, 121},
+                        {259, 520, 33},  {260, 64, 70}, {601, 72, 24},   {28, 512, 8},
+                        {33, 2051, 130}, {530, 20, 61}, {1030, 128, 16}, {97, 1536, 96}};
+  for (const Size& size : sizes) {
+    const QconvShape shape{.in_w = size.pixels,
+                           .channels = size.channels,
+                           .out_channels = size.out_channels,
+                           .zero_point = 2,
+                           .kind = GetParam(),
+                           .as_float = size.pixels % 2 == 0};
+    ExpectAllKernelsRight(shape, size.pixels);
+    if (HasFatalFailure()) return;
+  }
+}
+
 // A window of scattered steps for each of a few pixels.
 TEST_P(QconvTest, IsExactForWindowsOfFewPixels) {
   for (int32_t pixels = 1; pixels <= 25; ++pixels) {
