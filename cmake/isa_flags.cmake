@@ -7,7 +7,8 @@ set(BITMILL_ISA_FLAGS_avx512 ${BITMILL_ISA_FLAGS_avx2} -mavx512f -mavx512bw -mav
   "$<$<CXX_COMPILER_ID:GNU>:-Wno-maybe-uninitialized;-Wno-uninitialized>")
 set(BITMILL_ISA_FLAGS_avx512vpopcnt ${BITMILL_ISA_FLAGS_avx512} -mavx512vpopcntdq -mavx512vnni
   -mavx512vbmi)
-set(BITMILL_ISA_FLAGS_amx ${BITMILL_ISA_FLAGS_avx512vpopcnt} -mamx-tile -mamx-int8)
+set(BITMILL_ISA_FLAGS_amx ${BITMILL_ISA_FLAGS_avx512vpopcnt} -mgfni -mamx-tile
+  -mamx-int8)
 set(BITMILL_ISA_FLAGS_neon)
 set(BITMILL_ISA_FLAGS_neondot -march=armv8.2-a+dotprod)
 

@@ -49,15 +49,16 @@ ModelName ReadModelName() {
   return name;
 }
 
-// AMX-TILE and AMX-INT8 in the processor, and the operating system grants the state of the tiles:
-// Linux keeps no room for it (8 KiB a thread) until a process asks (arch/x86/xstate.rst).
+// AMX-TILE, AMX-INT8 and GFNI in the processor, and the operating system grants the state of the
+// tiles: Linux keeps no room for it (8 KiB a thread) until a process asks (arch/x86/xstate.rst).
 bool HasTiles() {
-  constexpr unsigned kAmxTile = 1U << 24, kAmxInt8 = 1U << 25;
-  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr unsigned kAmxTile = 1U << 24, kAmxInt8 = 1U << 25;  // of edx
+  constexpr unsigned kGfni = 1U << 8;                           // of ecx
+  constexpr long kRequestPermission = 0x1023;                   // ARCH_REQ_XCOMP_PERM
   constexpr long kTileData = 18;
   unsigned a = 0, b = 0, c = 0, d = 0;
   if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
-  if ((d & kAmxTile) == 0 || (d & kAmxInt8) == 0) return false;
+  if ((d & kAmxTile) == 0 || (d & kAmxInt8) == 0 || (c & kGfni) == 0) return false;
   return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
 }
 #else

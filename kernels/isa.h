@@ -14,7 +14,7 @@ enum class Isa : uint8_t {
   kAvx2,           // AVX2, FMA, BMI2
   kAvx512,         // and AVX-512 F, BW, DQ, VL
   kAvx512Vpopcnt,  // and VPOPCNTDQ, VNNI, VBMI (Ice Lake, Zen 4 and later)
-  kAmx,            // and AMX tiles of int8 (Sapphire Rapids and later)
+  kAmx,            // and AMX tiles of int8, GFNI (Sapphire Rapids and later)
   kNeon,           // 64-bit Arm
 };
 

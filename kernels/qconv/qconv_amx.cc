@@ -1,8 +1,10 @@
 // Bytes of activations times bytes of weights on tiles: tdpbusd multiplies 16 pixels x 64 bytes by
 // 64 x 16 weights in 16 cycles, 1,024 products a cycle, exactly in 32 bits.
 //
-// 16 steps are a tile. Weights below 8 bits become bytes for 32 channels at a time (a strip), as
-// bytes of all of them would often come from beyond the second-level cache; 8-bit weights of whole
+// 16 steps are a tile. Weights below 8 bits become bytes for 32 channels at a time (a strip) where
+// they then stay in the first-level cache while all positions meet them; otherwise two steps before
+// they are multiplied, anew for every 32 positions: bytes that leave that cache cost more than
+// making them (a store that misses it takes 7 cycles, a tile product 16). 8-bit weights of whole
 // tiles are used as they lie.
 //
 // Where the 16 steps of each tile are one run of bytes, tiles of positions are read from the input,
@@ -32,6 +34,9 @@ constexpr int64_t kPartBytes = 1024 * 1024;
 constexpr int64_t kRowsBytes = 512 * 1024;  // the same of copied windows
 // So few pixels are left to the kernel that needs no tiles.
 constexpr int64_t kFewPixels = 8;
+// So few tiles of positions are not worth a strip.
+constexpr int64_t kFewTiles = 4;
+constexpr int64_t kFirstCacheBytes = 48 * 1024;
 
 int64_t StepTiles(const QconvArgs& args) {
   return RoundUpTo(args.steps, kQconvTileSteps) / kQconvTileSteps;
@@ -106,37 +111,60 @@ void CopyTile(const QconvArgs& args, const QconvGrid& grid, const Rows& rows, co
 // 1 or 2 tiles of positions times 1 or 2 of channels, into tile registers 0 to 3.
 struct Product {
   const uint8_t* positions[2];
-  int64_t position_bytes[2];
-  const int8_t* weights[2];
+  int64_t position_bytes;
+  const int32_t* offsets;    // of the positions' tiles, [step_tiles]
+  const int8_t* weights[2];  // as tiles, or null:
+  QconvExpansion expansions[2];
+  QconvExpandFn expand;
   const int32_t* base;  // [2][16]
 };
 
-template <int kPositions, int kChannels>
-void Multiply(const Product& product, const int32_t* offsets, int64_t step_tiles) {
+// Weights that are not tiles yet become so two steps before they are multiplied.
+template <int kPositions, int kChannels, bool kExpand>
+void Multiply(const Product& product, int64_t step_tiles) {
+  constexpr int64_t kAhead = 2, kSlots = 3;
+  alignas(64) int8_t expanded[kExpand ? kSlots : 1][kChannels][kTileBytes];
+  QconvExpansion expansions[kChannels];
+  const auto expand = [&](int64_t step) {
+    for (int64_t c = 0; c < kChannels; ++c) {
+      expansions[c].tiles = expanded[step % kSlots][c];
+      product.expand(expansions[c]);
+    }
+  };
+  const auto weights = [&](int64_t step, int64_t channel_tile) -> const int8_t* {
+    if constexpr (kExpand) return expanded[step % kSlots][channel_tile];
+    return product.weights[channel_tile] + step * kTileBytes;
+  };
+  if constexpr (kExpand) {
+    for (int64_t c = 0; c < kChannels; ++c) expansions[c] = product.expansions[c];
+    for (int64_t i = 0; i < kAhead && i < step_tiles; ++i) expand(i);
+  }
   _tile_loadd(0, product.base, 0);
   if constexpr (kChannels == 2) _tile_loadd(1, product.base + kTileRows, 0);
   if constexpr (kPositions == 2) _tile_loadd(2, product.base, 0);
   if constexpr (kPositions == 2 && kChannels == 2) _tile_loadd(3, product.base + kTileRows, 0);
   for (int64_t i = 0; i < step_tiles; ++i) {
-    const int64_t offset = offsets[i];
-    _tile_loadd(6, product.weights[0] + i * kTileBytes, kTileRowBytes);
-    _tile_loadd(4, product.positions[0] + offset, product.position_bytes[0]);
+    const int64_t offset = product.offsets[i];
+    _tile_loadd(6, weights(i, 0), kTileRowBytes);
+    _tile_loadd(4, product.positions[0] + offset, product.position_bytes);
     _tile_dpbusd(0, 4, 6);
     if constexpr (kChannels == 2) {
-      _tile_loadd(7, product.weights[1] + i * kTileBytes, kTileRowBytes);
+      _tile_loadd(7, weights(i, 1), kTileRowBytes);
       _tile_dpbusd(1, 4, 7);
     }
     if constexpr (kPositions == 2) {
-      _tile_loadd(5, product.positions[1] + offset, product.position_bytes[1]);
+      _tile_loadd(5, product.positions[1] + offset, product.position_bytes);
       _tile_dpbusd(2, 5, 6);
       if constexpr (kChannels == 2) _tile_dpbusd(3, 5, 7);
     }
+    if (kExpand && i + kAhead < step_tiles) expand(i + kAhead);
   }
 }
 
-using MultiplyFn = void (*)(const Product& product, const int32_t* offsets, int64_t step_tiles);
-constexpr MultiplyFn kMultiply[2][2] = {{Multiply<1, 1>, Multiply<1, 2>},
-                                        {Multiply<2, 1>, Multiply<2, 2>}};
+using MultiplyFn = void (*)(const Product& product, int64_t step_tiles);
+constexpr MultiplyFn kMultiply[2][2][2] = {  // [position tiles][channel tiles][to be expanded]
+    {{Multiply<1, 1, false>, Multiply<1, 1, true>}, {Multiply<1, 2, false>, Multiply<1, 2, true>}},
+    {{Multiply<2, 1, false>, Multiply<2, 1, true>}, {Multiply<2, 2, false>, Multiply<2, 2, true>}}};
 
 // A register of sums; its number is part of the instruction.
 void StoreCounts(int64_t tile, int32_t* counts, int64_t row_bytes) {
@@ -220,23 +248,12 @@ struct Call {
   const QconvArgs& args;
   QconvGrid grid;
   Rows rows;
-  int8_t* strip;
+  const int8_t* tiles;  // weights of all channels, or null
+  int8_t* strip;        // room for those of 2 tiles of channels
+  QconvExpandFn expand;
   int32_t* offsets;       // [step tiles], of bytes from the start of a window
   int32_t* rows_offsets;  // likewise of a copied one
 };
-
-// The weights of a tile of channels, in `strip` where they are not tiles yet.
-const int8_t* WeightsOf(const Call& call, int64_t channel_tile, int8_t* strip) {
-  const QconvArgs& args = call.args;
-  const void* tiles = args.prepared != nullptr ? args.prepared
-                      : AreTiles(args)         ? args.weights
-                                               : nullptr;
-  if (tiles != nullptr) {
-    return static_cast<const int8_t*>(tiles) + channel_tile * ChannelTileBytes(args);
-  }
-  ExpandQconvTilesAmx(args, channel_tile, strip);
-  return strip;
-}
 
 // Whether rows of `tile` would lie behind the last pixel's window.
 bool MustBeCopied(const Call& call, const QconvTile& tile) {
@@ -245,42 +262,102 @@ bool MustBeCopied(const Call& call, const QconvTile& tile) {
          call.grid.last;
 }
 
+// 1 or 2 neighbouring tiles of positions.
+struct Positions {
+  QconvTile tiles[2];
+  int64_t count;
+};
+
+// Tile `tile`, number `t` of `count`, and the next one where it can be read likewise; returns the
+// tile behind.
+inline __attribute__((always_inline)) QconvTile FindPositions(const Call& call,
+                                                              const QconvTile& tile, int64_t t,
+                                                              int64_t count, Positions* positions,
+                                                              Product* product) {
+  const QconvTile next = NextQconvTile(call.args, call.grid, tile);
+  const bool copies = MustBeCopied(call, tile);
+  const bool rows = copies || call.grid.copied;
+  *positions = {{tile, next}, !copies && t + 1 < count && !MustBeCopied(call, next) ? 2 : 1};
+  if (copies) CopyTile(call.args, call.grid, call.rows, tile, call.rows.bytes);
+  for (int64_t i = 0; i < positions->count; ++i) {
+    product->positions[i] =
+        rows ? call.rows.bytes + (copies ? 0 : t + i) * kTileRows * call.rows.row_bytes
+             : QconvWindowOf(call.args, positions->tiles[i]);
+  }
+  product->position_bytes = rows ? call.rows.row_bytes : call.grid.position_bytes;
+  product->offsets = rows ? call.rows_offsets : call.offsets;
+  return positions->count == 2 ? NextQconvTile(call.args, call.grid, next) : next;
+}
+
+// The weights and base of the channels of 1 or 2 tiles.
+void FindWeights(const Call& call, int64_t channel_tile, int64_t wide, int32_t* base,
+                 Product* product) {
+  CopyBase(call.args, channel_tile * kTileRows, base);
+  product->base = base;
+  for (int64_t i = 0; i < wide; ++i) {
+    const int64_t tile = channel_tile + i;
+    if (call.tiles != nullptr) {
+      product->weights[i] = call.tiles + tile * ChannelTileBytes(call.args);
+    } else {
+      product->expansions[i] = QconvExpansionOf(call.args, tile, nullptr);
+    }
+  }
+}
+
+inline __attribute__((always_inline)) void Run(const Call& call, const Positions& positions,
+                                               int64_t channel_tile, int64_t wide, bool expands,
+                                               const Product& product) {
+  kMultiply[positions.count - 1][wide - 1][expands](product, StepTiles(call.args));
+  for (int i = 0; i < positions.count; ++i) {
+    StoreTile(call.args, call.grid, positions.tiles[i], channel_tile * kTileRows, i * 2, wide);
+  }
+}
+
+// Whether weights had better become bytes as they are multiplied: a strip would serve few
+// positions, or not stay in the first cache beside them.
+bool ExpandsBeside(const Call& call, int64_t count) {
+  if (call.tiles != nullptr) return false;
+  if (count <= kFewTiles) return true;
+  const int64_t step_tiles = StepTiles(call.args);
+  const int64_t window = call.grid.copied ? 0 : call.offsets[step_tiles - 1] + kTileRowBytes;
+  const int64_t position = call.grid.copied ? call.rows.row_bytes : call.grid.position_bytes;
+  const int64_t strip = 2 * ChannelTileBytes(call.args);
+  return strip + window + 2 * kTileRows * position > kFirstCacheBytes;
+}
+
 // `count` tiles of positions from `first` on, which in copied rows are the first ones.
 void RunPart(const Call& call, const QconvTile& first, int64_t count) {
   const QconvArgs& args = call.args;
-  const int64_t channel_tiles = ChannelTiles(args), step_tiles = StepTiles(args);
+  const int64_t channel_tiles = ChannelTiles(args);
+  const auto wide = [&](int64_t c) { return channel_tiles - c >= 2 ? 2 : 1; };
+  alignas(64) int32_t base[2 * kTileRows];
+  Product product = {};
+  Positions positions;
+  product.expand = call.expand;
+  const bool expands = ExpandsBeside(call, count);
+  if (expands || call.tiles != nullptr) {
+    // Positions stay in the first cache while all weights pass by.
+    QconvTile tile = first;
+    for (int64_t t = 0; t < count; t += positions.count) {
+      tile = FindPositions(call, tile, t, count, &positions, &product);
+      for (int64_t c = 0; c < channel_tiles; c += 2) {
+        FindWeights(call, c, wide(c), base, &product);
+        Run(call, positions, c, wide(c), expands, product);
+      }
+    }
+    return;
+  }
   for (int64_t c = 0; c < channel_tiles; c += 2) {
-    const int64_t wide = channel_tiles - c >= 2 ? 2 : 1;
-    alignas(64) int32_t base[2 * kTileRows] = {};
-    CopyBase(args, c * kTileRows, base);
-    Product product = {};
-    product.base = base;
-    for (int64_t i = 0; i < wide; ++i) {
-      product.weights[i] = WeightsOf(call, c + i, call.strip + i * ChannelTileBytes(args));
+    FindWeights(call, c, wide(c), base, &product);
+    for (int64_t i = 0; i < wide(c); ++i) {
+      int8_t* const tiles = call.strip + i * ChannelTileBytes(args);
+      product.weights[i] = product.expansions[i].tiles = tiles;
+      while (product.expansions[i].steps > 0) call.expand(product.expansions[i]);
     }
     QconvTile tile = first;
-    for (int64_t t = 0; t < count;) {
-      QconvTile pair[2] = {tile, NextQconvTile(args, call.grid, tile)};
-      const bool copies = MustBeCopied(call, pair[0]);
-      const bool high = !copies && t + 1 < count && !MustBeCopied(call, pair[1]);
-      for (int i = 0; i < (high ? 2 : 1); ++i) {
-        if (copies || call.grid.copied) {
-          product.positions[i] =
-              call.rows.bytes + (copies ? 0 : t + i) * kTileRows * call.rows.row_bytes;
-          product.position_bytes[i] = call.rows.row_bytes;
-        } else {
-          product.positions[i] = QconvWindowOf(args, pair[i]);
-          product.position_bytes[i] = call.grid.position_bytes;
-        }
-      }
-      if (copies) CopyTile(args, call.grid, call.rows, tile, call.rows.bytes);
-      const bool rows = copies || call.grid.copied;
-      kMultiply[high ? 1 : 0][wide - 1](product, rows ? call.rows_offsets : call.offsets,
-                                        step_tiles);
-      StoreTile(args, call.grid, pair[0], c * kTileRows, 0, wide);
-      if (high) StoreTile(args, call.grid, pair[1], c * kTileRows, 2, wide);
-      t += high ? 2 : 1;
-      tile = high ? NextQconvTile(args, call.grid, pair[1]) : pair[1];
+    for (int64_t t = 0; t < count; t += positions.count) {
+      tile = FindPositions(call, tile, t, count, &positions, &product);
+      Run(call, positions, c, wide(c), false, product);
     }
   }
 }
@@ -316,7 +393,11 @@ Call MakeCall(const QconvArgs& args) {
       args,
       QconvGridOf(args),
       {reinterpret_cast<Piece*>(scratch + plan.pieces), 0, scratch + plan.rows, RowBytes(args)},
+      static_cast<const int8_t*>(args.prepared != nullptr ? args.prepared
+                                 : AreTiles(args)         ? args.weights
+                                                          : nullptr),
       reinterpret_cast<int8_t*>(scratch + plan.strip),
+      QconvExpandTileAmx(args.kind),
       reinterpret_cast<int32_t*>(scratch + plan.offsets),
       reinterpret_cast<int32_t*>(scratch + plan.rows_offsets)};
   FindPieces(args, &call.rows);
@@ -335,8 +416,11 @@ int64_t PreparedQconvBytesAmx(const QconvArgs& args) {
 }
 
 void PrepareQconvAmx(const QconvArgs& args, void* prepared) {
+  const QconvExpandFn expand = QconvExpandTileAmx(args.kind);
   for (int64_t tile = 0; tile < ChannelTiles(args); ++tile) {
-    ExpandQconvTilesAmx(args, tile, static_cast<int8_t*>(prepared) + tile * ChannelTileBytes(args));
+    QconvExpansion expansion = QconvExpansionOf(
+        args, tile, static_cast<int8_t*>(prepared) + tile * ChannelTileBytes(args));
+    while (expansion.steps > 0) expand(expansion);
   }
 }
 

@@ -1,7 +1,11 @@
 // Weights of any kind as tiles of bytes: [tiles of steps][16 steps][16 channels][4 bytes].
+//
+// A bit of the byte is one of the code's or its complement, so one product of bits by a matrix
+// (gf2p8affineqb) makes 64 weights: w = code - 2^(bits - 1) has the code's bits below the highest
+// and the complement of the highest from there on; of 1 bit, 1 or -1, bit 0 is set and the others
+// are the code.
 #include <immintrin.h>
 #include <stdint.h>
-#include <string.h>
 
 #include "kernels/qconv/qconv_tiles_amx.h"
 
@@ -10,57 +14,91 @@ namespace {
 
 constexpr int64_t kLanes = 8;  // of a block
 
-template <QconvWeights kKind>
+// What is added (modulo 2) to the product.
+template <int kBits>
+constexpr int kComplement = kBits == 1 ? 0x01 : 0xff << (kBits - 1) & 0xff;
+
+// Byte 7 - i names the bits of the unit that bit i of the weight is the sum of.
+template <int kBits>
+constexpr uint64_t MatrixOf(int step) {
+  uint64_t matrix = 0;
+  for (int bit = 0; bit < 8; ++bit) {
+    const int from = bit < kBits - 1 ? bit : kBits - 1;
+    const uint64_t row = kBits == 1 && bit == 0 ? 0 : uint64_t{1} << (step * kBits + from);
+    matrix |= row << (8 * (7 - bit));
+  }
+  return matrix;
+}
+
+template <int kBits>
 inline __m512i ExpandStep(__m512i unit, int step) {
-  if constexpr (kKind == QconvWeights::k1Bit) {
-    const __m512i bit = _mm512_set1_epi8(static_cast<char>(1 << step));
-    return _mm512_mask_blend_epi8(_mm512_test_epi8_mask(unit, bit), _mm512_set1_epi8(1),
-                                  _mm512_set1_epi8(-1));
-  } else if constexpr (kKind == QconvWeights::k8Bit) {
-    return unit;
-  } else {
-    constexpr int kBits = kKind == QconvWeights::k2Bit ? 2 : 4;
-    const __m512i low = _mm512_srli_epi16(unit, static_cast<unsigned>(step * kBits));
-    const __m512i codes = _mm512_and_si512(low, _mm512_set1_epi8((1 << kBits) - 1));
-    return _mm512_sub_epi8(codes, _mm512_set1_epi8(1 << (kBits - 1)));
+  if constexpr (kBits == 8) return unit;
+  const __m512i matrix = _mm512_set1_epi64(static_cast<int64_t>(MatrixOf<kBits>(step)));
+  return _mm512_gf2p8affine_epi64_epi8(unit, matrix, kComplement<kBits>);
+}
+
+// A unit, of which `steps` are weights and the others become zeros.
+template <int kBits, bool kWhole>
+inline void ExpandUnit(__m512i unit, int64_t steps, int8_t* rows) {
+#pragma GCC unroll 8
+  for (int i = 0; i < 8 / kBits; ++i) {
+    const bool zero = !kWhole && i >= steps;
+    _mm512_store_si512(rows + i * kTileRowBytes,
+                       zero ? _mm512_setzero_si512() : ExpandStep<kBits>(unit, i));
   }
 }
 
-// All steps of 16 channels, or of the 8 of a last block alone: what lanes past them get, no output
-// shows.
-template <QconvWeights kKind, bool kAlone>
-void ExpandSteps(const uint8_t* units, int64_t steps, int8_t* tiles) {
-  constexpr int64_t kUnitBytes = kAlone ? 32 : 64;
-  constexpr int kSteps = kKind == QconvWeights::k1Bit   ? 8
-                         : kKind == QconvWeights::k2Bit ? 4
-                         : kKind == QconvWeights::k4Bit ? 2
-                                                        : 1;
-  int64_t s = 0;
-  for (; s < steps; s += kSteps, units += kUnitBytes) {
-    const __m512i unit =
-        kAlone ? _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(units)))
-               : _mm512_loadu_si512(units);
-#pragma GCC unroll 8
-    for (int i = 0; i < kSteps; ++i) {
-      _mm512_store_si512(tiles + (s + i) * kTileRowBytes, ExpandStep<kKind>(unit, i));
+template <int kBits>
+void ExpandTile(QconvExpansion& expansion) {
+  constexpr int64_t kSteps = 8 / kBits;
+  constexpr int64_t kUnits = kQconvTileSteps / kSteps;
+  const uint8_t* units = expansion.units;
+  int8_t* rows = expansion.tiles;
+  if (expansion.unit_bytes == kTileRowBytes && expansion.steps >= kQconvTileSteps) {
+#pragma GCC unroll 16
+    for (int64_t u = 0; u < kUnits; ++u) {
+      ExpandUnit<kBits, true>(_mm512_loadu_si512(units + u * kTileRowBytes), kSteps,
+                              rows + u * kSteps * kTileRowBytes);
     }
+    expansion.units = units + kUnits * kTileRowBytes;
+  } else {
+    for (int64_t u = 0; u < kUnits; ++u, rows += kSteps * kTileRowBytes) {
+      const int64_t left = expansion.steps - u * kSteps;
+      __m512i unit = _mm512_setzero_si512();
+      if (left > 0) {
+        const auto* const half = reinterpret_cast<const __m256i*>(units);
+        unit = expansion.unit_bytes == kTileRowBytes
+                   ? _mm512_loadu_si512(units)
+                   : _mm512_castsi256_si512(_mm256_loadu_si256(half));
+        units += expansion.unit_bytes;
+      }
+      ExpandUnit<kBits, false>(unit, left, rows);
+    }
+    expansion.units = units;
   }
-  const int64_t rows = RoundUpTo(steps, kQconvTileSteps);
-  memset(tiles + steps * kTileRowBytes, 0, static_cast<size_t>((rows - steps) * kTileRowBytes));
+  expansion.steps -= kQconvTileSteps;
+  expansion.tiles += kTileBytes;
 }
 
 }  // namespace
 
-void ExpandQconvTilesAmx(const QconvArgs& args, int64_t tile, int8_t* tiles) {
-  using ExpandFn = void (*)(const uint8_t* units, int64_t steps, int8_t* tiles);
-  static constexpr ExpandFn kExpand[4][2] = {
-      {ExpandSteps<QconvWeights::k1Bit, false>, ExpandSteps<QconvWeights::k1Bit, true>},
-      {ExpandSteps<QconvWeights::k2Bit, false>, ExpandSteps<QconvWeights::k2Bit, true>},
-      {ExpandSteps<QconvWeights::k4Bit, false>, ExpandSteps<QconvWeights::k4Bit, true>},
-      {ExpandSteps<QconvWeights::k8Bit, false>, ExpandSteps<QconvWeights::k8Bit, true>}};
-  const bool alone = args.out_channels - tile * kTileRows <= kLanes;
-  const QconvBlock block = QconvBlockOf(args, tile * 2);
-  kExpand[static_cast<int>(args.kind)][alone ? 1 : 0](block.units, args.steps, tiles);
+QconvExpansion QconvExpansionOf(const QconvArgs& args, int64_t channel_tile, int8_t* tiles) {
+  const QconvBlock block = QconvBlockOf(args, channel_tile * 2);
+  return {block.units, block.unit_stride, args.steps, tiles};
+}
+
+QconvExpandFn QconvExpandTileAmx(QconvWeights kind) {
+  switch (kind) {
+    case QconvWeights::k1Bit:
+      return ExpandTile<1>;
+    case QconvWeights::k2Bit:
+      return ExpandTile<2>;
+    case QconvWeights::k4Bit:
+      return ExpandTile<4>;
+    case QconvWeights::k8Bit:
+      break;
+  }
+  return ExpandTile<8>;
 }
 
 }  // namespace bitmill

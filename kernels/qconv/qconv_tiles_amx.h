@@ -8,9 +8,19 @@
 
 namespace bitmill {
 
-// All steps of 16 channels as tiles, zeros behind the last step. The lanes of a missing block (the
-// 8 channels behind an odd number of blocks) get whatever; no output shows them.
-void ExpandQconvTilesAmx(const QconvArgs& args, int64_t channel_tile, int8_t* tiles);
+// Weights of 16 channels on their way to tiles of bytes, 16 steps a tile, zeros behind the last.
+// Lanes of a missing block (the 8 channels behind an odd number of blocks) get whatever; no output
+// shows them.
+struct QconvExpansion {
+  const uint8_t* units;
+  int64_t unit_bytes;  // from one to the next: 64, or 32 of a block alone
+  int64_t steps;       // left; 0 or less: done
+  int8_t* tiles;
+};
+QconvExpansion QconvExpansionOf(const QconvArgs& args, int64_t channel_tile, int8_t* tiles);
+// Makes the next tile.
+using QconvExpandFn = void (*)(QconvExpansion& expansion);
+QconvExpandFn QconvExpandTileAmx(QconvWeights kind);
 
 namespace {  // a copy for each file, as each may have instructions of its own
 

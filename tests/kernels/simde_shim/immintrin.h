@@ -123,6 +123,26 @@ inline __m512i FromWords(__m256i words) {
   return result;
 }
 
+// Products of a matrix of 8 x 8 bits (in every 8 bytes of `matrices` one) and bytes, modulo 2: bit
+// i of a byte is the parity of the byte and row i, which is byte 7 - i of the matrix.
+inline __m512i TransformBits(__m512i vector, __m512i matrices, int complement) {
+  constexpr uint64_t kOnes = 0x0101010101010101;
+  uint64_t bytes[8], matrix[8];
+  memcpy(bytes, &vector, sizeof(bytes));
+  memcpy(matrix, &matrices, sizeof(matrix));
+  for (int group = 0; group < 8; ++group) {
+    uint64_t result = kOnes * static_cast<uint64_t>(complement);
+    for (int bit = 0; bit < 8; ++bit) {
+      for (uint64_t row = matrix[group] >> (8 * (7 - bit)) & 0xff; row != 0; row &= row - 1) {
+        result ^= (bytes[group] >> __builtin_ctzll(row) & kOnes) << bit;
+      }
+    }
+    bytes[group] = result;
+  }
+  memcpy(&vector, bytes, sizeof(bytes));
+  return vector;
+}
+
 }  // namespace bitmill_emulated
 
 #define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
@@ -132,6 +152,8 @@ inline __m512i FromWords(__m256i words) {
 #define _mm512_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
 #define _mm_mask_storeu_epi8(p, k, v) bitmill_emulated::MaskStore<uint8_t>(p, k, v)
 #define _mm512_mask_storeu_epi32(p, k, v) bitmill_emulated::MaskStore<int32_t>(p, k, v)
+#undef _mm512_gf2p8affine_epi64_epi8
+#define _mm512_gf2p8affine_epi64_epi8(v, m, c) bitmill_emulated::TransformBits(v, m, c)
 #define _mm512_cvtepu16_epi32(v) bitmill_emulated::FromWords(v)
 #define _mm512_cvtps_epi32(v) bitmill_emulated::ToInts(v)
 #define _mm512_cvtepi32_ps(v) bitmill_emulated::ToFloats(v)
