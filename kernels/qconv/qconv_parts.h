@@ -66,6 +66,7 @@ void StoreQconvTileAvx2(const QconvArgs& args, const QconvPixel* pixels, int64_t
 
 // Few pixels, "rows": their windows lie side by side, so that one stream of weights serves all.
 inline constexpr int64_t kQconvTileRows = 4;  // that are multiplied at a time
+inline constexpr int64_t kQconvStreamBlocks = 8;
 
 // Some units of steps of up to kQconvTileRows rows. Unit u of row r is the activation bytes of
 // (u * rows + r) * 4 * steps of a unit and on; zeros past the last step.
@@ -75,18 +76,21 @@ struct QconvRows {
   // Null, or [units]: unit u of the weights belongs to activations of unit list[u] - list_first.
   const int32_t* list;
   int64_t list_first;
+  int64_t pair_bytes;  // from the weights of a pair of blocks to those of the next
   // [row][i]: the sum of the activations of step i of all units, as masked codes need it.
   int32_t step_sums[kQconvTileRows][8];
 };
 
 // sums[row][block][8] = weights times activations; `units` of one or two blocks, one after the
-// other.
+// other, or of kQconvStreamBlocks in pairs.
 using QconvRowsFn = void (*)(const QconvRows& rows, const uint8_t* units, int32_t* sums);
 struct QconvRowsForm {
   QconvWeights kind;  // below 8 bits
-  int64_t rows, blocks;
+  int64_t rows;
+  int64_t blocks;  // 1, 2, or kQconvStreamBlocks if weights are dense and there is one row
   bool listed;
 };
+// Null: not for so many blocks.
 using QconvRowsOfFn = QconvRowsFn (*)(const QconvRowsForm& form);
 
 // The whole of a convolution of few pixels with weights below 8 bits. False, and nothing done,

@@ -168,6 +168,7 @@ QconvRowsFn TileOf(const QconvRowsForm& form) {
 }  // namespace
 
 QconvRowsFn QconvRowsOfAvx512(const QconvRowsForm& form) {
+  if (form.blocks > 2) return nullptr;
   switch (form.kind) {
     case QconvWeights::k1Bit:
       return TileOf<1>(form);

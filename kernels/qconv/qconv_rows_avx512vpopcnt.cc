@@ -23,6 +23,7 @@ namespace {
 
 constexpr int64_t kLanes = 16;
 constexpr int64_t kAheadBytes = 4096;  // of prefetches
+constexpr int64_t kStreamAheadBytes = 1024;
 
 // Constant indices keep every sum in a register.
 template <int... kIndex>
@@ -205,6 +206,42 @@ void CountTile(const QconvRows& tile, const uint8_t* units, int32_t* sums) {
   }
 }
 
+// One row and several pairs of blocks, a stream of weights each: memory delivers more to several
+// streams than to one, whose prefetches stop at every page.
+template <int kBits, int... kScale, int... kPair>
+inline __attribute__((always_inline)) void CountStreams(Indices<kScale...> scales,
+                                                        Indices<kPair...>, const QconvRows& tile,
+                                                        const uint8_t* units, int32_t* sums) {
+  constexpr Indices<0> kRow;
+  constexpr int kScales = sizeof...(kScale);
+  constexpr int kPairs = sizeof...(kPair);
+  constexpr int64_t kUnitBytes = 64;
+  __m512i part[kPairs][kScales][1];
+  const auto clear = [&](__m512i(*pair)[1]) { (Clear(kRow, pair[kScale]), ...); };
+  (clear(part[kPair]), ...);
+  const uint8_t* activations = tile.activations;
+  for (int64_t left = tile.units; left > 0; --left) {
+    const auto add = [&](const uint8_t* unit, __m512i(*pair)[1]) {
+      _mm_prefetch(reinterpret_cast<const char*>(unit + kStreamAheadBytes), _MM_HINT_T0);
+      AddUnit<kBits>(scales, kRow, activations, LoadUnit<2>(unit), pair);
+    };
+    (add(units + kPair * tile.pair_bytes, part[kPair]), ...);
+    units += kUnitBytes;
+    activations += 32 / kBits;
+  }
+  (Store<2>(Decode<kBits, 0, 1>(scales, tile.step_sums[0], part[kPair]), kPair, sums), ...);
+}
+
+template <int kBits>
+void CountRow(const QconvRows& tile, const uint8_t* units, int32_t* sums) {
+  constexpr Indices<0, 1, 2, 3> kPairs;
+  if constexpr (kBits == 4) {
+    CountStreams<kBits>(Indices<0, 1>(), kPairs, tile, units, sums);
+  } else {
+    CountStreams<kBits>(Indices<0, 1, 2, 3>(), kPairs, tile, units, sums);
+  }
+}
+
 template <int kBits, int kBlocks, bool kListed>
 QconvRowsFn TileOf(int64_t rows) {
   static constexpr QconvRowsFn kTiles[kQconvTileRows] = {
@@ -215,6 +252,9 @@ QconvRowsFn TileOf(int64_t rows) {
 
 template <int kBits>
 QconvRowsFn TileOf(const QconvRowsForm& form) {
+  if (form.blocks == kQconvStreamBlocks) {
+    return form.rows == 1 && !form.listed ? CountRow<kBits> : nullptr;
+  }
   if (form.listed) {
     return form.blocks == 2 ? TileOf<kBits, 2, true>(form.rows) : TileOf<kBits, 1, true>(form.rows);
   }

@@ -175,6 +175,25 @@ int64_t ListUnits(const QconvArgs& args, const QconvGroup& group, const Section&
   return begin;
 }
 
+// One row times several pairs of blocks at a time; returns how many channels are done.
+int64_t RunStreams(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvGroup& group,
+                   const Section& section, int64_t before) {
+  constexpr int64_t kStreamLanes = kQconvStreamBlocks * kLanes;
+  const QconvRowsFn kernel = kernel_of({args.kind, 1, kQconvStreamBlocks, false});
+  if (kernel == nullptr) return 0;
+  QconvRows rows = section.tiles[0];
+  rows.pair_bytes = QconvBlockOf(group, kTileBlocks).units - group.weights;
+  int64_t channel = 0;
+  for (; channel + kStreamLanes <= group.channels; channel += kStreamLanes) {
+    alignas(64) int32_t sums[kStreamLanes];
+    const QconvBlock block = QconvBlockOf(group, channel / kLanes);
+    kernel(rows, block.units + before * block.unit_stride, sums);
+    StoreQconvTileAvx2(args, section.pixels, 1, group.channel + channel, kQconvStreamBlocks, sums,
+                       section.place);
+  }
+  return channel;
+}
+
 // All channels of a group.
 void RunSection(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvGroup& group,
                 const Section& section) {
@@ -183,7 +202,11 @@ void RunSection(const QconvArgs& args, QconvRowsOfFn kernel_of, const QconvGroup
   const QconvRows* const tiles = sparse ? listed : section.tiles;
   const int64_t before =
       sparse ? ListUnits(args, group, section, listed) : section.first / QconvUnitSteps(args.kind);
-  for (int64_t channel = 0; channel < group.channels; channel += kTileBlocks * kLanes) {
+  int64_t channel = 0;
+  if (section.tile_count == 1 && tiles[0].rows == 1 && !sparse) {
+    channel = RunStreams(args, kernel_of, group, section, before);
+  }
+  for (; channel < group.channels; channel += kTileBlocks * kLanes) {
     const int64_t blocks = group.channels - channel > kLanes ? kTileBlocks : 1;
     const QconvBlock block = QconvBlockOf(group, channel / kLanes);
     const uint8_t* const units = block.units + before * block.unit_stride;

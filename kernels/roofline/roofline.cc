@@ -141,6 +141,17 @@ int64_t WorkingSet(Ceiling ceiling, int threads) {
   return RoundToBlocks(bytes);
 }
 
+// Several streams side by side: beyond the second cache they are delivered faster than one, whose
+// prefetches stop at every page.
+void ReadInStreams(ReadLoopFn read, const uint8_t* data, int64_t bytes) {
+  constexpr int64_t kStreams = 8, kPieceBytes = 512;
+  const int64_t stream_bytes = bytes / kStreams / kPieceBytes * kPieceBytes;
+  for (int64_t at = 0; at < stream_bytes; at += kPieceBytes) {
+    for (int64_t i = 0; i < kStreams; ++i) read(data + i * stream_bytes + at, kPieceBytes);
+  }
+  read(data + kStreams * stream_bytes, bytes - kStreams * stream_bytes);
+}
+
 // Units a second of wall time that `threads` loops do together in the best of several windows.
 double BestRateOfThreads(Isa level, Ceiling ceiling, int threads, double seconds) {
   constexpr double kWindowSeconds = 10e-3;
@@ -208,8 +219,11 @@ CeilingLoop::CeilingLoop(Isa level, Ceiling ceiling, int threads, int64_t bytes)
     bytes = bytes == 0 ? own : RoundToBlocks(std::min(bytes, kMostReadBytes));
     buffer_ = AlignedBuffer(bytes);
     std::memset(buffer_.data(), 1, static_cast<size_t>(bytes));
-    run_ = [read = loops.read, data = buffer_.as<uint8_t>(), bytes](int64_t turns) {
-      for (int64_t i = 0; i < turns; ++i) read(data, bytes);
+    const bool streams = bytes > MachineCaches().l2;
+    run_ = [read = loops.read, data = buffer_.as<uint8_t>(), bytes, streams](int64_t turns) {
+      for (int64_t i = 0; i < turns; ++i) {
+        streams ? ReadInStreams(read, data, bytes) : read(data, bytes);
+      }
       return static_cast<double>(bytes);
     };
   } else {

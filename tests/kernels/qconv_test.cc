@@ -405,7 +405,7 @@ TEST_P(QconvTest, IsExactForLongRowsOfLargestProducts) {
 // So many that a few pixels are done in sections, with sums kept in the output in between.
 TEST_P(QconvTest, IsExactForRowsLongerThanASection) {
   for (const int32_t pixels : {1, 3, 8, 11, 23, 24}) {
-    for (const int32_t out_channels : {5, 16, 27}) {
+    for (const int32_t out_channels : {5, 16, 27, 150}) {
       for (const bool as_float : {false, true}) {
         const QconvShape shape{.in_w = pixels,
                                .channels = pixels == 1 ? 70003 : 12283,
