@@ -12,7 +12,8 @@
 namespace bitmill {
 namespace {
 
-constexpr const char* kNames[] = {"ref", "avx2", "avx512", "avx512vpopcnt", "amx", "neon"};
+constexpr const char* kNames[] = {"ref",           "avx2", "avxvnni", "avx512",
+                                  "avx512vpopcnt", "amx",  "neon"};
 constexpr int kNameCount = sizeof(kNames) / sizeof(kNames[0]);
 constexpr size_t kModelNameBytes = 64;
 
@@ -47,6 +48,12 @@ ModelName ReadModelName() {
   memcpy(text, words, sizeof(words));
   SetName(text, &name);
   return name;
+}
+
+bool HasAvxVnni() {
+  constexpr unsigned kAvxVnni = 1U << 4;  // of eax
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & kAvxVnni) != 0;
 }
 
 // AMX-TILE, AMX-INT8 and GFNI in the processor, and the operating system grants the state of the
@@ -85,7 +92,7 @@ const char* IsaName(Isa isa) {
   return index < kNameCount ? kNames[index] : "unknown";
 }
 
-const char* IsaChoices() { return "auto, ref, avx2, avx512, avx512vpopcnt, amx or neon"; }
+const char* IsaChoices() { return "auto, ref, avx2, avxvnni, avx512, avx512vpopcnt, amx or neon"; }
 
 bool ParseIsa(const char* name, Isa* isa) {
   for (int i = 0; i < kNameCount; ++i) {
@@ -106,11 +113,11 @@ Isa BestIsa() {
   if (!avx2) return Isa::kRef;
   const bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
-  if (!avx512) return Isa::kAvx2;
+  if (!avx512) return HasAvxVnni() ? Isa::kAvxVnni : Isa::kAvx2;
   const bool vpopcnt = __builtin_cpu_supports("avx512vpopcntdq") &&
                        __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512vbmi");
   if (!vpopcnt) return Isa::kAvx512;
-  static const bool tiles = HasTiles();
+  static const bool tiles = HasAvxVnni() && HasTiles();
   return tiles ? Isa::kAmx : Isa::kAvx512Vpopcnt;
 #elif defined(BITMILL_ARM)
   return Isa::kNeon;  // part of every 64-bit Arm
@@ -122,6 +129,7 @@ Isa BestIsa() {
 bool IsaAllows(Isa allowed, Isa needed) {
   if (needed == Isa::kRef) return true;
   if (allowed == Isa::kNeon || needed == Isa::kNeon) return allowed == needed;
+  if (needed == Isa::kAvxVnni) return allowed == needed || allowed == Isa::kAmx;
   return needed <= allowed;
 }
 

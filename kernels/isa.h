@@ -8,20 +8,22 @@
 
 namespace bitmill {
 
-// Levels of one family are ordered: a machine that has one has those before it.
+// Levels of one family are ordered: a machine that has one has those before it. Only AVX-VNNI is
+// missing from the first processors with AVX-512; those with AMX have it.
 enum class Isa : uint8_t {
   kRef,            // plain C++
   kAvx2,           // AVX2, FMA, BMI2
-  kAvx512,         // and AVX-512 F, BW, DQ, VL
+  kAvxVnni,        // and AVX-VNNI (Alder Lake and later without AVX-512)
+  kAvx512,         // AVX2 and AVX-512 F, BW, DQ, VL
   kAvx512Vpopcnt,  // and VPOPCNTDQ, VNNI, VBMI (Ice Lake, Zen 4 and later)
   kAmx,            // and AMX tiles of int8, GFNI (Sapphire Rapids and later)
   kNeon,           // 64-bit Arm
 };
 
-inline constexpr Isa kAllIsas[] = {Isa::kRef,           Isa::kAvx2, Isa::kAvx512,
+inline constexpr Isa kAllIsas[] = {Isa::kRef,           Isa::kAvx2, Isa::kAvxVnni, Isa::kAvx512,
                                    Isa::kAvx512Vpopcnt, Isa::kAmx,  Isa::kNeon};
 
-// "ref", "avx2", "avx512", "avx512vpopcnt", "amx", "neon".
+// "ref", "avx2", "avxvnni", "avx512", "avx512vpopcnt", "amx", "neon".
 const char* IsaName(Isa isa);
 // "auto, ref, avx2, ..., or neon": what an option takes, for its help.
 const char* IsaChoices();

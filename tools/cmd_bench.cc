@@ -26,8 +26,8 @@ absl::StatusOr<Isa> IsaOf(const std::string& name) {
   if (name == "auto") return BestIsa();
   Isa isa = Isa::kRef;
   if (!ParseIsa(name.c_str(), &isa)) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "--isa ", name, " is unknown; auto, ref, avx2, avx512, avx512vpopcnt and neon are"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("--isa ", name, " is unknown; expected ", IsaChoices()));
   }
   if (!IsaAllows(BestIsa(), isa)) {
     return absl::InvalidArgumentError(

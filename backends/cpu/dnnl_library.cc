@@ -14,6 +14,9 @@ void LimitDnnlIsa(Isa isa) {
     case Isa::kAvx2:
       static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2));
       return;
+    case Isa::kAvxVnni:
+      static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx2_vnni));
+      return;
     case Isa::kAvx512:
       static_cast<void>(dnnl_set_max_cpu_isa(dnnl_cpu_isa_avx512_core));
       return;

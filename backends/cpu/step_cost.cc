@@ -18,6 +18,8 @@ Rates RatesOf(Isa isa) {
       return {2e4, 1e3, 1e4};
     case Isa::kAvx2:
       return {3e5, 6e4, 3e4};
+    case Isa::kAvxVnni:
+      return {3e5, 1e5, 3e4};
     case Isa::kAvx512:
       return {5e5, 1e5, 6e4};
     case Isa::kAvx512Vpopcnt:

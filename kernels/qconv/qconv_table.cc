@@ -16,6 +16,7 @@ void PrepareQconvAmx(const QconvArgs& args, void* prepared);
 int64_t QconvScratchBytesAmx(const QconvArgs& args);
 void QconvAvx512Vpopcnt(const QconvArgs& args);
 void QconvAvx512(const QconvArgs& args);
+void QconvAvxVnni(const QconvArgs& args);
 void QconvAvx2(const QconvArgs& args);
 #endif
 #if defined(BITMILL_ARM)
@@ -29,11 +30,12 @@ namespace {
 // (docs/decisions/0009-sparse-blocks.md).
 constexpr SparseForm kRefForms[] = {{16, 0.95, 0.95}};
 #if defined(BITMILL_X86)
-// Sparse weights are left to the kernel without tiles; dense ones of many pixels are about four
-// times as fast on tiles.
-constexpr SparseForm kAmxForms[] = {{16, 0.15, 0.5}, {32, 0.2, 0.64}, {64, 0.2, 0.72}};
-constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.62, 0.5}, {32, 0.95, 0.64}, {64, 0.95, 0.72}};
+// Sparse weights are left to the kernel without tiles; dense ones of 9
+// pixels and more are three to four times as fast on tiles.
+constexpr SparseForm kAmxForms[] = {{16, 0.17, 0.08}, {32, 0.25, 0.12}, {64, 0.27, 0.13}};
+constexpr SparseForm kAvx512VpopcntForms[] = {{16, 0.62, 0.5}, {32, 0.88, 0.64}, {64, 0.95, 0.72}};
 constexpr SparseForm kAvx512Forms[] = {{16, 0.92, 0.72}, {32, 0.92, 0.78}, {64, 0.92, 0.78}};
+constexpr SparseForm kAvxVnniForms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.96, 0.8}};
 constexpr SparseForm kAvx2Forms[] = {{16, 0.96, 0.75}, {32, 0.96, 0.78}, {64, 0.96, 0.8}};
 #endif
 
@@ -53,6 +55,7 @@ constexpr QconvKernel kKernels[] = {
      QconvLookupBytesAvx512Vpopcnt,
      PrepareQconvLookupAvx512Vpopcnt},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
+    {"qconv_avxvnni", Isa::kAvxVnni, QconvAvxVnni, {kAvxVnniForms, 3}},
     {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
 #endif
 #if defined(BITMILL_ARM)

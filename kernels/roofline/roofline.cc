@@ -65,6 +65,11 @@ Loops LoopsOf(Isa level) {
               {Int8MacsAvx512},
               {FloatMacsAvx512},
               ReadAvx512};
+    case Isa::kAvxVnni: {
+      Loops loops = LoopsOf(Isa::kAvx2);
+      loops.int8 = {Int8MacsAvxVnni};
+      return loops;
+    }
     case Isa::kAvx2:
       // Ternary: one lookup for +1, one for -1. Two products of 2 x 2 bits have one index.
       return {"vpshufb lookup of 4 bits of two pixels",

@@ -23,6 +23,8 @@ int64_t Int8MacsAvx2(int64_t turns);
 int64_t FloatMacsAvx2(int64_t turns);
 void ReadAvx2(const uint8_t* data, int64_t bytes);
 
+int64_t Int8MacsAvxVnni(int64_t turns);
+
 int64_t BitCarrySaveMacsAvx512(int64_t turns);
 int64_t BitPopcountMacsAvx512(int64_t turns);
 int64_t Int8MacsAvx512(int64_t turns);

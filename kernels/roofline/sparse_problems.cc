@@ -9,6 +9,7 @@
 #include "kernels/bconv/sparse_bconv.h"
 #include "kernels/qconv/qconv_table.h"
 #include "kernels/qconv/sparse_qconv.h"
+#include "kernels/roofline/prepared_call.h"
 
 namespace bitmill {
 namespace {
@@ -126,31 +127,14 @@ std::shared_ptr<BconvData> MakeBconv(const Layer& layer, int32_t group_channels,
   return data;
 }
 
-// A call as a compiled layer makes it.
-struct BconvCall {
-  BconvCall(const BconvKernel& chosen, const BconvArgs& plain)
-      : kernel(chosen),
-        prepared(PreparedBconvBytes(chosen, plain)),
-        scratch(BconvScratchBytes(chosen, plain)),
-        args(plain) {
-    PrepareBconv(kernel, args, prepared.data());
-    if (prepared.size() > 0) args.prepared = prepared.data();
-    if (scratch.size() > 0) args.scratch = scratch.data();
-  }
-
-  BconvKernel kernel;
-  AlignedBuffer prepared, scratch;
-  BconvArgs args;
-};
-
 SparseProblem BconvProblem(const BconvKernel& kernel, const Layer& layer, bool zeros,
                            int32_t group_channels, double density) {
   const std::shared_ptr<BconvData> data = MakeBconv(layer, group_channels, density, zeros);
   const auto dense = std::make_shared<BconvCall>(kernel, data->dense);
   const auto sparse = std::make_shared<BconvCall>(kernel, data->sparse.Applied(data->dense));
   SparseProblem problem;
-  problem.dense = [data, dense] { dense->kernel.run(dense->args); };
-  problem.sparse = [data, sparse] { sparse->kernel.run(sparse->args); };
+  problem.dense = [data, dense] { dense->Run(); };
+  problem.sparse = [data, sparse] { sparse->Run(); };
   problem.right = [data, problem] {
     BconvArgs reference = data->dense;
     reference.out_bits = data->expected.data();
@@ -221,8 +205,10 @@ SparseProblem QconvProblem(const QconvKernel& kernel, const Layer& layer, QconvW
                            int32_t group_channels, double density) {
   const std::shared_ptr<QconvData> data = MakeQconv(layer, kind, group_channels, density);
   SparseProblem problem;
-  problem.dense = [data, kernel] { kernel.run(data->dense); };
-  problem.sparse = [data, kernel] { kernel.run(data->sparse.Applied(data->dense)); };
+  const auto dense = std::make_shared<QconvCall>(kernel, data->dense);
+  const auto sparse = std::make_shared<QconvCall>(kernel, data->sparse.Applied(data->dense));
+  problem.dense = [data, dense] { dense->Run(); };
+  problem.sparse = [data, sparse] { sparse->Run(); };
   problem.right = [data, problem] {
     // The reference is too slow for all lines.
     QconvArgs reference = data->dense;

@@ -7,6 +7,7 @@
 #include "base/aligned_buffer.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/qconv/qconv_table.h"
+#include "kernels/roofline/prepared_call.h"
 #include "kernels/roofline/suite_parts.h"
 
 namespace bitmill {
@@ -96,24 +97,6 @@ std::shared_ptr<BconvData> MakeBconv(const LayerShape& shape, int64_t batch, int
   args.out_bits = data->output.data();
   return data;
 }
-
-// What one kernel gets beside the data that all share.
-struct BconvCall {
-  BconvCall(const BconvKernel& chosen, const BconvArgs& plain)
-      : kernel(chosen),
-        prepared(PreparedBconvBytes(chosen, plain)),
-        scratch(BconvScratchBytes(chosen, plain)),
-        args(plain) {
-    PrepareBconv(kernel, args, prepared.data());
-    if (prepared.size() > 0) args.prepared = prepared.data();
-    if (scratch.size() > 0) args.scratch = scratch.data();
-  }
-  void Run() const { kernel.run(args); }
-
-  BconvKernel kernel;
-  AlignedBuffer prepared, scratch;
-  BconvArgs args;
-};
 
 bool BconvRight(BconvData& data, const BconvCall& call) {
   std::fill(data.output.begin(), data.output.end(), uint8_t{0xa5});
@@ -224,24 +207,6 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch, con
   args.out_int32 = data->output.data();
   return data;
 }
-
-// What one kernel gets beside the data that all share.
-struct QconvCall {
-  QconvCall(const QconvKernel& chosen, const QconvArgs& plain)
-      : kernel(chosen),
-        prepared(PreparedQconvBytes(chosen, plain)),
-        scratch(QconvScratchBytes(chosen, plain)),
-        args(plain) {
-    PrepareQconv(kernel, args, prepared.data());
-    if (prepared.size() > 0) args.prepared = prepared.data();
-    if (scratch.size() > 0) args.scratch = scratch.data();
-  }
-  void Run() const { kernel.run(args); }
-
-  QconvKernel kernel;
-  AlignedBuffer prepared, scratch;
-  QconvArgs args;
-};
 
 bool QconvRight(QconvData& data, const QconvCall& call) {
   std::fill(data.output.begin(), data.output.end(), -1);

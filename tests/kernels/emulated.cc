@@ -21,6 +21,7 @@ void QconvAmxEmulated(const QconvArgs& args);
 int64_t PreparedQconvBytesAmxEmulated(const QconvArgs& args);
 void PrepareQconvAmxEmulated(const QconvArgs& args, void* prepared);
 int64_t QconvScratchBytesAmxEmulated(const QconvArgs& args);
+void QconvAvxVnniEmulated(const QconvArgs& args);
 void QconvAvx512Emulated(const QconvArgs& args);
 void QconvAvx512VpopcntEmulated(const QconvArgs& args);
 void RequantAvx512Emulated(const RequantArgs& args);
@@ -74,7 +75,8 @@ std::vector<QconvKernel> EmulatedQconvKernels() {
         PrepareQconvAmxEmulated, QconvScratchBytesAmxEmulated},
        {"qconv_avx512vpopcnt_emulated", Isa::kAvx512Vpopcnt, QconvAvx512VpopcntEmulated, kAnyForm,
         QconvLookupBytesAvx512Vpopcnt, PrepareQconvLookupAvx512Vpopcnt},
-       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm}});
+       {"qconv_avx512_emulated", Isa::kAvx512, QconvAvx512Emulated, kAnyForm},
+       {"qconv_avxvnni_emulated", Isa::kAvxVnni, QconvAvxVnniEmulated, kAnyForm}});
 }
 
 std::vector<RequantKernel> EmulatedRequantKernels() {

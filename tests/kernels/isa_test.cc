@@ -33,6 +33,11 @@ TEST(IsaTest, ALevelAllowsThoseBeforeItInItsFamily) {
   EXPECT_FALSE(IsaAllows(Isa::kRef, Isa::kAvx2));
   EXPECT_FALSE(IsaAllows(Isa::kNeon, Isa::kAvx2));
   EXPECT_FALSE(IsaAllows(Isa::kAmx, Isa::kNeon));
+  EXPECT_TRUE(IsaAllows(Isa::kAvxVnni, Isa::kAvx2));
+  EXPECT_TRUE(IsaAllows(Isa::kAmx, Isa::kAvxVnni));
+  EXPECT_FALSE(IsaAllows(Isa::kAvx512Vpopcnt, Isa::kAvxVnni));
+  EXPECT_FALSE(IsaAllows(Isa::kAvxVnni, Isa::kAvx512));
+  EXPECT_FALSE(IsaAllows(Isa::kAvx2, Isa::kAvxVnni));
 }
 
 TEST(IsaTest, TheMachineHasAModelName) { EXPECT_GT(std::strlen(CpuModelName()), 0u); }

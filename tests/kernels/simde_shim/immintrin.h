@@ -154,6 +154,8 @@ inline __m512i TransformBits(__m512i vector, __m512i matrices, int complement) {
 #define _mm512_mask_storeu_epi32(p, k, v) bitmill_emulated::MaskStore<int32_t>(p, k, v)
 #undef _mm512_gf2p8affine_epi64_epi8
 #define _mm512_gf2p8affine_epi64_epi8(v, m, c) bitmill_emulated::TransformBits(v, m, c)
+#undef _mm256_dpbusd_avx_epi32
+#define _mm256_dpbusd_avx_epi32(s, a, b) simde_mm256_dpbusd_epi32(s, a, b)
 #define _mm512_cvtepu16_epi32(v) bitmill_emulated::FromWords(v)
 #define _mm512_cvtps_epi32(v) bitmill_emulated::ToInts(v)
 #define _mm512_cvtepi32_ps(v) bitmill_emulated::ToFloats(v)
