@@ -99,8 +99,13 @@ void CopyTile(const QconvArgs& args, const QconvGrid& grid, const Rows& rows, co
     for (int64_t i = 0; i < count; ++i) {
       for (int64_t p = 0; p < rows.piece_count; ++p) {
         const Piece& piece = rows.pieces[p];
-        _mm512_storeu_si512(to + piece.to,
-                            _mm512_maskz_loadu_epi8(piece.bytes, window + piece.from));
+        const __m512i bytes = _mm512_maskz_loadu_epi8(piece.bytes, window + piece.from);
+        if (piece.bytes >> 32 == 0) {  // fewer stores across lines of the cache
+          _mm256_storeu_si256(reinterpret_cast<__m256i*>(to + piece.to),
+                              _mm512_castsi512_si256(bytes));
+        } else {
+          _mm512_storeu_si512(to + piece.to, bytes);
+        }
       }
       window += args.stride_w * args.pixel_bytes;
       to += rows.row_bytes;
