@@ -28,7 +28,8 @@
 //          Comparisons that a negative scale turns around are stored by negating that channel's
 //          weights, so there is no flip here.
 //   int32: acc, [out_channels] a pixel.
-//   float: acc * scale[o] + bias[o], two roundings (no fused multiply-add), [out_channels] a pixel.
+//   float: acc * scale[o] + bias[o], two roundings (no fused multiply-add), [out_channels] a pixel;
+//          with `finish` (bconv_finish.h) what that makes of it.
 //
 // Reads only the words named above and whole blocks of weights, base, limits, scale and bias (all
 // padded to 8 channels). Reentrant; allocates nothing. Output overlaps no input.
@@ -37,6 +38,8 @@
 #include <stdint.h>
 
 namespace bitmill {
+
+struct BconvFinish;
 
 struct BconvSparse {
   int32_t group_channels;     // a multiple of 8; the last group may have fewer
@@ -79,6 +82,8 @@ struct BconvArgs {
   int64_t out_image, out_row, out_pixel;  // strides: bytes for bits, elements otherwise
   const float* scale;                     // [out_channels rounded up to 8]
   const float* bias;
+  // Null, or what follows a float output. Only where BconvFinishes() (bconv_table.h).
+  const BconvFinish* finish = nullptr;
 };
 
 using BconvFn = void (*)(const BconvArgs& args);

@@ -22,6 +22,7 @@ void BconvAmx(const BconvArgs& args);
 int64_t PreparedBconvBytesAmx(const BconvArgs& args);
 void PrepareBconvAmx(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmx(const BconvArgs& args);
+bool BconvFinishesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 
 namespace {
@@ -204,11 +205,24 @@ struct Block {
   const int32_t* negatives[2];
 };
 
-// Beside each step of 4 products at most one tile of the next channels' weights is expanded: that
-// takes the vector ports, which products leave free.
+// Outputs of the block before, to be stored.
+struct Pending {
+  const BconvArgs& args;
+  BconvSpan spans[2 * kTileRows];
+  int64_t next, count;
+
+  void StoreOne() { StoreBconvSpanAmx(args, spans[next++]); }
+  void StoreAll() {
+    while (next < count) StoreOne();
+  }
+};
+
+// Beside each step of 4 products at most one tile of the next channels' weights is expanded and one
+// span of the outputs of the block before is stored: that takes the vector ports, which products
+// leave free.
 template <int kPlanes, int kPositions, int kChannels>
 void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block, int32_t* counts,
-              Expansion& next) {
+              Expansion& next, Pending& pending) {
   _tile_loadd(0, block.negatives[0], 0);
   if constexpr (kChannels == 2) _tile_loadd(1, block.negatives[1], 0);
   if constexpr (kPositions == 2) _tile_loadd(2, block.negatives[0], 0);
@@ -231,6 +245,7 @@ void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block,
         if constexpr (kChannels == 2) _tile_dpbusd(3, 5, 7);
       }
       if (next.tiles > 0) ExpandTile<kPlanes>(next);
+      if (pending.next < pending.count) pending.StoreOne();
     }
   }
   constexpr int64_t kCounts = kTileRows * kTileRows;
@@ -243,7 +258,7 @@ void Multiply(const BconvArgs& args, int64_t position_bytes, const Block& block,
 }
 
 using MultiplyFn = void (*)(const BconvArgs& args, int64_t position_bytes, const Block& block,
-                            int32_t* counts, Expansion& next);
+                            int32_t* counts, Expansion& next, Pending& pending);
 template <int kPlanes>
 constexpr MultiplyFn kMultiply[2][2] = {{Multiply<kPlanes, 1, 1>, Multiply<kPlanes, 1, 2>},
                                         {Multiply<kPlanes, 2, 1>, Multiply<kPlanes, 2, 2>}};
@@ -281,17 +296,17 @@ struct Tiles {
   }
 
   // The pixels among the 16 positions of a tile, 1 or 2 tiles of channels from `channel` on.
-  void Store(const Tile& tile, int64_t channel, const int32_t* counts, int64_t second) const {
+  void List(const Tile& tile, int64_t channel, const int32_t* counts, int64_t second,
+            Pending* pending) const {
     int64_t line = tile.line, column = tile.column;
     for (int64_t p = 0; p < kTileRows && line < lines; ++line) {
       const int64_t here = kTileRows - p < width() - column ? kTileRows - p : width() - column;
       const int64_t pixels = args.out_w - column < here ? args.out_w - column : here;
       if (pixels > 0) {
-        const int64_t row = first_line + line;
-        const int64_t out = (first_image + tile.image) * args.out_image + row * args.out_row +
-                            column * args.out_pixel;
-        StoreBconvSpanAmx(args,
-                          {row, column, pixels, out, channel, counts + p * kTileRows, second});
+        const int64_t image = first_image + tile.image, row = first_line + line;
+        const int64_t out = image * args.out_image + row * args.out_row + column * args.out_pixel;
+        pending->spans[pending->count++] = {
+            image, row, column, pixels, out, channel, counts + p * kTileRows, second};
       }
       if (!runs_on) return;
       p += here;
@@ -309,7 +324,11 @@ struct Prepared {
 template <int kPlanes>
 void RunTiles(const BconvArgs& args, const Prepared& prepared, Tiles tiles,
               int8_t* const strips[2]) {
-  alignas(64) int32_t counts[4 * kTileRows * kTileRows];
+  // Of two blocks, and 15 rows, which a span may read in vain.
+  constexpr int64_t kBlock = 4 * kTileRows * kTileRows;
+  alignas(64) int32_t both[2 * kBlock + kTileRows * kTileRows] = {};
+  int32_t* counts = both;
+  Pending pending = {args, {}, 0, 0};
   const int64_t words = Words(args), channel_tiles = ChannelTiles(args);
   const int64_t position_bytes = tiles.grid.position_words * kWordBytes;
   const auto expansion = [&](int64_t c) {
@@ -332,12 +351,16 @@ void RunTiles(const BconvArgs& args, const Prepared& prepared, Tiles tiles,
           {pair[0].bytes, pair[1].bytes},
           {weights, weights + words * kTileBytes},
           {prepared.negatives + c * kTileRows, prepared.negatives + (c + wide - 1) * kTileRows}};
-      kMultiply<kPlanes>[high - 1][wide - 1](args, position_bytes, block, counts, next);
+      kMultiply<kPlanes>[high - 1][wide - 1](args, position_bytes, block, counts, next, pending);
+      pending.StoreAll();
+      pending.next = pending.count = 0;
       for (int64_t i = 0; i < high; ++i) {
-        tiles.Store(pair[i], c * kTileRows, counts + i * 2 * kTileRows * kTileRows, second);
+        tiles.List(pair[i], c * kTileRows, counts + i * kBlock / 2, second, &pending);
       }
+      counts = counts == both ? both + kBlock : both;
     }
   }
+  pending.StoreAll();
 }
 
 }  // namespace
@@ -363,6 +386,12 @@ int64_t BconvScratchBytesAmx(const BconvArgs& args) {
   if (HasFewPixels(args)) return 0;
   const BconvArgs flat = Flattened(args);
   return 2 * StripBytes(flat) + PartBytes(flat, GridOf(flat));
+}
+
+// Lines of one pixel become one line, which has other places for signs.
+bool BconvFinishesAmx(const BconvArgs& args) {
+  return args.prepared != nullptr && args.scratch != nullptr && !HasFewPixels(args) &&
+         args.out_w > 1;
 }
 
 void BconvAmx(const BconvArgs& given) {

@@ -71,14 +71,16 @@ void StoreBconvTileAvx512(const BconvArgs& args, const BconvPixel* pixels, int64
 // known: those of 16 channels from `channel` on are counts[pixel][16], on a boundary of 64 bytes,
 // and those of the next 16 lie `second` further.
 struct BconvSpan {
-  int64_t line, column, count;  // of the first pixel; pixels
-  int64_t out;                  // of the first pixel, in the output
+  int64_t image, line, column, count;  // of the first pixel; pixels
+  int64_t out;                         // of the first pixel, in the output
   int64_t channel;
   const int32_t* counts;
   int64_t second;
 };
 // AMX: writes their outputs.
 void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
+// With args.finish; at most 16 pixels. Counts of 16 pixels may be read.
+void FinishBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
 
 // Sums of a lane are 16 bits wide: 64 * 1023 < 2^16.
 constexpr int32_t kBconvLookupMaxWords = 1023;

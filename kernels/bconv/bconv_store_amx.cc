@@ -42,7 +42,7 @@ void StoreBits(const BconvArgs& args, const BconvSpan& span, int64_t row, const 
         _mm512_mask_cmpgt_epi32_mask(lanes.first, _mm512_load_si512(counts), limits.first);
     const __mmask16 second = _mm512_mask_cmpgt_epi32_mask(
         lanes.second, _mm512_load_si512(counts + span.second), limits.second);
-    const uint32_t bits = _mm512_kunpackw(second, first);
+    const uint32_t bits = uint32_t{second} << kTileRows | first;
     if (bytes == 4) {
       memcpy(out, &bits, sizeof(bits));
     } else {
@@ -88,6 +88,7 @@ void StoreFloats(const BconvArgs& args, const BconvSpan& span, int64_t row, cons
 }  // namespace
 
 void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span) {
+  if (args.finish != nullptr) return FinishBconvSpanAmx(args, span);
   const Lanes lanes = LanesOf(args.out_channels - span.channel);
   const int64_t padded = (args.out_channels + 7) / 8 * 8;
   BconvSpan run = span;

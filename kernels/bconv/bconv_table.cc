@@ -3,11 +3,13 @@
 namespace bitmill {
 
 void BconvRef(const BconvArgs& args);
+bool BconvFinishesRef(const BconvArgs& args);
 #if defined(BITMILL_X86)
 void BconvAmx(const BconvArgs& args);
 int64_t PreparedBconvBytesAmx(const BconvArgs& args);
 void PrepareBconvAmx(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmx(const BconvArgs& args);
+bool BconvFinishesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
@@ -39,6 +41,7 @@ constexpr BconvKernel kKernels[] = {
      .prepared_bytes = PreparedBconvBytesAmx,
      .prepare = PrepareBconvAmx,
      .scratch_bytes = BconvScratchBytesAmx,
+     .finishes = BconvFinishesAmx,
      .sparse = {kAmxForms, 2}},
     {.name = "bconv_avx512vpopcnt",
      .isa = Isa::kAvx512Vpopcnt,
@@ -55,7 +58,11 @@ constexpr BconvKernel kKernels[] = {
 #if defined(BITMILL_ARM)
     {"bconv_neon", Isa::kNeon, BconvNeon},
 #endif
-    {.name = "bconv_ref", .isa = Isa::kRef, .run = BconvRef, .sparse = {kRefForms, 1}},
+    {.name = "bconv_ref",
+     .isa = Isa::kRef,
+     .run = BconvRef,
+     .finishes = BconvFinishesRef,
+     .sparse = {kRefForms, 1}},
 };
 constexpr int kCount = sizeof(kKernels) / sizeof(kKernels[0]);
 
@@ -83,6 +90,10 @@ void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepar
 
 int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args) {
   return kernel.scratch_bytes != nullptr ? kernel.scratch_bytes(args) : 0;
+}
+
+bool BconvFinishes(const BconvKernel& kernel, const BconvArgs& args) {
+  return kernel.finishes != nullptr && args.out_float != nullptr && kernel.finishes(args);
 }
 
 }  // namespace bitmill

@@ -17,6 +17,7 @@ struct BconvKernel {
   int64_t (*prepared_bytes)(const BconvArgs& args) = nullptr;
   void (*prepare)(const BconvArgs& args, void* prepared) = nullptr;
   int64_t (*scratch_bytes)(const BconvArgs& args) = nullptr;  // null: none
+  bool (*finishes)(const BconvArgs& args) = nullptr;          // null: never
   SparseForms sparse = {};  // none: `run` takes dense weights only
 };
 
@@ -35,6 +36,8 @@ void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepar
 // What args.scratch must hold for `args` and for calls that differ in having fewer images, lines or
 // pixels a line; 0: nothing. Kernels that get none are slower, not wrong.
 int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args);
+// Whether `run` takes args.finish (kernels/bconv/bconv_finish.h) in such a call, all else set.
+bool BconvFinishes(const BconvKernel& kernel, const BconvArgs& args);
 
 // Packs logical weights w[out][c][taps] (c outermost of the last two; values -1, +1, and 0 when
 // planes is 2) of one group into the layout above; `packed` has PackedBconvWords() words.

@@ -17,6 +17,7 @@ void BconvAmxEmulated(const BconvArgs& args);
 int64_t PreparedBconvBytesAmxEmulated(const BconvArgs& args);
 void PrepareBconvAmxEmulated(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmxEmulated(const BconvArgs& args);
+bool BconvFinishesAmxEmulated(const BconvArgs& args);
 void QconvAmxEmulated(const QconvArgs& args);
 int64_t PreparedQconvBytesAmxEmulated(const QconvArgs& args);
 void PrepareQconvAmxEmulated(const QconvArgs& args, void* prepared);
@@ -48,6 +49,7 @@ std::vector<BconvKernel> EmulatedBconvKernels() {
                                    .prepared_bytes = PreparedBconvBytesAmxEmulated,
                                    .prepare = PrepareBconvAmxEmulated,
                                    .scratch_bytes = BconvScratchBytesAmxEmulated,
+                                   .finishes = BconvFinishesAmxEmulated,
                                    .sparse = kAnyForm},
                                   {.name = "bconv_avx512vpopcnt_emulated",
                                    .isa = Isa::kAvx512Vpopcnt,
