@@ -14,6 +14,7 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/bconv_finisher.h"
 #include "backends/cpu/bconv_tables.h"
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
@@ -36,15 +37,24 @@ int64_t PadEight(int64_t count) { return (count + 7) / 8 * 8; }
 class BconvStep final : public LineStep {
  public:
   LineAccess access() const override {
-    if (epilogue_in_scratch || blocks.single_pixel ||
-        output.layout.storage != Storage::kPixelFloat) {
-      return {};
-    }
-    return {output.layout.height, output.layout.row_bytes, input.buffer, output.buffer};
+    if (!HasFloatLines()) return {};
+    return {output.layout.height, output.layout.row_bytes, pointwise ? -1 : input.buffer,
+            output.buffer};
+  }
+
+  bool HasFloatLines() const {
+    return !epilogue_in_scratch && !blocks.single_pixel &&
+           output.layout.storage == Storage::kPixelFloat;
+  }
+
+  bool Absorb(const LineStep& next, bool last) override {
+    return HasFloatLines() && kernel->finishes != nullptr && split.calls == 1 && sparse.empty() &&
+           finisher.Absorb(output, chain, next, last);
   }
 
   // Lines, straight into the output buffer.
-  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
     BconvArgs call = args;
     call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start +
                                                    r * input.layout.image_bytes +
@@ -54,13 +64,34 @@ class BconvStep final : public LineStep {
     std::byte* const dst = output.Base(run) + output.layout.interior_bytes +
                            r * output.layout.image_bytes + first * output.layout.row_bytes;
     if (output.layout.storage == Storage::kBits) {
-      return RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
+      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
+      return absl::OkStatus();
     }
     auto* const lines = reinterpret_cast<float*>(dst);
+    if (finisher.RunLines(run, {r, first, count}, [&](const BconvFinish& finish, float* to) {
+          return RunFinished(run, call, finish, to);
+        })) {
+      return absl::OkStatus();
+    }
     RunGroups(run, call, nullptr, lines);
     if (!chain.empty()) {
       chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
     }
+    return finisher.RunSteps(run, {r, first, count});
+  }
+
+  // False where the kernel leaves what follows to others in such a call.
+  bool RunFinished(const StepRun& run, BconvArgs call, const BconvFinish& finish,
+                   float* lines) const {
+    constexpr int64_t kElement = sizeof(float);
+    SelectGroup(run, 0, call);
+    call.out_row = output.layout.row_bytes / kElement;
+    call.out_pixel = output.layout.pixel_bytes / kElement;
+    call.out_float = lines;
+    call.finish = &finish;
+    if (!BconvFinishes(*kernel, call)) return false;
+    kernel->run(call);
+    return true;
   }
 
   int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
@@ -195,6 +226,7 @@ class BconvStep final : public LineStep {
   }
 
   Operand input, output;
+  bool pointwise = false;  // a pixel depends on the same pixel alone
   const BconvKernel* kernel = nullptr;
   GroupSplit split;
   BconvArgs args{};          // everything that no call changes
@@ -217,34 +249,10 @@ class BconvStep final : public LineStep {
   ConvBlocks blocks;
   ConvEpilogue epilogue;
   CompiledChain chain;  // float output without scratch
+  BconvFinisher finisher;
   int32_t scratch = -1;
   int32_t kernel_scratch = -1;
 };
-
-// Where taps lie, with neighbours that are adjacent in memory joined into one longer tap.
-void FillTaps(const ConvWindow& window, const BufferLayout& in, bool whole_pixels,
-              BconvStep& step) {
-  const int64_t pixel_words = in.pixel_bytes / 8, row_words = in.row_bytes / 8;
-  int64_t lines = window.kernel_h, columns = window.kernel_w;
-  int64_t words = step.args.c_words;
-  if (whole_pixels && window.dilation_w == 1) {
-    words *= columns;
-    columns = 1;
-    if (window.dilation_h == 1 && words == row_words) {
-      words *= lines;
-      lines = 1;
-    }
-  }
-  for (int64_t y = 0; y < lines; ++y) {
-    for (int64_t x = 0; x < columns; ++x) {
-      step.tap_words.push_back(static_cast<int32_t>(y * window.dilation_h * row_words +
-                                                    x * window.dilation_w * pixel_words));
-    }
-  }
-  step.args.c_words = static_cast<int32_t>(words);
-  step.args.taps = static_cast<int32_t>(step.tap_words.size());
-  step.args.tap_words = step.tap_words.data();
-}
 
 bool AllOneBit(const std::vector<int8_t>& weights, bool zeros_allowed) {
   return std::all_of(weights.begin(), weights.end(),
@@ -398,7 +406,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   step->output = output;
   step->kernel = builder.kernels().bconv;
   step->split = SplitGroups(window, 64);
-  step->blocks = ConvBlocks::For(window);
+  step->blocks = ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr);
+  step->pointwise = window.pointwise();
 
   const BufferLayout& in = input.layout;
   const BufferLayout& out = output.layout;
@@ -424,7 +433,11 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
     args.pixel_words = static_cast<int32_t>(args.image_words);
     args.stride_w = 1;
   }
-  FillTaps(window, in, step->split.calls == 1, *step);
+  BconvTaps taps = JoinTaps(window, in, args.c_words, step->split.calls == 1);
+  step->tap_words = std::move(taps.words);
+  args.tap_words = step->tap_words.data();
+  args.taps = static_cast<int32_t>(step->tap_words.size());
+  args.c_words = taps.c_words;
   step->group_words = step->split.channels / 64;
   const Border border = window.NeededBorder();
   step->window_start = in.interior_bytes - border.top * in.row_bytes - border.left * in.pixel_bytes;

@@ -43,4 +43,27 @@ int32_t BconvLimit(int32_t base, int32_t threshold) {
   return static_cast<int32_t>(std::clamp<int64_t>(limit, -1, std::numeric_limits<int32_t>::max()));
 }
 
+BconvTaps JoinTaps(const ConvWindow& window, const BufferLayout& in, int32_t c_words,
+                   bool whole_pixels) {
+  const int64_t pixel_words = in.pixel_bytes / 8, row_words = in.row_bytes / 8;
+  int64_t lines = window.kernel_h, columns = window.kernel_w, words = c_words;
+  if (whole_pixels && window.dilation_w == 1) {
+    words *= columns;
+    columns = 1;
+    if (window.dilation_h == 1 && words == row_words) {
+      words *= lines;
+      lines = 1;
+    }
+  }
+  BconvTaps taps;
+  taps.c_words = static_cast<int32_t>(words);
+  for (int64_t y = 0; y < lines; ++y) {
+    for (int64_t x = 0; x < columns; ++x) {
+      taps.words.push_back(static_cast<int32_t>(y * window.dilation_h * row_words +
+                                                x * window.dilation_w * pixel_words));
+    }
+  }
+  return taps;
+}
+
 }  // namespace bitmill

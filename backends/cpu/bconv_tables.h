@@ -19,4 +19,14 @@ void FillBconvBase(const std::vector<int8_t>& weights, const uint8_t* negate,
 // The limit on the count of differing bits for accumulators of at least `threshold`.
 int32_t BconvLimit(int32_t base, int32_t threshold);
 
+// Offsets of taps of c_words words from a window's start, in words.
+struct BconvTaps {
+  std::vector<int32_t> words;
+  int32_t c_words = 0;
+};
+// Those of a window, where neighbours that are adjacent in memory are one longer tap. Whole pixels
+// of `in` take part, or the same words of each.
+BconvTaps JoinTaps(const ConvWindow& window, const BufferLayout& in, int32_t c_words,
+                   bool whole_pixels);
+
 }  // namespace bitmill

@@ -122,6 +122,26 @@ int64_t CompiledChain::table_bytes() const {
   return static_cast<int64_t>(values * sizeof(float));
 }
 
+std::optional<std::vector<CompiledChain::ChannelOp>> CompiledChain::ByChannel() const {
+  constexpr int64_t kUnit = 16;
+  const auto expand = [&](const std::vector<float>& tiled) {
+    std::vector<float> operand;
+    if (tiled.empty()) return operand;
+    operand.assign(static_cast<size_t>((channels_ + kUnit - 1) / kUnit * kUnit), 0.0F);
+    for (size_t c = 0; c < static_cast<size_t>(channels_); ++c) {
+      operand[c] = tiled[tiled.size() == 1 ? 0 : c];
+    }
+    return operand;
+  };
+  std::vector<ChannelOp> ops;
+  for (const CompiledStep& step : steps_) {
+    const std::optional<FmapOp> op = FmapOpOf(step.op);
+    if (!op) return std::nullopt;
+    ops.push_back({*op, expand(step.a), expand(step.b)});
+  }
+  return ops;
+}
+
 void CompiledChain::Apply(const CompiledStep& step, FmapArgs args) const {
   if (const std::optional<FmapOp> op = FmapOpOf(step.op)) {
     args.op = *op;

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -23,6 +24,14 @@ class CompiledChain {
 
   bool empty() const { return steps_.empty(); }
   int64_t table_bytes() const;
+
+  // The operations with their operands, one a channel and some zeros up to a multiple of 16; empty
+  // where not used. Nothing if one of them is of the C library.
+  struct ChannelOp {
+    FmapOp op = FmapOp::kAdd;
+    std::vector<float> a, b;
+  };
+  std::optional<std::vector<ChannelOp>> ByChannel() const;
 
   // [channels][inner], channels outermost; dst may be src.
   void RunPlanar(const float* src, float* dst, int64_t inner) const;

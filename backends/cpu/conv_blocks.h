@@ -1,5 +1,7 @@
 // A convolution whose accumulators need an epilogue works in blocks of output pixels: the kernel
-// writes a block to scratch that fits the first-level cache, the epilogue takes it from there.
+// writes a block to scratch that fits a cache, the epilogue takes it from there. The first-level
+// cache, unless the kernel makes something of its weights in each call: then that costs more than
+// reading the block from the second level.
 //
 // A block is some rows of the chunk for a single-pixel output (a dense layer), and some lines of
 // one image otherwise.
@@ -11,6 +13,7 @@
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
 #include "backends/cpu/step.h"
+#include "kernels/cache_sizes.h"
 
 namespace bitmill {
 
@@ -25,13 +28,15 @@ struct ConvBlocks {
   int64_t count = 1;          // rows or lines of a full block
   int64_t scratch_bytes = 0;  // of a full block
 
-  static ConvBlocks For(const ConvWindow& window) {
-    constexpr int64_t kBlockBytes = 24 * 1024;
+  // `costly_calls`: the kernel makes something of its weights in each call.
+  static ConvBlocks For(const ConvWindow& window, bool costly_calls) {
+    constexpr int64_t kSmallBytes = 24 * 1024;
+    const int64_t block_bytes = costly_calls ? MachineCaches().l2 / 4 : kSmallBytes;
     constexpr int64_t kMinDenseRows = 8, kMaxDenseRows = 64;  // kernels tile several pixels
     ConvBlocks blocks;
     blocks.single_pixel = window.single_pixel();
     const int64_t unit_bytes = window.out_w * window.out_channels * int64_t{sizeof(float)};
-    const int64_t fitting = kBlockBytes / unit_bytes;
+    const int64_t fitting = block_bytes / unit_bytes;
     blocks.count = blocks.single_pixel ? std::clamp(fitting, kMinDenseRows, kMaxDenseRows)
                                        : std::clamp<int64_t>(fitting, 1, window.out_h);
     blocks.scratch_bytes = blocks.count * unit_bytes;

@@ -20,6 +20,11 @@ struct ConvWindow {
   // A dense layer: the rows of a chunk can be handled as the pixels of one line.
   bool single_pixel() const { return out_h * out_w == 1; }
   int64_t macs() const { return out_h * out_w * out_channels * (in_channels / groups) * taps(); }
+  // A pixel of the output depends on the same pixel of the input alone.
+  bool pointwise() const {
+    return kernel_h == 1 && kernel_w == 1 && stride_h == 1 && stride_w == 1 && pad_top == 0 &&
+           pad_left == 0 && in_h == out_h && in_w == out_w;
+  }
   // Pixels that windows reach beyond each edge of the image.
   Border NeededBorder() const;
 };

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/calibrate.h"
 #include "backends/cpu/dnnl_library.h"
+#include "backends/cpu/node_order.h"
 #include "backends/cpu/prepared_model.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/stored_plan.h"
@@ -105,6 +106,7 @@ class CpuBackend final : public Backend {
                                 " has no bfloat16 products; float layers stay in float"));
       }
     }
+    ComputeBeforeSums(lowered);
     return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(lowered), kernels,
                                               std::move(precision), KeyOf(kernels, options),
                                               helpers_);

@@ -76,6 +76,7 @@ class Layer final : public DnnlLayer {
   }
 
   int64_t parts() const override { return static_cast<int64_t>(list.size()); }
+  int64_t part_lines() const override { return lines; }
 
   absl::Status RunPart(const StepRun& run, const std::byte* from, std::byte* to,
                        int64_t index) const override {
@@ -148,6 +149,7 @@ class Layer final : public DnnlLayer {
   dnnl::engine engine{dnnl::engine::kind::cpu, 0};
   std::vector<Piece> pieces;
   std::vector<Part> list;
+  int64_t lines = 0;  // of the output, of a part
   PackedBytes packed_weights;
   dnnl::memory weights, bias;  // weights lie in packed_weights
   bool has_bias = false;
@@ -354,6 +356,7 @@ class ConvMaker {
     const int64_t lines = (output_.height + wanted - 1) / wanted;
     auto layer = std::make_unique<Layer>();
     layer->engine = engine_;
+    layer->lines = lines;
     std::vector<LineBlock> blocks;
     std::optional<ConvDescriptor> first;
     for (int64_t y = 0; y < output_.height; y += lines) {
@@ -418,6 +421,7 @@ class ConvMaker {
     }
     if (operands_ == Type::bf16 && IsSlow(descriptor)) return nullptr;
     AddPiece(descriptor, user_src, user_dst, *layer);
+    layer->lines = output_.height;
     layer->list.emplace_back();
     BITMILL_RETURN_IF_ERROR(FinishLayer(descriptor, *layer));
     return layer;
@@ -449,6 +453,7 @@ absl::StatusOr<std::unique_ptr<DnnlLayer>> MakeDense(const FloatDenseOp& op, Ste
                                                                layer->engine);
   layer->pieces.push_back(
       FinishPiece(descriptor, dnnl::inner_product_forward(descriptor), src, dst, layer->engine));
+  layer->lines = 1;
   layer->list.emplace_back();
   BITMILL_RETURN_IF_ERROR(Finish(descriptor, Describe({outputs, inputs}, Tag::oi), *op.weights,
                                  op.bias, builder, *layer));

@@ -33,6 +33,7 @@ class DnnlLayer {
   virtual std::unique_ptr<StepState> CreateState() const = 0;
   // Blocks of output lines, of equal height but for the last; at least 1.
   virtual int64_t parts() const = 0;
+  virtual int64_t part_lines() const = 0;  // of all but the last
   // One part of one row; src and dst are the row's, aligned to 4 bytes and do not overlap.
   virtual absl::Status RunPart(const StepRun& run, const std::byte* src, std::byte* dst,
                                int64_t part) const = 0;

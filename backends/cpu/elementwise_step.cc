@@ -15,7 +15,10 @@ class ElementwiseStep final : public LineStep {
     return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
   }
 
-  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+  ElementWork element_work() const override { return ChainWork{&input, &output, &chain}; }
+
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
     const int64_t at = r * output.layout.image_bytes + first * output.layout.row_bytes;
     std::byte* const dst = output.Base(run) + at;
     const std::byte* const source = input.Base(run) + at;
@@ -24,6 +27,7 @@ class ElementwiseStep final : public LineStep {
     }
     chain.RunInterleaved(reinterpret_cast<float*>(dst), count * output.layout.width,
                          output.layout.channels);
+    return absl::OkStatus();
   }
 
   absl::Status Run(const StepRun& run) const override {

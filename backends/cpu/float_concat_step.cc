@@ -14,7 +14,8 @@ class FloatConcatStep final : public LineStep {
     return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
   }
 
-  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
     std::byte* const lines =
         output.Base(run) + r * output.layout.image_bytes + first * output.layout.row_bytes;
     const int64_t pixels = count * output.layout.width;
@@ -28,6 +29,7 @@ class FloatConcatStep final : public LineStep {
       }
       offset += bytes;
     }
+    return absl::OkStatus();
   }
 
   std::vector<Operand> inputs;

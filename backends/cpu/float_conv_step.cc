@@ -21,7 +21,10 @@ absl::StatusOr<StepPtr> MakeFloatConvStep(const FloatConvOp& op, const Operand& 
   const Shape& shape = op.weights->shape();
   const int64_t macs = out.elements * shape[1] * shape[2] * shape[3];
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DnnlLayer> layer, MakeDnnlConv(op, in, out, builder));
-  return MakeFloatLayerStep(std::move(layer), op.chain, input, output, macs, builder);
+  const bool pointwise = shape[2] == 1 && shape[3] == 1 && op.stride_h == 1 && op.stride_w == 1 &&
+                         in.height == out.height && in.width == out.width && op.pad_top == 0 &&
+                         op.pad_left == 0;
+  return MakeFloatLayerStep(std::move(layer), op.chain, input, output, {macs, pointwise}, builder);
 }
 
 }  // namespace bitmill

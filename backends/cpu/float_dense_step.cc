@@ -19,7 +19,7 @@ absl::StatusOr<StepPtr> MakeFloatDenseStep(const FloatDenseOp& op, const Operand
   const int64_t macs = input.layout.elements * output.layout.elements;
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DnnlLayer> layer,
                            MakeDnnlDense(op, input.layout, output.layout, builder));
-  return MakeFloatLayerStep(std::move(layer), op.chain, input, output, macs, builder);
+  return MakeFloatLayerStep(std::move(layer), op.chain, input, output, {macs}, builder);
 }
 
 }  // namespace bitmill

@@ -11,10 +11,15 @@
 
 namespace bitmill {
 
+struct FloatLayerTraits {
+  int64_t macs = 0;
+  bool pointwise = false;  // a pixel of the output depends on the same pixel of the input alone
+};
+
 // `layer` computes one row of `output` from one of `input`, which may lie in the request; a row
 // there that is not aligned to a float is copied to scratch first.
 absl::StatusOr<StepPtr> MakeFloatLayerStep(std::unique_ptr<DnnlLayer> layer, const Chain& chain,
                                            const Operand& input, const Operand& output,
-                                           int64_t macs, StepBuilder& builder);
+                                           FloatLayerTraits traits, StepBuilder& builder);
 
 }  // namespace bitmill

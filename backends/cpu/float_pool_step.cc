@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
@@ -72,25 +73,34 @@ struct PixelRun {
   size_t taps = 0;  // index into the lists of taps
 };
 
-class FloatPoolStep final : public Step {
+class FloatPoolStep final : public LineStep {
  public:
-  int64_t parts() const override { return output.layout.height; }
-
-  absl::Status Run(const StepRun& run) const override {
-    return RunParts(run, 0, output.layout.height);
+  LineAccess access() const override {
+    if (input.layout.storage != Storage::kPixelFloat ||
+        output.layout.storage != Storage::kPixelFloat) {
+      return {};
+    }
+    return {
+        output.layout.height,
+        output.layout.row_bytes,
+        input.buffer,
+        output.buffer,
+        1,
+        {window.stride[0], window.pad_begin[0], window.dilation[0] * (window.kernel[0] - 1) + 1}};
   }
 
-  absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
-    for (int64_t r = 0; r < run.rows; ++r) {
-      const auto* const src = reinterpret_cast<const float*>(input.Row(run, r));
-      auto* const dst = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
-      if (in.channel == 1 && out.channel == 1) {
-        Pool(src, dst, output.layout.channels, first, count);
-        continue;
-      }
-      for (int64_t c = 0; c < output.layout.channels; ++c) {
-        Pool(src + c * in.channel, dst + c * out.channel, 1, first, count);
-      }
+  int64_t parts() const override { return output.layout.height; }
+
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
+    const auto* const src = reinterpret_cast<const float*>(input.Row(run, r));
+    auto* const dst = reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
+    if (in.channel == 1 && out.channel == 1) {
+      Pool(src, dst, output.layout.channels, first, count);
+      return absl::OkStatus();
+    }
+    for (int64_t c = 0; c < output.layout.channels; ++c) {
+      Pool(src + c * in.channel, dst + c * out.channel, 1, first, count);
     }
     return absl::OkStatus();
   }

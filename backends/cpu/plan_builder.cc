@@ -214,8 +214,9 @@ class PlanBuilder {
     return step;
   }
 
-  // The output of node n, an operation element by element: over its input that was computed last,
-  // and is likeliest in the cache, if nobody reads that afterwards; otherwise memory of its own.
+  // The output of node n, an operation element by element: over its input that was computed first,
+  // so that the other one need not be stored at all where this is done as it is computed, if nobody
+  // reads that afterwards; otherwise memory of its own.
   Operand OutputOver(const Node& node, int32_t n) {
     const ValueId out = node.outputs[0];
     ValueId over = kNoValue;
@@ -225,7 +226,7 @@ class PlanBuilder {
       const bool last = !memory.is_output && buffers_[static_cast<size_t>(use(in).same_as)] >= 0 &&
                         std::all_of(memory.consumers.begin(), memory.consumers.end(),
                                     [&](int32_t consumer) { return consumer <= n; });
-      if (last && (over == kNoValue || memory.producer > root(over).producer)) over = in;
+      if (last && (over == kNoValue || memory.producer < root(over).producer)) over = in;
     }
     if (over == kNoValue) return Output(out);
     Operand output;
@@ -390,7 +391,15 @@ class PlanBuilder {
   }
 
   absl::StatusOr<Plan> Finish() {
-    FuseLineSteps(plan_.steps, [&](int32_t first, int32_t last) { builder_.Join(first, last); });
+    const auto used = [&](int32_t buffer) { return builder_.needs()[static_cast<size_t>(buffer)]; };
+    FusionPlan fusion;
+    fusion.first_use = [&](int32_t buffer) { return used(buffer).first_use; };
+    fusion.last_use = [&](int32_t buffer) { return used(buffer).last_use; };
+    fusion.joined = [&](int32_t first, int32_t last) { builder_.Join(first, last); };
+    fusion.add_buffer = [&](int64_t row_bytes, int32_t first, int32_t last) {
+      return builder_.AddBufferFor(row_bytes, first, last);
+    };
+    FuseLineSteps(plan_.steps, fusion);
     const int64_t one_row = PlanArena(Requests(1)).bytes;
     const int64_t row_bytes = PlanArena(Requests(2)).bytes - one_row;
     if (one_row > kMaxRowArenaBytes) {

@@ -14,6 +14,7 @@
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/line_step.h"
 #include "backends/cpu/qconv_filter.h"
 #include "backends/cpu/steps.h"
 #include "base/aligned_buffer.h"
@@ -36,8 +37,17 @@ std::array<uint64_t, 256> MakeUnpackTable() {
   return table;
 }
 
-class QconvStep final : public Step {
+class QconvStep final : public LineStep {
  public:
+  LineAccess access() const override {
+    if (epilogue_in_scratch || blocks.single_pixel ||
+        output.layout.storage != Storage::kPixelFloat) {
+      return {};
+    }
+    return {output.layout.height, output.layout.row_bytes, pointwise ? -1 : input.buffer,
+            output.buffer};
+  }
+
   int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
 
   void Prepare(const StepRun& run) const override {
@@ -52,8 +62,7 @@ class QconvStep final : public Step {
       RunBlocks(run, first, count);
       return absl::OkStatus();
     }
-    for (int64_t r = 0; r < run.rows; ++r) ComputeLines(run, r, first, count);
-    return absl::OkStatus();
+    return LineStep::RunParts(run, first, count);
   }
 
   absl::Status Run(const StepRun& run) const override {
@@ -116,8 +125,9 @@ class QconvStep final : public Step {
     RunGroups(run, call, reinterpret_cast<float*>(output.Base(run)));
   }
 
-  // Lines of row r, straight into a float output.
-  void ComputeLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
+  // Straight into a float output.
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
     QconvArgs call = args;
     call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start +
                                                   r * codes.layout.image_bytes +
@@ -129,6 +139,7 @@ class QconvStep final : public Step {
     if (!chain.empty()) {
       chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
     }
+    return absl::OkStatus();
   }
 
   void RunGroups(const StepRun& run, QconvArgs call, float* dst) const {
@@ -182,6 +193,7 @@ class QconvStep final : public Step {
   Operand input, output;
   Operand codes;  // what the kernel reads: the input, or the unpacked bits
   bool unpacks = false;
+  bool pointwise = false;  // a pixel depends on the same pixel alone
   std::array<uint64_t, 256> unpack_table{};
   const QconvKernel* kernel = nullptr;
   GroupSplit split;
@@ -261,7 +273,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   step->unpacks = input.layout.storage == Storage::kBits;
   step->kernel = builder.kernels().qconv;
   step->split = SplitGroups(window, 4);
-  step->blocks = ConvBlocks::For(window);
+  step->blocks = ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr);
   const CodeInfo& code = step->unpacks ? kUnpackedBits : input_code;
   absl::StatusOr<int32_t> fill = PaddingCode(op.padding, code);
   const Border needed = window.NeededBorder();
@@ -276,6 +288,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
     step->codes = Operand{builder.AddBuffer(layout->image_bytes, 0), -1, *layout};
     step->unpack_table = MakeUnpackTable();
   }
+
+  step->pointwise = !step->unpacks && window.pointwise();
 
   const BufferLayout& in = step->codes.layout;
   const BufferLayout& out = output.layout;

@@ -39,24 +39,31 @@ class QuantizeStep final : public LineStep {
     return {output.layout.height, output.layout.row_bytes, -1, output.buffer};
   }
 
+  ElementWork element_work() const override {
+    if (way != Way::kSign || scratch >= 0) return {};
+    return SignWork{&input, &output, thresholds, invert};
+  }
+
   void Prepare(const StepRun& run) const override {
     PrepareBuffer(output.layout, output.Base(run), run.rows);
   }
 
   int64_t parts() const override { return scratch >= 0 ? 0 : output.layout.height; }
 
-  void RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const override {
+  absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
+                        int64_t count) const override {
     const int64_t line_bytes = output.layout.width * strides.pixel * int64_t{sizeof(float)};
     const std::byte* const source = input.Row(run, r) + first * line_bytes;
     std::byte* const dst = output.Base(run) + r * output.layout.image_bytes +
                            output.layout.interior_bytes + first * output.layout.row_bytes;
     if (output.layout.border.empty()) {
       Pack(source, count * output.layout.width, dst);
-      return;
+      return absl::OkStatus();
     }
     for (int64_t y = 0; y < count; ++y) {
       Pack(source + y * line_bytes, output.layout.width, dst + y * output.layout.row_bytes);
     }
+    return absl::OkStatus();
   }
 
   absl::Status Run(const StepRun& run) const override {

@@ -31,6 +31,15 @@ struct StepRun {
   // (StepBuilder::AddScratch) of its own: its table differs from the others' there.
   std::byte* const* buffers = nullptr;
   StepState* state = nullptr;  // what CreateState() returned for this thread of this context
+  // A buffer of which only some lines exist, at its start: those from this byte on. -1: none.
+  int32_t moved_buffer = -1;
+  int64_t moved_bytes = 0;
+
+  // Where byte 0 of a buffer is or, of a moved one, would be.
+  std::byte* Base(int32_t buffer) const {
+    if (buffer != moved_buffer) return buffers[buffer];
+    return reinterpret_cast<std::byte*>(reinterpret_cast<intptr_t>(buffers[buffer]) - moved_bytes);
+  }
 };
 
 // A value as a step reads or writes it: a buffer of the arena, or a graph input read in place.
@@ -50,7 +59,7 @@ struct Operand {
     return Base(run) + r * layout.image_bytes;
   }
   // Start of the chunk's rows; never for an operand in a request.
-  std::byte* Base(const StepRun& run) const { return run.buffers[buffer] + offset_bytes; }
+  std::byte* Base(const StepRun& run) const { return run.Base(buffer) + offset_bytes; }
 };
 
 inline bool IsAligned(const void* pointer, size_t alignment) {

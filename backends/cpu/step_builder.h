@@ -106,6 +106,11 @@ class StepBuilder {
     }
     return scratch;
   }
+  // A buffer for steps first_use to last_use, all made before.
+  int32_t AddBufferFor(int64_t row_bytes, int32_t first_use, int32_t last_use) {
+    needs_.push_back({row_bytes, 0, 0, first_use, last_use});
+    return static_cast<int32_t>(needs_.size()) - 1;
+  }
   void Use(int32_t buffer) { needs_[static_cast<size_t>(buffer)].last_use = step_; }
 
   // Steps `first` to `last` run as one: what any of them uses lives as long as all of them.

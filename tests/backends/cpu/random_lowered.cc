@@ -5,6 +5,7 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/node_order.h"
 
 namespace bitmill {
 namespace {
@@ -457,7 +458,18 @@ Graph RandomResidual(std::mt19937& random) {
     const Shape shape = graph.value(map).shape;
     return AddNode(graph, DrawQuantize(draw, bits, channels), map, shape, bits);
   };
-  ValueId map = AddMapConv(draw, graph, sign(graph.inputs[0].value), channels, g);
+  // Now and then the map is pooled, and nobody else reads it.
+  const auto maybe_pool = [&](ValueId map) {
+    if (!draw.OneIn(3)) return map;
+    g.kernel_h = g.kernel_w = draw.Between(2, 3);
+    g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = 1;
+    g.stride_h = g.stride_w = draw.Between(1, 2);
+    const ValueId pooled = AddPool(draw, graph, map, g);
+    g.in_h = g.out_h();
+    g.in_w = g.out_w();
+    return pooled;
+  };
+  ValueId map = maybe_pool(AddMapConv(draw, graph, sign(graph.inputs[0].value), channels, g));
   for (int64_t blocks = draw.Between(1, 4); blocks > 0; --blocks) {
     g.kernel_h = g.kernel_w = draw.OneIn(4) ? 1 : 3;
     g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = g.kernel_h / 2;
@@ -486,6 +498,7 @@ Graph RandomResidual(std::mt19937& random) {
     }
     g.in_h = shape[2];
     g.in_w = shape[3];
+    map = maybe_pool(map);
   }
   for (GraphPort& port : graph.outputs) {
     if (graph.value(port.value).code.kind == CodeKind::kNone) continue;
@@ -499,6 +512,7 @@ Graph RandomResidual(std::mt19937& random) {
     map = sign(map);
   }
   FinishGraph(graph, map);
+  if (draw.OneIn(2)) ComputeBeforeSums(graph);
   return graph;
 }
 

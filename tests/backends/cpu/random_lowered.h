@@ -33,7 +33,7 @@ Graph RandomPooling(bool bits, std::mt19937& random);
 Graph RandomFloat(bool dense, std::mt19937& random);
 
 // One to four blocks of sign -> 1-bit or ternary convolution -> shortcut (itself, or pooled) added,
-// with chains, second readers and outputs between; then perhaps pooled over the whole image.
+// with chains, pools, second readers and outputs between; then perhaps pooled over the whole image.
 Graph RandomResidual(std::mt19937& random);
 
 }  // namespace bitmill

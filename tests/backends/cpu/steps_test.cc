@@ -235,16 +235,19 @@ TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
 
 TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
   std::mt19937 random(16);
-  int fused = 0;
-  for (int round = 0; round < 60; ++round) {
+  int fused = 0, pooled = 0;
+  for (int round = 0; round < 100; ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const Graph graph = RandomResidual(random);
     ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
     const auto executable = CompileLowered(graph, "auto", kRows);
     ASSERT_TRUE(executable.ok()) << executable.status();
-    if (absl::StrContains((*executable)->DescribePlan(), " + elementwise")) ++fused;
+    const std::string plan = (*executable)->DescribePlan();
+    if (absl::StrContains(plan, " + elementwise")) ++fused;
+    if (absl::StrContains(plan, " + max pool") || absl::StrContains(plan, " + average")) ++pooled;
   }
-  EXPECT_GT(fused, 12);
+  EXPECT_GT(fused, 20);
+  EXPECT_GT(pooled, 20);
 }
 
 TEST(PoolStepTest, MatchesTheDefinition) {
