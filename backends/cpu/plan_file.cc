@@ -114,6 +114,14 @@ absl::Status WritePlanFile(const std::string& path, const std::vector<PlanPartCo
   return WriteFileAtomically(path, pieces);
 }
 
+std::optional<absl::string_view> PieceOf(absl::string_view whole, uint64_t offset, uint64_t bytes,
+                                         uint64_t boundary) {
+  if (offset % boundary != 0 || offset > whole.size() || bytes > whole.size() - offset) {
+    return std::nullopt;
+  }
+  return whole.substr(offset, bytes);
+}
+
 absl::StatusOr<PlanFile> PlanFile::Open(const std::string& path, uint32_t model_owner) {
   PlanFile plan;
   BITMILL_ASSIGN_OR_RETURN(plan.file_, MappedFile::Open(path));
@@ -141,12 +149,11 @@ absl::StatusOr<PlanFile> PlanFile::Open(const std::string& path, uint32_t model_
   }
   if (HashOfTable(header, table) != header.hash) return Damaged(path, "its table has changed");
   for (const Entry& entry : table) {
-    if (entry.offset % kPageBytes != 0 || entry.offset > bytes.size() ||
-        entry.bytes > bytes.size() - entry.offset) {
+    const auto piece = PieceOf(bytes, entry.offset, entry.bytes, kPageBytes);
+    if (!piece.has_value()) {
       return Damaged(path, absl::StrCat("part ", entry.part, " lies outside"));
     }
-    plan.parts_[static_cast<PlanPart>(entry.part)] = {bytes.substr(entry.offset, entry.bytes),
-                                                      entry.hash};
+    plan.parts_[static_cast<PlanPart>(entry.part)] = {*piece, entry.hash};
   }
   return plan;
 }

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -38,6 +39,11 @@ struct PlanPartContents {
 // Atomically. AlreadyExists, and nothing is done, when there is something at `path` that does not
 // begin as a plan file does; otherwise errors of WriteFileAtomically.
 absl::Status WritePlanFile(const std::string& path, const std::vector<PlanPartContents>& parts);
+
+// `bytes` bytes of `whole` from `offset` on; nothing when they lie outside or `offset` is no
+// multiple of `boundary`.
+std::optional<absl::string_view> PieceOf(absl::string_view whole, uint64_t offset, uint64_t bytes,
+                                         uint64_t boundary);
 
 class PlanFile {
  public:

@@ -139,12 +139,10 @@ class BlobsInFile {
       : file_(std::move(file)), bytes_(bytes) {}
 
   absl::StatusOr<std::shared_ptr<const std::byte>> At(const BlobPlace& place) const {
-    if (place.offset % kCacheLineBytes != 0 || place.offset > bytes_.size() ||
-        place.bytes > bytes_.size() - place.offset) {
-      return absl::DataLossError("a constant lies outside of the plan");
-    }
-    return std::shared_ptr<const std::byte>(
-        file_, reinterpret_cast<const std::byte*>(bytes_.data() + place.offset));
+    const auto piece = PieceOf(bytes_, place.offset, place.bytes, kCacheLineBytes);
+    if (!piece.has_value()) return absl::DataLossError("a constant lies outside of the plan");
+    return std::shared_ptr<const std::byte>(file_,
+                                            reinterpret_cast<const std::byte*>(piece->data()));
   }
 
  private:
