@@ -94,6 +94,9 @@ struct CompileOptions {
   std::shared_ptr<const SampleRows> calibration =
       nullptr;                          // kFast wants it; used while compiling alone
   std::string calibration_digest = "";  // tells calibrations apart in plan files; empty: none
+  // Spent on measuring the ways to compute each layer, unless a plan file says what came of that;
+  // 0: none. The results are the same bits.
+  double tune_seconds = 0.0;
   // Threads that may work on one batch, where the backend has helpers; 0: as many as it has.
   int threads = 0;
 };

@@ -94,6 +94,8 @@ class BconvStep final : public LineStep {
     return true;
   }
 
+  int32_t block_shift() const override { return shift; }
+
   int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
 
   void Prepare(const StepRun& run) const override {
@@ -246,6 +248,7 @@ class BconvStep final : public LineStep {
   std::vector<float> scale, bias;     // [calls][outputs of a call, rounded up to 8]
 
   bool epilogue_in_scratch = false;
+  int32_t shift = 0;
   ConvBlocks blocks;
   ConvEpilogue epilogue;
   CompiledChain chain;  // float output without scratch
@@ -326,7 +329,7 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   return absl::OkStatus();
 }
 
-// Drops the empty words of the weights where that pays.
+// Drops the empty words of the weights where that pays, or as was chosen.
 absl::Status DropEmptyWords(StepBuilder& builder, BconvStep& step) {
   BconvArgs call = step.args;
   if (call.planes != 2) return absl::OkStatus();
@@ -345,7 +348,11 @@ absl::Status DropEmptyWords(StepBuilder& builder, BconvStep& step) {
     status.Update(found.status());
     return found.ok() ? *found->as<double>() : 1.0;
   };
-  step.sparse_choice = ChooseSparseForm(step.kernel->sparse, step.blocks.single_pixel, density);
+  const SparseForms& forms = step.kernel->sparse;
+  const bool few_pixels = step.blocks.single_pixel;
+  step.sparse_choice = FormOf(builder.choice().sparse_channels, forms, few_pixels, density);
+  const int32_t other = OtherSparseForm(step.sparse_choice, forms, few_pixels, density);
+  if (other != LayerChoice::kByDensity) builder.OfferForm({.sparse_channels = other});
   if (!status.ok() || step.sparse_choice.group_channels == 0) return status;
   std::vector<SparseBconv> sparse;
   for (int64_t g = 0; g < step.split.calls; ++g) {
@@ -377,7 +384,7 @@ absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) 
   step.prepared_bytes = (step.prepared_bytes + line - 1) / line * line;
   if (step.prepared_bytes == 0) return absl::OkStatus();
   absl::StatusOr<PackedBytes> prepared =
-      builder.FromOthers(absl::StrCat("prepared for ", rows, " rows"),
+      builder.FromOthers(absl::StrCat(step.kernel->name, " for ", rows, " rows"),
                          step.split.calls * step.prepared_bytes, [&](std::byte* to) {
                            for (int64_t g = 0; g < step.split.calls; ++g) {
                              step.SelectWeights(g, call);
@@ -388,6 +395,13 @@ absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, BconvStep& step) 
   if (!prepared.ok()) return prepared.status();
   step.prepared = *std::move(prepared);
   return absl::OkStatus();
+}
+
+// A kernel that prepares weights but has none prepared here leaves the call to its rival anyway.
+void OfferRival(StepBuilder& builder, const BconvStep& step) {
+  const BconvKernel& kernel = *step.kernel;
+  if (kernel.rival == nullptr || (kernel.prepare != nullptr && step.prepared_bytes == 0)) return;
+  builder.OfferForm({.kernel = kernel.rival});
 }
 
 }  // namespace
@@ -404,9 +418,14 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   auto step = std::make_unique<BconvStep>();
   step->input = input;
   step->output = output;
-  step->kernel = builder.kernels().bconv;
+  const LayerChoice& choice = builder.choice();
+  step->kernel =
+      FindKernel(BconvKernels, choice.kernel, builder.kernels().isa, builder.kernels().bconv);
+  if (step->kernel == nullptr) return absl::InternalError("no such kernel: " + choice.kernel);
   step->split = SplitGroups(window, 64);
-  step->blocks = ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr);
+  step->shift = choice.block_shift;
+  step->blocks =
+      ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr, choice.block_shift);
   step->pointwise = window.pointwise();
 
   const BufferLayout& in = input.layout;
@@ -457,6 +476,7 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   BITMILL_RETURN_IF_ERROR(PackCalls(op, window, zero_padded ? &padding : nullptr, builder, *step));
   BITMILL_RETURN_IF_ERROR(DropEmptyWords(builder, *step));
   BITMILL_RETURN_IF_ERROR(PrepareKernel(builder.chunk_rows(), builder, *step));
+  OfferRival(builder, *step);
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});
@@ -473,6 +493,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   StepInfo& info = step->mutable_info();
   info.kernel = step->KernelText();
   info.macs = window.macs();
+  info.blocked = step->epilogue_in_scratch;
+  if (info.blocked) info.value_bytes = out.channels * out.pixels() * kSumBytes;
   info.weight_bytes =
       step->weight_bytes() +
       static_cast<int64_t>((step->base.size() + step->limits.size() + step->scale.size() +

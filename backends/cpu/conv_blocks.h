@@ -17,6 +17,14 @@
 
 namespace bitmill {
 
+// Of an accumulator that passes through scratch: written and read.
+inline constexpr int64_t kSumBytes = 2 * int64_t{sizeof(int32_t)};
+
+// Bytes of a block, LayerChoice::block_shift applied.
+inline int64_t Shifted(int64_t bytes, int32_t shift) {
+  return shift < 0 ? bytes >> -shift : bytes << shift;
+}
+
 struct ConvBlock {
   int64_t row = 0;    // of the chunk, the first one
   int64_t line = 0;   // first output line
@@ -28,15 +36,16 @@ struct ConvBlocks {
   int64_t count = 1;          // rows or lines of a full block
   int64_t scratch_bytes = 0;  // of a full block
 
-  // `costly_calls`: the kernel makes something of its weights in each call.
-  static ConvBlocks For(const ConvWindow& window, bool costly_calls) {
+  // `costly_calls`: the kernel makes something of its weights in each call, which many pixels
+  // should share. `shift`: LayerChoice::block_shift.
+  static ConvBlocks For(const ConvWindow& window, bool costly_calls, int32_t shift) {
     constexpr int64_t kSmallBytes = 24 * 1024;
-    const int64_t block_bytes = costly_calls ? MachineCaches().l2 / 4 : kSmallBytes;
+    const int64_t usual_bytes = costly_calls ? MachineCaches().l2 / 4 : kSmallBytes;
     constexpr int64_t kMinDenseRows = 8, kMaxDenseRows = 64;  // kernels tile several pixels
     ConvBlocks blocks;
     blocks.single_pixel = window.single_pixel();
     const int64_t unit_bytes = window.out_w * window.out_channels * int64_t{sizeof(float)};
-    const int64_t fitting = block_bytes / unit_bytes;
+    const int64_t fitting = Shifted(usual_bytes, shift) / unit_bytes;
     blocks.count = blocks.single_pixel ? std::clamp(fitting, kMinDenseRows, kMaxDenseRows)
                                        : std::clamp<int64_t>(fitting, 1, window.out_h);
     blocks.scratch_bytes = blocks.count * unit_bytes;

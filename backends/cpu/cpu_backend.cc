@@ -107,9 +107,12 @@ class CpuBackend final : public Backend {
       }
     }
     ComputeBeforeSums(lowered);
-    return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(lowered), kernels,
-                                              std::move(precision), KeyOf(kernels, options),
-                                              helpers_);
+    StoredPlan plan;
+    plan.key = KeyOf(kernels, options);
+    plan.graph = std::move(lowered);
+    plan.precision = std::move(precision);
+    return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(plan), kernels,
+                                              options.tune_seconds, helpers_);
   }
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
@@ -121,7 +124,7 @@ class CpuBackend final : public Backend {
     absl::StatusOr<Signature> signature = SignatureOf(stored.graph);
     if (!signature.ok()) return absl::DataLossError(signature.status().message());
     return std::make_unique<CpuPreparedModel>(*std::move(signature), std::move(stored), kernels,
-                                              helpers_);
+                                              options.tune_seconds, helpers_);
   }
 
  private:

@@ -41,18 +41,21 @@ Line LineOf(size_t number, const StepInfo& info) {
           info.bits,
           OrDash(info.weight_bytes),
           OrDash(info.macs),
-          OrDash(info.output_bytes)};
+          OrDash(info.output_bytes),
+          info.tuned};
 }
 
 }  // namespace
 
 std::string DescribePlanText(const Plan& plan, const std::string& title) {
   // Columns of text are set to the left, columns of numbers to the right.
-  constexpr std::array<bool, 8> kRight = {true, false, false, false, false, true, true, true};
+  constexpr std::array<bool, 9> kRight = {true, false, false, false, false,
+                                          true, true,  true,  false};
   std::vector<Line> lines = {
-      {"#", "step", "kernel", "shape", "bits", "weight bytes", "MACs", "output bytes"}};
+      {"#", "step", "kernel", "shape", "bits", "weight bytes", "MACs", "output bytes", ""}};
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     lines.push_back(LineOf(i + 1, plan.steps[i]->info()));
+    if (!lines.back().back().empty()) lines.front().back() = "tuned: gain, choice";
   }
   std::array<size_t, kRight.size()> widths{};
   for (const Line& line : lines) {

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/windowed_step.h"
 #include "base/status_macros.h"
 #include "kernels/cache_sizes.h"
@@ -25,12 +26,13 @@ class GroupState final : public StepState {
 class FusedStep final : public Step {
  public:
   explicit FusedStep(LineGroup steps) : group(std::move(steps)) {
-    const int64_t fitting =
-        std::clamp<int64_t>(BlockBytes() / group.line_bytes(), 1, group.lines());
+    const int64_t fitting = std::clamp<int64_t>(
+        Shifted(BlockBytes(), group.block_shift()) / group.line_bytes(), 1, group.lines());
     const int64_t blocks = (group.lines() + fitting - 1) / fitting;
     block_lines = RoundUp((group.lines() + blocks - 1) / blocks, group.unit());
     if (group.single()) block_lines = RoundUp(group.lines(), group.unit());
     mutable_info() = group.info();
+    mutable_info().blocked = !group.single();
   }
 
   absl::Status Run(const StepRun& run) const override {
@@ -123,6 +125,7 @@ LineGroup::LineGroup(std::vector<std::unique_ptr<Step>> steps,
       line_bytes_ += access.line_bytes;
     }
     unit_ = std::max(unit_, access.unit);
+    if (steps_.back()->block_shift() != 0) block_shift_ = steps_.back()->block_shift();
   }
 }
 
@@ -161,6 +164,8 @@ void AppendInfo(const StepInfo& more, StepInfo& info) {
   info.macs += more.macs;
   info.weight_bytes += more.weight_bytes;
   info.output_bytes = more.output_bytes;
+  info.value_bytes += more.value_bytes;
+  info.nodes.insert(info.nodes.end(), more.nodes.begin(), more.nodes.end());
 }
 
 void FuseLineSteps(std::vector<std::unique_ptr<Step>>& steps, const FusionPlan& plan) {

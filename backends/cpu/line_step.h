@@ -63,6 +63,8 @@ class LineStep : public Step {
   // a pointer to it. `last`: nobody but `next` reads what this step and those that it has taken
   // leave so far.
   virtual bool Absorb(const LineStep& /*next*/, bool /*last*/) { return false; }
+  // LayerChoice::block_shift of its layer, for the blocks of a fused step.
+  virtual int32_t block_shift() const { return 0; }
   // Lines first .. first + count - 1 of row r of the chunk, after Prepare(). Only for steps with
   // lines.
   virtual absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
@@ -85,6 +87,7 @@ class LineGroup {
   int64_t line_bytes() const { return line_bytes_; }    // of all buffers written
   bool single() const { return running_.size() == 1; }  // one step does all the work
   int64_t unit() const { return unit_; }
+  int32_t block_shift() const { return block_shift_; }  // of a layer in it; 0: none
   const LineStep& first() const { return *steps_.front(); }
   const LineStep& last() const { return *steps_.back(); }
 
@@ -100,6 +103,7 @@ class LineGroup {
   std::vector<LineStep*> steps_;
   std::vector<size_t> running_;  // those whose work no other one does
   int64_t lines_ = 0, line_bytes_ = 0, unit_ = 1;
+  int32_t block_shift_ = 0;
 };
 
 // `info` of a step that does what `more` says as well, afterwards.

@@ -2,10 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backends/cpu/kernel_choices.h"
 #include "backends/cpu/step.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/steps.h"
@@ -15,7 +17,7 @@ namespace bitmill {
 
 struct Plan {
   std::vector<StepPtr> steps;
-  std::vector<double> step_micros;      // of each step, for a row: an estimate (step_cost.h)
+  std::vector<double> step_micros;      // of each step, for a row: measured, or step_cost.h's
   std::vector<int64_t> buffer_offsets;  // in the arena, of each buffer
   std::vector<int64_t> slot_bytes;      // of each buffer, from a thread's to the next's; 0: shared
   int threads = 1;                      // that may work on one chunk
@@ -25,14 +27,18 @@ struct Plan {
   int64_t chunk_rows = 1;  // rows that run together
   int64_t weight_bytes = 0;
   int64_t row_macs = 0;
+  // By node: other ways to compute it that are worth measuring.
+  std::map<int32_t, std::vector<LayerChoice>> forms;
 };
 
 // `graph` is lowered; nothing of it is referenced afterwards except the constants that reference
 // steps and constant outputs need. `threads`: at most so many work on one batch. Constants that
-// steps pack are taken from and added to `constants` (null: for this plan alone), which is not
-// referenced afterwards either. Errors name the node.
+// steps pack are taken from and added to `constants` (null: for this plan alone), and layers are
+// computed as `choices` says (null: the usual way); neither is referenced afterwards. Errors name
+// the node; Internal when a choice names what is not there.
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
-                               int threads = 1, PlanConstants* constants = nullptr);
+                               int threads = 1, PlanConstants* constants = nullptr,
+                               const KernelChoices* choices = nullptr);
 
 // A table: one line a step, then totals.
 std::string DescribePlanText(const Plan& plan, const std::string& title);

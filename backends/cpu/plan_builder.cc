@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "backends/cpu/arena_planner.h"
 #include "backends/cpu/dense_slices.h"
 #include "backends/cpu/line_step.h"
@@ -42,8 +43,10 @@ std::string CodeBits(const Value& value) {
 class PlanBuilder {
  public:
   PlanBuilder(const Graph& graph, const KernelSet& kernels, int64_t max_rows, int threads,
-              PlanConstants& constants)
-      : graph_(graph), builder_(kernels, std::min(max_rows, kMaxChunkRows), constants) {
+              PlanConstants& constants, const KernelChoices& choices)
+      : graph_(graph),
+        choices_(choices),
+        builder_(kernels, std::min(max_rows, kMaxChunkRows), constants, choices) {
     plan_.threads = threads;
   }
 
@@ -82,6 +85,7 @@ class PlanBuilder {
       info.output = ShapeToString(graph_.value(out).shape);
       info.output_bytes = use(out).layout.image_bytes;
     }
+    info.value_bytes += info.output_bytes + (in == kNoValue ? 0 : use(in).layout.image_bytes);
     if (in != kNoValue && out != kNoValue && info.bits.empty()) {
       info.bits = absl::StrCat(CodeBits(graph_.value(in)), " -> ", CodeBits(graph_.value(out)));
     }
@@ -210,7 +214,10 @@ class PlanBuilder {
     const int64_t slices = unpacks ? 1 : DenseSlices(*conv, output.layout);
     absl::StatusOr<StepPtr> step =
         slices == 1 ? make(*conv, output) : MakeSlicedStep(*conv, slices, output, builder_, make);
-    if (step.ok()) (*step)->mutable_info().bits = bits;
+    if (!step.ok()) return step;
+    StepInfo& info = (*step)->mutable_info();
+    info.bits = bits;
+    info.nodes = {builder_.node()};
     return step;
   }
 
@@ -274,6 +281,7 @@ class PlanBuilder {
     builder_.Use(a.buffer);  // loading b may have been a step of its own
     const Operand output = OutputOver(node, n);
     BITMILL_ASSIGN_OR_RETURN(StepPtr step, MakeBinaryStep(op, a, b, output, builder_));
+    step->mutable_info().value_bytes = b.layout.image_bytes;
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
     return absl::OkStatus();
   }
@@ -390,6 +398,20 @@ class PlanBuilder {
     return requests;
   }
 
+  // Says in each step what was chosen by measuring. False when nothing was measured.
+  bool NameChoices() {
+    if (choices_.steps.size() != plan_.steps.size()) return false;
+    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+      StepInfo& info = plan_.steps[i]->mutable_info();
+      for (const int32_t node : info.nodes) {
+        const auto found = choices_.layers.find(node);
+        if (found == choices_.layers.end()) continue;
+        info.tuned = absl::StrFormat("%.2f x: %s", choices_.steps[i].gain, found->second.Text());
+      }
+    }
+    return true;
+  }
+
   absl::StatusOr<Plan> Finish() {
     const auto used = [&](int32_t buffer) { return builder_.needs()[static_cast<size_t>(buffer)]; };
     FusionPlan fusion;
@@ -415,10 +437,14 @@ class PlanBuilder {
       plan_.slot_bytes.push_back(WholeLines(need.slot_bytes));
     }
     plan_.arena_bytes = arena.bytes;
+    plan_.forms = builder_.forms();
+    const bool measured = NameChoices();
     for (const StepPtr& step : plan_.steps) {
       plan_.weight_bytes += step->info().weight_bytes;
       plan_.row_macs += step->info().macs;
-      const double micros = EstimateMicros(step->info(), builder_.kernels().isa);
+      const size_t number = plan_.step_micros.size();
+      const double micros = measured ? choices_.steps[number].micros
+                                     : EstimateMicros(step->info(), builder_.kernels().isa);
       plan_.step_micros.push_back(micros);
       plan_.row_micros += micros;
       if (step->parts() > 1) plan_.parted_micros = std::max(plan_.parted_micros, micros);
@@ -427,6 +453,7 @@ class PlanBuilder {
   }
 
   const Graph& graph_;
+  const KernelChoices& choices_;
   StepBuilder builder_;
   std::vector<ValueUse> uses_;
   std::vector<int32_t> buffers_;  // of each value that owns memory; -1 while it has none
@@ -436,9 +463,12 @@ class PlanBuilder {
 }  // namespace
 
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
-                               int threads, PlanConstants* constants) {
+                               int threads, PlanConstants* constants,
+                               const KernelChoices* choices) {
   PlanConstants own;
-  return PlanBuilder(graph, kernels, max_rows, threads, constants == nullptr ? own : *constants)
+  const KernelChoices usual;
+  return PlanBuilder(graph, kernels, max_rows, threads, constants == nullptr ? own : *constants,
+                     choices == nullptr ? usual : *choices)
       .Build();
 }
 

@@ -8,7 +8,9 @@ namespace bitmill {
 absl::StatusOr<PackedBytes> PlanConstants::Get(int32_t node, absl::string_view name, int64_t bytes,
                                                From from, Fill fill) {
   if (from == From::kWeights) packed_nodes_.insert(node);
-  PackedBytes& constant = constants_[{node, std::string(name)}];
+  const Key key(node, name);
+  used_.insert(key);
+  PackedBytes& constant = constants_[key];
   if (constant.data() != nullptr && constant.size() == bytes) return constant;
   auto buffer = std::make_shared<AlignedBuffer>(bytes);
   BITMILL_RETURN_IF_ERROR(fill(buffer->data()));
@@ -16,6 +18,15 @@ absl::StatusOr<PackedBytes> PlanConstants::Get(int32_t node, absl::string_view n
   constant = PackedBytes(std::shared_ptr<const std::byte>(std::move(buffer), data), bytes);
   grown_ = true;
   return constant;
+}
+
+void PlanConstants::BeginUse() {
+  used_.clear();
+  packed_nodes_.clear();
+}
+
+void PlanConstants::DropUnused() {
+  std::erase_if(constants_, [this](const auto& entry) { return !used_.contains(entry.first); });
 }
 
 }  // namespace bitmill

@@ -59,6 +59,11 @@ class PlanConstants {
   absl::StatusOr<PackedBytes> Get(int32_t node, absl::string_view name, int64_t bytes, From from,
                                   Fill fill);
 
+  // Forgets what was asked for so far, and drops what has not been asked for since: between them a
+  // plan is built that is to be the only one.
+  void BeginUse();
+  void DropUnused();
+
   const std::map<Key, PackedBytes>& all() const { return constants_; }
   // Nodes of which a constant was made from the weights.
   const std::set<int32_t>& packed_nodes() const { return packed_nodes_; }
@@ -67,6 +72,7 @@ class PlanConstants {
 
  private:
   std::map<Key, PackedBytes> constants_;
+  std::set<Key> used_;
   std::set<int32_t> packed_nodes_;
   bool grown_ = false;
 };

@@ -6,7 +6,7 @@
 //   parts    each on a page of its own
 //
 // All numbers are little-endian. Kinds that a reader does not know are passed over, so that others
-// can be added: measured choices of kernels belong into one (kChoices is kept for them).
+// can be added.
 #pragma once
 
 #include <cstdint>
@@ -28,7 +28,7 @@ enum class PlanPart : uint32_t {
   kSource = 2,   // what it was made from
   kModel = 3,    // the lowered graph, and where its constants are
   kBlobs = 4,    // elements of constants
-  kChoices = 5,  // not written yet
+  kChoices = 5,  // how layers are computed, where that was measured
 };
 
 struct PlanPartContents {
@@ -52,6 +52,7 @@ class PlanFile {
   // FailedPrecondition for another format; DataLoss when it is damaged or no plan file.
   static absl::StatusOr<PlanFile> Open(const std::string& path, uint32_t model_owner);
 
+  bool Has(PlanPart part) const { return parts_.contains(part); }
   // Lies in the file, aligned to a page. DataLoss when it is not there or its hash is wrong.
   absl::StatusOr<absl::string_view> Part(PlanPart part) const;
   const std::shared_ptr<const MappedFile>& file() const { return file_; }

@@ -3,8 +3,13 @@
 #include <algorithm>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "backends/cpu/cpu_executable.h"
 #include "backends/cpu/plan.h"
+#include "backends/cpu/step_timer.h"
+#include "backends/cpu/tune.h"
+#include "base/clock.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -35,12 +40,40 @@ absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
   const int64_t rows = signature_.batchable ? limits.max_rows : 1;
   const int width = helpers_ == nullptr ? 1 : helpers_->width();
   const int threads = limits.threads == 0 ? width : std::min(limits.threads, width);
-  BITMILL_ASSIGN_OR_RETURN(Plan plan,
-                           BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants));
+  const bool tunes = tune_seconds_ > 0.0 && !plan_.choices.measured();
+  if (tunes) BITMILL_RETURN_IF_ERROR(Tune(rows));
+  BITMILL_ASSIGN_OR_RETURN(
+      Plan plan, BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants, &plan_.choices));
+  if (tunes) plan_.constants.DropUnused();
   std::string title = absl::StrCat("model '", plan_.graph.name, "' on cpu (", IsaName(kernels_.isa),
                                    "), batches of up to ", rows, PrecisionTitle(plan_.key));
   return std::make_unique<CpuExecutable>(signature_, std::move(plan), rows, std::move(title),
                                          plan_.precision, helpers_);
+}
+
+absl::Status CpuPreparedModel::Tune(int64_t rows) {
+  const SystemClock clock;
+  TuneParts parts{{}, {}, clock};
+  parts.build = [&](const KernelChoices& choices) {
+    return BuildPlan(plan_.graph, kernels_, rows, 1, &plan_.constants, &choices);
+  };
+  parts.timer = [&](const Plan& plan, int64_t batch_rows) {
+    auto timer = std::make_shared<StepTimer>(signature_, plan, batch_rows);
+    return [timer](std::vector<double>& micros) { return timer->Run(micros); };
+  };
+  const int64_t start = clock.Now();
+  BITMILL_ASSIGN_OR_RETURN(plan_.choices, TuneKernels(parts, rows, tune_seconds_));
+  plan_.constants.BeginUse();
+  tuned_here_ = true;
+  double before = 0.0, after = 0.0;
+  for (const MeasuredStep& step : plan_.choices.steps) {
+    before += step.micros * step.gain;
+    after += step.micros;
+  }
+  LogInfo(absl::StrFormat("model '%s' tuned in %.1f s: %d layers, %.2f times as fast",
+                          plan_.graph.name, static_cast<double>(clock.Now() - start) * 1e-9,
+                          plan_.choices.layers.size(), before / after));
+  return absl::OkStatus();
 }
 
 }  // namespace bitmill

@@ -19,19 +19,14 @@ namespace bitmill {
 class CpuPreparedModel final : public PreparedModel {
  public:
   // `helpers` as for CreateCpuBackend. `precision`: what became of the float layers, for people;
-  // empty when nothing did.
-  CpuPreparedModel(Signature signature, Graph lowered, const KernelSet& kernels,
-                   std::string precision, PlanKey key, ForkJoin* helpers)
+  // empty when nothing did. `tune_seconds` as in CompileOptions.
+  CpuPreparedModel(Signature signature, StoredPlan plan, const KernelSet& kernels,
+                   double tune_seconds, ForkJoin* helpers)
       : signature_(std::move(signature)),
         kernels_(kernels),
+        tune_seconds_(tune_seconds),
         helpers_(helpers),
-        plan_{std::move(key), {}, std::move(lowered), std::move(precision), {}} {}
-  CpuPreparedModel(Signature signature, StoredPlan stored, const KernelSet& kernels,
-                   ForkJoin* helpers)
-      : signature_(std::move(signature)),
-        kernels_(kernels),
-        helpers_(helpers),
-        plan_(std::move(stored)) {}
+        plan_(std::move(plan)) {}
 
   const Signature& signature() const override { return signature_; }
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
@@ -40,11 +35,16 @@ class CpuPreparedModel final : public PreparedModel {
     return WriteStoredPlan(path, plan_, source);
   }
   PlanSource source() const override { return plan_.source; }
-  bool grown() const override { return plan_.constants.grown(); }
+  bool grown() const override { return tuned_here_ || plan_.constants.grown(); }
 
  private:
+  // Measures the choices of kernels for batches of up to `rows` rows.
+  absl::Status Tune(int64_t rows);
+
   Signature signature_;
   KernelSet kernels_;
+  double tune_seconds_;
+  bool tuned_here_ = false;
   ForkJoin* helpers_;
   StoredPlan plan_;
 };

@@ -12,9 +12,10 @@ namespace bitmill {
 
 struct StepCost {
   std::string name, kernel;
-  double micros = 0.0;  // of a whole batch of `rows`, median of the repetitions
-  int64_t macs = 0;     // of a row
-  int64_t bytes = 0;    // weights, and what it writes for a row
+  double micros = 0.0;     // of a whole batch of `rows`, median of the repetitions
+  double predicted = 0.0;  // of a row, as the plan has it: the cost model's, or tuned
+  int64_t macs = 0;        // of a row
+  int64_t bytes = 0;       // weights, and what it writes for a row
 };
 
 // Runs the executable `repetitions` times on a batch of `rows` made-up rows, after a few runs to

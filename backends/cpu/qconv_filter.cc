@@ -183,14 +183,20 @@ void AddScales(const LowBitConvOp& op, const ConvWindow& window, const GroupSpli
   }
 }
 
-// The form for all calls, given where each of them has weights.
-SparseChoice ChooseForm(const SparseUse& use, const std::vector<QconvOccupancy>& calls) {
+// The form for all calls, given where each of them has weights; offers another one.
+SparseChoice ChooseForm(const SparseUse& use, const std::vector<QconvOccupancy>& calls,
+                        StepBuilder& builder) {
   if (calls.empty()) return {};
-  return ChooseSparseForm(use.forms, use.few_pixels, [&](int32_t group_channels) {
+  const auto density = [&](int32_t group_channels) {
     double sum = 0.0;
     for (const QconvOccupancy& call : calls) sum += call.Density(group_channels);
     return sum / static_cast<double>(calls.size());
-  });
+  };
+  const SparseChoice taken =
+      FormOf(builder.choice().sparse_channels, use.forms, use.few_pixels, density);
+  const int32_t other = OtherSparseForm(taken, use.forms, use.few_pixels, density);
+  if (other != LayerChoice::kByDensity) builder.OfferForm({.sparse_channels = other});
+  return taken;
 }
 
 }  // namespace
@@ -235,7 +241,7 @@ absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWi
     if (filter.kind != QconvWeights::k1Bit && sparse.forms.count > 0)
       occupancies.emplace_back(view);
   }
-  filter.sparse_choice = ChooseForm(sparse, occupancies);
+  filter.sparse_choice = ChooseForm(sparse, occupancies, builder);
   const int32_t group_channels = filter.sparse_choice.group_channels;
   for (int64_t call = 0; call < split.calls && group_channels > 0; ++call) {
     BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights,

@@ -48,6 +48,7 @@ class QconvStep final : public LineStep {
             output.buffer};
   }
 
+  int32_t block_shift() const override { return shift; }
   int64_t parts() const override { return blocks.single_pixel ? 0 : output.layout.height; }
 
   void Prepare(const StepRun& run) const override {
@@ -208,9 +209,27 @@ class QconvStep final : public LineStep {
   ConvBlocks blocks;
   ConvEpilogue epilogue;
   CompiledChain chain;
+  int32_t shift = 0;  // LayerChoice::block_shift
   int32_t scratch = -1;
   int32_t kernel_scratch = -1;
 };
+
+// Other ways to compute `call`: multiplied bytes instead of tables, and the kernel's rival, which
+// it leaves calls to for which it has no working memory.
+void OfferForms(const QconvArgs& call, StepBuilder& builder, const QconvStep& step) {
+  const QconvKernel& kernel = *step.kernel;
+  if (step.prepared_bytes > 0 && kernel.scratch_bytes == nullptr) {
+    builder.OfferForm({.kernel = kernel.name, .prepared = false});
+  }
+  const bool rival_differs = kernel.scratch_bytes == nullptr || step.kernel_scratch >= 0;
+  if (kernel.rival == nullptr || !rival_differs) return;
+  builder.OfferForm({.kernel = kernel.rival});
+  const QconvKernel* const rival =
+      FindKernel(QconvKernels, kernel.rival, builder.kernels().isa, &kernel);
+  if (rival != nullptr && PreparedQconvBytes(*rival, call) > 0) {
+    builder.OfferForm({.kernel = kernel.rival, .prepared = false});
+  }
+}
 
 // What the kernel keeps of the weights, and writes during its calls. `rows`: of the largest chunk.
 absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) {
@@ -225,10 +244,13 @@ absl::Status PrepareKernel(int64_t rows, StepBuilder& builder, QconvStep& step) 
     step.kernel_scratch = builder.AddScratch(bytes);
   }
   const int64_t line = int64_t{kCacheLineBytes};
-  step.prepared_bytes = (PreparedQconvBytes(*step.kernel, call) + line - 1) / line * line;
+  if (builder.choice().prepared) {
+    step.prepared_bytes = (PreparedQconvBytes(*step.kernel, call) + line - 1) / line * line;
+  }
+  OfferForms(call, builder, step);
   if (step.prepared_bytes == 0) return absl::OkStatus();
   absl::StatusOr<PackedBytes> prepared =
-      builder.FromOthers(absl::StrCat("prepared for ", rows, " rows"),
+      builder.FromOthers(absl::StrCat(step.kernel->name, " for ", rows, " rows"),
                          step.split.calls * step.prepared_bytes, [&](std::byte* to) {
                            for (int64_t g = 0; g < step.split.calls; ++g) {
                              call = step.filter.Applied(call, g);
@@ -271,9 +293,14 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   step->output = output;
   step->codes = input;
   step->unpacks = input.layout.storage == Storage::kBits;
-  step->kernel = builder.kernels().qconv;
+  const LayerChoice& choice = builder.choice();
+  step->kernel =
+      FindKernel(QconvKernels, choice.kernel, builder.kernels().isa, builder.kernels().qconv);
+  if (step->kernel == nullptr) return absl::InternalError("no such kernel: " + choice.kernel);
   step->split = SplitGroups(window, 4);
-  step->blocks = ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr);
+  step->shift = choice.block_shift;
+  step->blocks =
+      ConvBlocks::For(window, step->kernel->scratch_bytes != nullptr, choice.block_shift);
   const CodeInfo& code = step->unpacks ? kUnpackedBits : input_code;
   absl::StatusOr<int32_t> fill = PaddingCode(op.padding, code);
   const Border needed = window.NeededBorder();
@@ -346,6 +373,8 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   info.kernel =
       absl::StrCat(step->kernel->name, KindName(args.kind), step->filter.sparse_choice.Text());
   info.macs = window.macs();
+  info.blocked = step->epilogue_in_scratch;
+  if (info.blocked) info.value_bytes = out.channels * out.pixels() * kSumBytes;
   info.weight_bytes = step->filter.bytes() + step->prepared.size() + step->epilogue.table_bytes() +
                       step->chain.table_bytes();
   return step;

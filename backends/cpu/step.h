@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "backends/backend.h"
@@ -75,6 +76,11 @@ struct StepInfo {
   int64_t macs = 0;           // of a row
   int64_t weight_bytes = 0;   // packed weights and tables
   int64_t output_bytes = 0;   // of a row, as stored
+  int64_t value_bytes = 0;    // of a row: all values read and written, inner ones too
+  std::string tuned;          // the measured choice and what it gains; empty: the usual way
+  // For measuring choices (tune.h).
+  std::vector<int32_t> nodes;  // low-bit layers of the lowered graph that the step computes
+  bool blocked = false;        // whether it works in blocks that LayerChoice::block_shift changes
 };
 
 class Step {

@@ -3,12 +3,15 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "backends/cpu/kernel_choices.h"
 #include "backends/cpu/plan_constants.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/fmap/fmap_table.h"
@@ -47,9 +50,10 @@ struct BufferNeed {
 
 class StepBuilder {
  public:
-  // `chunk_rows`: the most rows that run together. `constants` outlives the builder.
-  StepBuilder(const KernelSet& kernels, int64_t chunk_rows, PlanConstants& constants)
-      : kernels_(kernels), chunk_rows_(chunk_rows), constants_(constants) {}
+  // `chunk_rows`: the most rows that run together. `constants` and `choices` outlive the builder.
+  StepBuilder(const KernelSet& kernels, int64_t chunk_rows, PlanConstants& constants,
+              const KernelChoices& choices)
+      : kernels_(kernels), chunk_rows_(chunk_rows), constants_(constants), choices_(choices) {}
 
   const KernelSet& kernels() const { return kernels_; }
   int64_t chunk_rows() const { return chunk_rows_; }
@@ -58,6 +62,21 @@ class StepBuilder {
   void NextStep() { ++step_; }
   // The node whose steps are made next.
   void BeginNode(int32_t node) { node_ = node; }
+  int32_t node() const { return node_; }
+
+  // How the node is to be computed.
+  const LayerChoice& choice() const {
+    static const LayerChoice kUsual;
+    const auto found = choices_.layers.find(node_);
+    return found == choices_.layers.end() ? kUsual : found->second;
+  }
+  // Says that the node could also be computed like this, which may be faster.
+  void OfferForm(LayerChoice form) {
+    std::vector<LayerChoice>& forms = forms_[node_];
+    if (std::find(forms.begin(), forms.end(), form) == forms.end())
+      forms.push_back(std::move(form));
+  }
+  const std::map<int32_t, std::vector<LayerChoice>>& forms() const { return forms_; }
 
   // Parts of a step that a thread runs one after the other, made between the two: each has
   // constants of its own, and all use the same working memory.
@@ -127,6 +146,8 @@ class StepBuilder {
   KernelSet kernels_;
   int64_t chunk_rows_;
   PlanConstants& constants_;
+  const KernelChoices& choices_;
+  std::map<int32_t, std::vector<LayerChoice>> forms_;
   int32_t node_ = -1;
   int32_t step_ = 0;
   std::string slice_;               // what the names of a slice's constants begin with

@@ -5,7 +5,11 @@
 namespace bitmill {
 namespace {
 
-constexpr double kBytesPerMicro = 8000.0;
+// Bytes in a microsecond: weights from the third-level cache, values from the second. Quantizing to
+// levels is bound by its arithmetic.
+constexpr double kWeightBytes = 2e4;
+constexpr double kValueBytes = 3.2e4;
+constexpr double kQuantizedBytes = 1.2e4;
 
 // Multiply-accumulates in a microsecond.
 struct Rates {
@@ -17,15 +21,15 @@ Rates RatesOf(Isa isa) {
     case Isa::kRef:
       return {2e4, 1e3, 1e4};
     case Isa::kAvx2:
-      return {3e5, 6e4, 3e4};
+      return {5e5, 7e4, 4e4};
     case Isa::kAvxVnni:
-      return {3e5, 1e5, 3e4};
+      return {5e5, 1e5, 4e4};
     case Isa::kAvx512:
-      return {5e5, 1e5, 6e4};
+      return {3e5, 1.5e5, 8e4};
     case Isa::kAvx512Vpopcnt:
-      return {1e6, 2e5, 6e4};
+      return {8e5, 3e5, 8e4};
     case Isa::kAmx:
-      return {1.5e6, 2e5, 6e4};
+      return {1.4e6, 7e5, 8e4};
     case Isa::kNeon:
       return {1e5, 5e4, 1e4};
   }
@@ -39,8 +43,11 @@ double EstimateMicros(const StepInfo& info, Isa isa) {
   const double rate = absl::StartsWith(info.kernel, "bconv")   ? rates.bits
                       : absl::StartsWith(info.kernel, "qconv") ? rates.codes
                                                                : rates.floats;
-  const auto bytes = static_cast<double>(info.weight_bytes + info.output_bytes);
-  return static_cast<double>(info.macs) / rate + bytes / kBytesPerMicro;
+  const double value_rate =
+      absl::StrContains(info.kernel, "levels") ? kQuantizedBytes : kValueBytes;
+  return static_cast<double>(info.macs) / rate +
+         static_cast<double>(info.weight_bytes) / kWeightBytes +
+         static_cast<double>(info.value_bytes) / value_rate;
 }
 
 }  // namespace bitmill

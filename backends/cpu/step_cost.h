@@ -6,8 +6,9 @@
 
 namespace bitmill {
 
-// Microseconds of one core for one row, within a factor of about two: products at a usual rate of
-// the instruction set, and bytes at the speed of a cache that others use too.
+// Microseconds of one core for one row, within a factor of about two for steps that count: products
+// at the rate that layers reach with the instruction set, and bytes of weights and values at those
+// of the caches. `bitmill bench --steps` shows it beside the time that was measured.
 double EstimateMicros(const StepInfo& info, Isa isa);
 
 }  // namespace bitmill

@@ -32,6 +32,17 @@ struct ModelPart {
   std::vector<ConstantPlace> constants;
 };
 
+struct LayerOfChoices {
+  int32_t node = 0;
+  LayerChoice choice;
+};
+
+// The part kChoices.
+struct ChoicesPart {
+  std::vector<LayerOfChoices> layers;
+  std::vector<MeasuredStep> steps;
+};
+
 template <typename Codec>
 void Fields(Codec& codec, std::pair<std::string, std::string>& entry) {
   codec(entry.first, entry.second);
@@ -50,6 +61,34 @@ void Fields(Codec& codec, ConstantPlace& constant) {
 template <typename Codec>
 void Fields(Codec& codec, ModelPart& model) {
   codec(model.graph, model.precision, model.tensors, model.constants);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, LayerOfChoices& layer) {
+  LayerChoice& choice = layer.choice;
+  codec(layer.node, choice.kernel, choice.prepared, choice.sparse_channels, choice.block_shift);
+  if constexpr (Codec::kReads) {
+    if (choice.block_shift < LayerChoice::kMinBlockShift ||
+        choice.block_shift > LayerChoice::kMaxBlockShift) {
+      codec.Fail();
+    }
+  }
+}
+
+template <typename Codec>
+void Fields(Codec& codec, MeasuredStep& step) {
+  codec(step.micros, step.gain);
+  if constexpr (Codec::kReads) {
+    constexpr double kMost = 1e12;  // and no NaN
+    if (!(step.micros >= 0.0 && step.micros <= kMost && step.gain >= 0.0 && step.gain <= kMost)) {
+      codec.Fail();
+    }
+  }
+}
+
+template <typename Codec>
+void Fields(Codec& codec, ChoicesPart& part) {
+  codec(part.layers, part.steps);
 }
 
 template <typename Codec>
@@ -175,6 +214,22 @@ absl::Status ReadModel(const PlanFile& file, StoredPlan& plan) {
   return absl::OkStatus();
 }
 
+absl::Status ReadChoices(const PlanFile& file, KernelChoices& choices) {
+  if (!file.Has(PlanPart::kChoices)) return absl::OkStatus();
+  BITMILL_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Part(PlanPart::kChoices));
+  BITMILL_ASSIGN_OR_RETURN(ChoicesPart part, Decoded<ChoicesPart>(bytes, "list of choices"));
+  for (LayerOfChoices& layer : part.layers) choices.layers[layer.node] = std::move(layer.choice);
+  choices.steps = std::move(part.steps);
+  return absl::OkStatus();
+}
+
+std::string EncodedChoices(const KernelChoices& choices) {
+  ChoicesPart part;
+  for (const auto& [node, choice] : choices.layers) part.layers.push_back({node, choice});
+  part.steps = choices.steps;
+  return Encoded(std::move(part));
+}
+
 }  // namespace
 
 absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
@@ -193,11 +248,13 @@ absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
     model.constants.push_back({key.first, key.second, blobs.Add(constant.data(), constant.size())});
   }
   const std::string key = Encoded(plan.key), made_from = Encoded(source),
-                    model_bytes = Encoded(std::move(model));
-  return WritePlanFile(path, {{PlanPart::kKey, {key}},
-                              {PlanPart::kSource, {made_from}},
-                              {PlanPart::kModel, {model_bytes}},
-                              {PlanPart::kBlobs, blobs.pieces()}});
+                    model_bytes = Encoded(std::move(model)), choices = EncodedChoices(plan.choices);
+  std::vector<PlanPartContents> parts = {{PlanPart::kKey, {key}},
+                                         {PlanPart::kSource, {made_from}},
+                                         {PlanPart::kModel, {model_bytes}},
+                                         {PlanPart::kBlobs, blobs.pieces()}};
+  if (plan.choices.measured()) parts.push_back({PlanPart::kChoices, {choices}});
+  return WritePlanFile(path, parts);
 }
 
 absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t model_owner,
@@ -219,6 +276,7 @@ absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t mode
   if (!source.ok()) return in_file(source.status());
   plan.source = *source;
   if (absl::Status status = ReadModel(file, plan); !status.ok()) return in_file(status);
+  if (absl::Status status = ReadChoices(file, plan.choices); !status.ok()) return in_file(status);
   return plan;
 }
 

@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "backends/cpu/kernel_choices.h"
 #include "backends/cpu/plan_constants.h"
 #include "model/graph.h"
 
@@ -26,6 +27,7 @@ struct StoredPlan {
   Graph graph;            // lowered
   std::string precision;  // what became of the float layers, for people
   PlanConstants constants;
+  KernelChoices choices;  // measured, if they are
 };
 
 // Errors as for WritePlanFile.

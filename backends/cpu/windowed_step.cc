@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "backends/cpu/conv_blocks.h"
 #include "base/status_macros.h"
 #include "kernels/cache_sizes.h"
 
@@ -41,13 +42,15 @@ class WindowedStep final : public Step {
     map = front.last().access().writes;
     map_line_bytes = front.last().access().line_bytes;
     const int64_t bytes = front.line_bytes() * window.stride + back.line_bytes();
-    block_lines = std::clamp<int64_t>(BlockBytes() / bytes, 1, back.lines());
+    const int64_t block_bytes = Shifted(BlockBytes(), front.block_shift());
+    block_lines = std::clamp<int64_t>(block_bytes / bytes, 1, back.lines());
     // A window lies in two parts at most.
     const int64_t smallest = std::max((front.lines() + kMaxParts - 1) / kMaxParts, window.reach);
     part_lines = RoundUp(smallest, front.unit());
     FillParts();
     mutable_info() = front.info();
     AppendInfo(back.info(), mutable_info());
+    mutable_info().blocked = true;
   }
 
   std::unique_ptr<StepState> CreateState() const override {

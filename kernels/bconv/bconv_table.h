@@ -19,6 +19,9 @@ struct BconvKernel {
   int64_t (*scratch_bytes)(const BconvArgs& args) = nullptr;  // null: none
   bool (*finishes)(const BconvArgs& args) = nullptr;          // null: never
   SparseForms sparse = {};  // none: `run` takes dense weights only
+  // Another kernel of the table that is faster for some shapes, or beside some neighbours; null:
+  // none worth measuring.
+  const char* rival = nullptr;
 };
 
 // All implementations built into this binary, whether or not this machine can run them.

@@ -18,6 +18,9 @@ struct QconvKernel {
   int64_t (*prepared_bytes)(const QconvArgs& args) = nullptr;
   void (*prepare)(const QconvArgs& args, void* prepared) = nullptr;
   int64_t (*scratch_bytes)(const QconvArgs& args) = nullptr;  // null: none
+  // Another kernel of the table that is faster for some shapes, or beside some neighbours; null:
+  // none worth measuring.
+  const char* rival = nullptr;
 };
 
 const QconvKernel* QconvKernels(int* count);

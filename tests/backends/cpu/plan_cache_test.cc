@@ -20,6 +20,7 @@
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/plan_file.h"
 #include "backends/cpu/prepared_model.h"
+#include "base/byte_codec.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "model/onnx/onnx_reader.h"
@@ -258,12 +259,16 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     const auto fresh = CompileLowered(graph, "auto", 5);
     if (!fresh.ok()) continue;  // what the backend refuses is for other tests
     const KernelSet kernels = *SelectKernels("auto");
-    CpuPreparedModel prepared((*fresh)->signature(), graph, kernels, "", {{"k", "v"}}, nullptr);
+    StoredPlan plan_of_graph;
+    plan_of_graph.key = {{"k", "v"}};
+    plan_of_graph.graph = graph;
+    CpuPreparedModel prepared((*fresh)->signature(), std::move(plan_of_graph), kernels, 0.0,
+                              nullptr);
     ASSERT_TRUE(prepared.MakeExecutable({5, 1}).ok());
     ASSERT_TRUE(prepared.Save(plan(), {}).ok());
     auto stored = ReadStoredPlan(plan(), geteuid(), {{"k", "v"}});
     ASSERT_TRUE(stored.ok()) << stored.status();
-    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels, nullptr);
+    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels, 0.0, nullptr);
     const auto cached = again.MakeExecutable({5, 1});
     ASSERT_TRUE(cached.ok()) << cached.status();
     EXPECT_FALSE(again.grown());
@@ -377,6 +382,77 @@ TEST_F(PlanCacheTest, PartsThatLieAreRefused) {
     if (!opened.ok() || !(*opened)->MakeExecutable({3, 1}).ok()) ++refused;
   }
   EXPECT_GT(refused, 300);
+}
+
+bool HasChoices(const std::string& path) {
+  const auto file = PlanFile::Open(path, geteuid());
+  return file.ok() && file->Has(PlanPart::kChoices) && file->Part(PlanPart::kChoices).ok();
+}
+
+TEST_F(PlanCacheTest, WhatWasMeasuredIsNotMeasuredAgain) {
+  Take(fs::path(BITMILL_SOURCE_DIR) / "models/repository/fmnist_wide_w1a1/1/model.onnx");
+  const CompiledModel usual = Compile();
+  EXPECT_FALSE(HasChoices(plan()));
+  request_.options.tune_seconds = 0.05;
+  const CompiledModel tuned = Compile();
+  EXPECT_TRUE(tuned.from_cache) << "only the choices were missing";
+  ASSERT_TRUE(HasChoices(plan()));
+  const FileStamp written = *StampOfFile(plan());
+  const CompiledModel again = Compile();
+  EXPECT_TRUE(again.from_cache);
+  EXPECT_EQ(*StampOfFile(plan()), written) << "it was written anew";
+  EXPECT_EQ(again.executable->DescribePlan(), tuned.executable->DescribePlan());
+  request_.options.tune_seconds = 0.0;
+  EXPECT_EQ(Compile().executable->DescribePlan(), tuned.executable->DescribePlan());
+
+  const auto rows = RandomRows(usual.executable->signature(), 5);
+  const auto want = *RunRows(*usual.executable, rows, 1);
+  EXPECT_EQ(*RunRows(*tuned.executable, rows, 5), want);
+  EXPECT_EQ(*RunRows(*again.executable, rows, 1), want);
+}
+
+// The part kChoices for layers 0 to 99, as it lies in the file.
+std::string ChoicesOfLayers(int32_t first, std::string kernel, int32_t block_shift) {
+  PlainEncoder encoder;
+  uint64_t layers = 100, steps = 1;
+  encoder(layers);
+  for (int32_t node = first; node < first + 100; ++node) {
+    bool prepared = true;
+    int32_t sparse_channels = LayerChoice::kByDensity;
+    encoder(node, kernel, prepared, sparse_channels, block_shift);
+  }
+  double micros = 1.0, gain = 1.0;
+  encoder(steps, micros, gain);
+  return encoder.Take();
+}
+
+TEST_F(PlanCacheTest, ChoicesThatCannotBeAreACompilation) {
+  TakeSmall();
+  const auto add_choices = [&](const std::string& choices) {
+    fs::remove(plan());
+    Compile();
+    const auto file = PlanFile::Open(plan(), geteuid());
+    ASSERT_TRUE(file.ok());
+    std::vector<PlanPartContents> parts = {{PlanPart::kChoices, {choices}}};
+    for (const PlanPart part :
+         {PlanPart::kKey, PlanPart::kSource, PlanPart::kModel, PlanPart::kBlobs}) {
+      parts.push_back({part, {*file->Part(part)}});
+    }
+    ASSERT_TRUE(WritePlanFile(plan(), parts).ok());
+  };
+  add_choices(ChoicesOfLayers(0, "", 2));
+  EXPECT_TRUE(Compile().from_cache);
+  add_choices(ChoicesOfLayers(1000, "of a node that is not there", 0));
+  EXPECT_TRUE(Compile().from_cache) << "it concerns nobody";
+  add_choices(ChoicesOfLayers(0, "bconv_none", 0));
+  EXPECT_TRUE(Open().ok());
+  EXPECT_FALSE(Compile().from_cache);
+  EXPECT_TRUE(Compile().from_cache);
+  add_choices(ChoicesOfLayers(0, "", 63));
+  EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
+  EXPECT_FALSE(Compile().from_cache);
+  add_choices(ChoicesOfLayers(0, "", 0).substr(1));
+  EXPECT_EQ(Open().code(), absl::StatusCode::kDataLoss);
 }
 
 TEST_F(PlanCacheTest, AFileThatIsNoPlanIsLeftAlone) {

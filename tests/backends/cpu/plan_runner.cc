@@ -34,6 +34,8 @@ class Block {
   size_t bytes_, offset_ = 0;
 };
 
+}  // namespace
+
 Signature SignatureOfLowered(const Graph& graph) {
   Signature signature;
   signature.batchable = graph.batchable;
@@ -50,8 +52,6 @@ Signature SignatureOfLowered(const Graph& graph) {
   for (const GraphPort& port : graph.outputs) signature.outputs.push_back(spec(port));
   return signature;
 }
-
-}  // namespace
 
 std::vector<std::string> IsasToTest() {
   std::vector<std::string> names;

@@ -17,6 +17,9 @@ namespace bitmill {
 // "ref" and every level of this machine up to the best one.
 std::vector<std::string> IsasToTest();
 
+// Ports have a leading dimension, which is left out of rows.
+Signature SignatureOfLowered(const Graph& graph);
+
 // A lowered graph as an executable, without the passes.
 absl::StatusOr<std::unique_ptr<Executable>> CompileLowered(const Graph& lowered,
                                                            const std::string& isa,
