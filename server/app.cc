@@ -227,6 +227,7 @@ class Server {
     repository.poll_seconds = options_.poll_seconds;
     repository.isa = isa;
     repository.plan_cache = ParsePlanCache(options_.plan_cache);
+    repository.tune_seconds = options_.tune_seconds;
     repository.threads = options_.intra_op_threads;
     repository.default_max_rows = options_.max_batch_rows;
     repository.max_model_bytes =
@@ -285,6 +286,7 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   BITMILL_RETURN_IF_ERROR(CheckRange("CPU budget", options.cpu_budget, 0.0, 4096.0));
   BITMILL_RETURN_IF_ERROR(
       CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));
+  BITMILL_RETURN_IF_ERROR(CheckRange("seconds of tuning", options.tune_seconds, 0.0, 3600.0));
   BITMILL_RETURN_IF_ERROR(CheckRange("drain seconds", options.drain_seconds, 0.0, 86'400.0));
   if (options.plan_cache.empty()) {
     return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");

@@ -20,6 +20,7 @@ struct ServeOptions {
   int64_t max_batch_rows = 64;        // of a batch, where the configuration names no limit
   int64_t max_model_mib = 2047;       // of a model file
   std::string plan_cache = "beside";  // of the model files, a folder, or "off"
+  double tune_seconds = 0;            // of measuring kernels at a load, where no plan file has them
 
   std::string host = "0.0.0.0";
   int grpc_port = 8001;     // 0: any free one

@@ -234,6 +234,11 @@ def inventory(board: Board) -> None:
                 " * on (instance) group_left (version, compiler) bitmill_build_info",
                 {"instance": "Server", "version": "Version", "compiler": "Compiler", "cpu": "CPU",
                  "isa": "Instruction set", "Value": "CPUs in budget"}, 14)
+    board.table("Loads", "How long the last load of each version took, and whether its plan was "
+                "compiled or came from a plan file.", "s",
+                f"bitmill_model_load_seconds{{{MODELS}}}",
+                {"model": "Model", "version": "Version", "instance": "Server", "plan": "Plan",
+                 "Value": "Time"}, 14)
     board.table("Models", "Versions that were ever served since the start of each server.", "none",
                 f"max by (model, version, instance) (bitmill_model_ready{{{MODELS}}})",
                 {"model": "Model", "version": "Version", "instance": "Server", "Value": "State"},

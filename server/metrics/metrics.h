@@ -8,6 +8,7 @@
 //   bitmill_rows_total, bitmill_executions_total{model,version}
 //   bitmill_queue_depth, bitmill_in_flight{model,version}
 //   bitmill_model_weight_bytes, bitmill_model_ready{model,version}
+//   bitmill_model_load_seconds{model,version,plan}      of the last load; plan: compiled, or file
 //   bitmill_rejected_requests_total{code}               before a model was known (unknown name,
 //   ...) bitmill_process_cpu_seconds_total, bitmill_process_resident_memory_bytes, ..._open_fds,
 //   bitmill_process_start_time_seconds, bitmill_build_info{version,compiler},
@@ -57,6 +58,8 @@ class ModelMetrics {
   std::atomic<int64_t> in_flight{0};    // requests accepted and not answered
   std::atomic<int64_t> ready{0};        // 1 while served
   std::atomic<int64_t> weight_bytes{0};
+  std::atomic<int64_t> load_ns{0};         // of the last load; 0: there was none
+  std::atomic<int64_t> plan_from_file{0};  // 1: that load took its plan from a plan file
 };
 
 class ServerMetrics {

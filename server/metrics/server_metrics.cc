@@ -118,6 +118,9 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
     Family in_flight("bitmill_in_flight", "Requests accepted and not yet answered.", kGauge);
     Family ready("bitmill_model_ready", "1 while the version is served.", kGauge);
     Family weights("bitmill_model_weight_bytes", "Packed weights held in memory.", kGauge);
+    Family loads("bitmill_model_load_seconds",
+                 "Time of the last load; plan says whether it was compiled or came from a file.",
+                 kGauge);
     for (const auto& [labels, recorder] : AllRecorders()) {
       const ModelCounts counts = recorder->Counts();
       for (size_t code = 0; code < kStatusCodes; ++code) {
@@ -139,9 +142,14 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
       in_flight.AddGauge(labels, Load(recorder->in_flight));
       ready.AddGauge(labels, Load(recorder->ready));
       weights.AddGauge(labels, Load(recorder->weight_bytes));
+      if (const double load_ns = Load(recorder->load_ns); load_ns > 0.0) {
+        const bool from_file = recorder->plan_from_file.load(std::memory_order_relaxed) != 0;
+        loads.AddGauge(With(labels, "plan", from_file ? "file" : "compiled"),
+                       load_ns * kSecondsPerNano);
+      }
     }
     for (Family* family : {&requests, &duration, &stages, &batch_rows, &rows, &executions, &queue,
-                           &in_flight, &ready, &weights}) {
+                           &in_flight, &ready, &weights, &loads}) {
       if (!family->family.metric.empty()) families.push_back(std::move(family->family));
     }
   }

@@ -20,6 +20,7 @@ constexpr int64_t kMaxDelayUs = int64_t{60} * 1'000'000;
 constexpr int64_t kMaxTimeoutUs = int64_t{24} * 3600 * 1'000'000;
 constexpr int kMaxDims = 32;
 constexpr int kMaxThreads = 1024;
+constexpr double kMaxTuneSeconds = 3600.0;
 
 // Adds what every rule needs: the place, and the list of things without effect.
 class Rules {
@@ -283,6 +284,19 @@ absl::Status CheckThreads(const inference::ModelConfig& config, Rules& rules) {
                                                     ", expected 1 to ", kMaxThreads));
 }
 
+absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {
+  const auto found = config.parameters().find("tune");
+  if (found == config.parameters().end()) return absl::OkStatus();
+  const std::string& text = found->second.string_value();
+  double seconds = 0.0;
+  if (absl::SimpleAtod(text, &seconds) && seconds >= 0.0 && seconds <= kMaxTuneSeconds) {
+    return absl::OkStatus();
+  }
+  return rules.Wrong({{"parameters"}},
+                     absl::StrCat("parameter 'tune' is ", Quoted(text), ", expected 0 to ",
+                                  kMaxTuneSeconds, " seconds"));
+}
+
 absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
   if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
   if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
@@ -318,6 +332,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckWarmup(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
   return CheckOtherFeatures(config.proto, rules);
 }
 

@@ -215,7 +215,11 @@ absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, i
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
                            LoadVersion({real_root_, name, version, on_disk.folder, file->second},
                                        config, options_, parts_));
-  LogLoaded(*model, options_, clock.Now() - start);
+  const int64_t load_ns = clock.Now() - start;
+  LogLoaded(*model, options_, load_ns);
+  ModelMetrics& metrics = metrics_.ForModel(name, version);
+  metrics.plan_from_file = model->plan_from_file ? 1 : 0;
+  metrics.load_ns = load_ns;
   ModelReaper::Owned owned = reaper_.Adopt(std::move(model));
   return LoadedVersion{std::move(owned.handle), owned.id, file->second.stamp, on_disk.config};
 }

@@ -4,8 +4,10 @@
 #include <utility>
 
 #include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "backends/plan_cache.h"
+#include "base/check.h"
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
@@ -54,6 +56,10 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   const std::string folder = std::filesystem::path(file).parent_path().string();
   BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
   request.options.isa = options.isa;
+  request.options.tune_seconds = options.tune_seconds;
+  if (const std::string tune = ParameterOf(config, "tune"); !tune.empty()) {
+    BITMILL_CHECK(absl::SimpleAtod(tune, &request.options.tune_seconds));  // a rule
+  }
   if (ParameterOf(config, "precision") == "fast") {
     request.options.precision = Precision::kFast;
     BITMILL_ASSIGN_OR_RETURN(request.options.calibration_digest,
@@ -110,6 +116,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
                            CompileVersion(what, config, options, parts, model->settings));
   model->executable = std::move(compiled.executable);
   model->plan_origin = std::move(compiled.origin);
+  model->plan_from_file = compiled.from_cache;
   BITMILL_ASSIGN_OR_RETURN(model->config_text,
                            CompleteConfig(config, model->settings, model->executable->signature()));
   BITMILL_RETURN_IF_ERROR(RunWarmup(config, *model->executable, what.real_root, what.model_folder));

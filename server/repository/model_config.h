@@ -3,7 +3,7 @@
 // Acted on: name, platform and backend (checked), version_policy, max_batch_size, input and output
 // (checked against the model, filled in when missing), dynamic_batching (preferred sizes, delay,
 // the default queue policy), instance_group (count on CPU), default_model_filename, model_warmup,
-// parameters (kept; "precision" and "calibration" choose int8 for float layers).
+// parameters (kept; "precision" and "calibration" choose int8 for float layers, "tune" measures).
 // Accepted without effect, each with a line in the log: optimization, rate limits, priority queue
 // policies, response_cache, metric settings, label files, preserve_ordering.
 // Refused, because answers would be wrong or missing without them: sequence_batching, ensembles,

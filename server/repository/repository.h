@@ -35,6 +35,7 @@ struct ServedModel {
   ModelSettings settings;
   std::string config_text;  // the complete ModelConfig (given or derived) in protobuf text format
   std::string plan_origin;  // CompiledModel::origin, for the log
+  bool plan_from_file = false;
   std::unique_ptr<const Executable> executable;
   std::unique_ptr<ModelRuntime> runtime;
 };
@@ -64,6 +65,7 @@ struct RepositoryOptions {
   int64_t poll_seconds = 15;
   std::string isa = "auto";
   PlanCacheOptions plan_cache;
+  double tune_seconds = 0;  // CompileOptions::tune_seconds of a model which says nothing
   int threads = 0;  // that may share a batch of a model which says nothing; 0: all there are
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
   int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold

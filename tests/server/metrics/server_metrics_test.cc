@@ -29,6 +29,7 @@ TEST(ServerMetricsTest, ShowsEverySeriesOfAModel) {
   model.in_flight = 6;
   model.ready = 1;
   model.weight_bytes = 1234;
+  model.load_ns = 1'500'000'000;
   const std::string text = metrics->RenderText();
   const std::string labels = "{model=\"digits\",version=\"3\"";
   EXPECT_THAT(text, HasSubstr("bitmill_requests_total" + labels + ",code=\"OK\"} 1\n"));
@@ -50,6 +51,12 @@ TEST(ServerMetricsTest, ShowsEverySeriesOfAModel) {
   EXPECT_THAT(text, HasSubstr("bitmill_in_flight" + labels + "} 6\n"));
   EXPECT_THAT(text, HasSubstr("bitmill_model_ready" + labels + "} 1\n"));
   EXPECT_THAT(text, HasSubstr("bitmill_model_weight_bytes" + labels + "} 1234\n"));
+  EXPECT_THAT(text, HasSubstr("bitmill_model_load_seconds" + labels + ",plan=\"compiled\"} 1.5\n"));
+  model.plan_from_file = 1;
+  model.load_ns = 20'000'000;
+  const std::string again = metrics->RenderText();
+  EXPECT_THAT(again, HasSubstr("bitmill_model_load_seconds" + labels + ",plan=\"file\"} 0.02\n"));
+  EXPECT_THAT(again, Not(HasSubstr("plan=\"compiled\""))) << "the last load alone";
 }
 
 TEST(ServerMetricsTest, ShowsLimitsThatWereMeasured) {

@@ -72,6 +72,8 @@ TEST_F(DiskRepositoryTest, LoadsEverythingAtStart) {
   EXPECT_EQ(Answer("b", 2), 2);
   EXPECT_EQ(repository_->AllReady().size(), 2U);
   EXPECT_EQ(metrics_->ForModel("a", 1).ready, 1);
+  EXPECT_GT(metrics_->ForModel("b", 2).load_ns, 0);
+  EXPECT_EQ(metrics_->ForModel("b", 2).plan_from_file, 0);
 }
 
 TEST_F(DiskRepositoryTest, ABrokenModelDoesNotDisturbTheOthers) {

@@ -111,8 +111,9 @@ class FakePrepared final : public PreparedModel {
 class FakeBackend final : public Backend {
  public:
   std::string name() const override { return "fake"; }
-  absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(const Graph& graph,
-                                                         const CompileOptions&) const override {
+  absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
+      const Graph& graph, const CompileOptions& options) const override {
+    tune_seconds = options.tune_seconds;
     const std::vector<std::string> words = absl::StrSplit(graph.name, ' ');
     float bias = 0;
     if (words.size() < 2 || !absl::SimpleAtof(words[1], &bias)) {
@@ -123,6 +124,7 @@ class FakeBackend final : public Backend {
         std::make_unique<FakePrepared>(bias, graph.batchable, counts));
   }
   mutable FakeCounts counts;
+  mutable std::atomic<double> tune_seconds{-1.0};  // of the last model
 };
 
 class FakeRuntime final : public ModelRuntime {

@@ -2,6 +2,7 @@
 
 #include <string>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_backend.h"
 #include "base/file.h"
@@ -125,9 +126,9 @@ TEST_F(LoadVersionTest, KeepsAPlanBesideTheModel) {
     if (!given.ok()) return std::string(given.status().message());
     const auto model = LoadVersion({root_.path(), "m", 1, on_disk->folder, on_disk->versions.at(1)},
                                    *given, options_, real);
-    return model.ok()
-               ? absl::StrCat((*model)->plan_origin, ", rows ", (*model)->executable->max_rows())
-               : std::string(model.status().message());
+    if (!model.ok()) return std::string(model.status().message());
+    EXPECT_EQ((*model)->plan_from_file, absl::StartsWith((*model)->plan_origin, "from cache"));
+    return absl::StrCat((*model)->plan_origin, ", rows ", (*model)->executable->max_rows());
   };
   const auto off = [](const std::string& value) {
     return absl::StrCat("parameters { key: \"plan_cache\" value { string_value: \"", value,
@@ -140,6 +141,24 @@ TEST_F(LoadVersionTest, KeepsAPlanBesideTheModel) {
   EXPECT_THAT(load(off("maybe")), HasSubstr("expected 'on' or 'off'"));
   options_.plan_cache.folder = root_.path() + "/m/1/none";
   EXPECT_THAT(load(""), StartsWith("from cache")) << "the one beside the model still fits";
+}
+
+TEST_F(LoadVersionTest, TunesForAsLongAsTheConfigurationOrTheServerSays) {
+  const auto seconds = [&](const std::string& config) {
+    EXPECT_TRUE(Load("add 1", config).ok());
+    return backend_.tune_seconds.load();
+  };
+  const auto tune = [](const std::string& value) {
+    return absl::StrCat("parameters { key: \"tune\" value { string_value: \"", value, "\" } }");
+  };
+  EXPECT_EQ(seconds(""), 0.0);
+  EXPECT_EQ(seconds(tune("2.5")), 2.5);
+  options_.tune_seconds = 1.0;
+  EXPECT_EQ(seconds(""), 1.0);
+  EXPECT_EQ(seconds(tune("0")), 0.0);
+  for (const char* wrong : {"on", "-1", "nan", "3601", ""}) {
+    EXPECT_THAT(ErrorOf("add 1", tune(wrong)), HasSubstr("parameter 'tune' is")) << wrong;
+  }
 }
 
 }  // namespace
