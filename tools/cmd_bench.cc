@@ -16,6 +16,7 @@
 #include "tools/bench/model_bench.h"
 #include "tools/cli.h"
 #include "tools/precision_options.h"
+#include "tools/tune_option.h"
 
 namespace bitmill {
 namespace {
@@ -70,6 +71,9 @@ absl::StatusOr<std::vector<BenchResult>> BenchModels(const BenchOptions& options
   bench.isa = IsaName(isa);
   bench.threads = options.threads;
   bench.precision = options.precision;
+  bench.tune_seconds = options.tune_seconds;
+  bench.plan_cache = ParsePlanCache(options.plan_cache);
+  bench.plan_cache.min_compile_ms = 0;
   bench.seconds = options.quick ? 0.1 : 1.0;
   bench.profile_repetitions = options.quick ? 10 : 50;
   std::vector<BenchResult> results;
@@ -249,6 +253,13 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->type_name("ROWS[,ROWS...]");
   AddPrecisionOptions(command, options.precision);
+  AddTuneOption(command, options.tune_seconds);
+  command
+      .add_option("--plan-cache", options.plan_cache,
+                  "Keep compiled plans there, and report the time to load with and without: beside "
+                  "(the model), a folder, or off")
+      ->type_name("DIR|beside|off")
+      ->capture_default_str();
   command.add_flag("--all", options.all, "Every kernel that runs here, not only the selected ones");
   command.add_flag("--steps", options.steps, "Show what each step of a model costs");
   command.add_flag("--quick", options.quick, "A tenth of the time, and of the trust");
@@ -267,6 +278,9 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
   if (options.suite != "models" &&
       (options.precision.precision != "exact" || !options.precision.plain())) {
     return absl::InvalidArgumentError("--precision and --calibration are for --suite models");
+  }
+  if (options.plan_cache != "off" && options.precision.fast()) {
+    return absl::InvalidArgumentError("--plan-cache is for --precision exact");
   }
   BenchReport report;
   BITMILL_ASSIGN_OR_RETURN(report.isa, IsaOf(options.isa));

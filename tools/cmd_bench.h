@@ -26,6 +26,8 @@ struct BenchOptions {
   bool all = false;    // kernels: every one that runs here
   bool steps = false;  // models: show them
   PrecisionChoice precision;
+  double tune_seconds = 0.0;       // models
+  std::string plan_cache = "off";  // models: where plans are kept, "beside" the file or a folder
 };
 
 void AddBenchOptions(CLI::App& command, BenchOptions& options);

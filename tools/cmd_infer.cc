@@ -21,6 +21,7 @@
 #include "tools/load/prepare.h"
 #include "tools/local/local_model.h"
 #include "tools/precision_options.h"
+#include "tools/tune_option.h"
 
 namespace bitmill {
 namespace {
@@ -69,6 +70,7 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileHere(const InferOptions& opti
   CompileOptions compile;
   compile.max_rows = options.batch > 0 ? options.batch : kLocalBatch;
   compile.isa = options.isa;
+  compile.tune_seconds = options.tune_seconds;
   if (options.precision.plain()) {
     compile.precision = options.precision.WithoutSamples();
     BITMILL_ASSIGN_OR_RETURN(
@@ -219,6 +221,7 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
   add("--plan-cache", options.plan_cache, "DIR|beside|off",
       "Where compiled plans are kept: beside the model, a folder, or off")
       ->capture_default_str();
+  AddTuneOption(command, options.tune_seconds);
   command.add_flag("--json", options.json, "Print everything as JSON");
 }
 

@@ -27,6 +27,7 @@ struct InferOptions {
   int threads = 1;                    // that share a batch, without a server
   PrecisionChoice precision;          // without a server
   std::string plan_cache = "beside";  // likewise, and with precision exact
+  double tune_seconds = 0.0;          // without a server
   bool json = false;
 };
 

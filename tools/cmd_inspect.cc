@@ -19,6 +19,7 @@
 #include "tools/local/local_model.h"
 #include "tools/precision_options.h"
 #include "tools/text/text_table.h"
+#include "tools/tune_option.h"
 
 namespace bitmill {
 namespace {
@@ -192,6 +193,7 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
                   "Where compiled plans are kept: beside the model, a folder, or off")
       ->type_name("DIR|beside|off")
       ->capture_default_str();
+  AddTuneOption(command, options.tune_seconds);
   AddPrecisionOptions(command, options.precision);
   command
       .add_option("--labels", options.labels,
@@ -214,6 +216,7 @@ absl::Status RunInspect(const InspectOptions& options) {
 
   CompileOptions compile;
   compile.isa = options.isa;
+  compile.tune_seconds = options.tune_seconds;
   compile.max_rows = graph.batchable ? options.max_rows : 1;
   BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
                            CompileFileOnCpu(path, compile, ParsePlanCache(options.plan_cache)));

@@ -22,6 +22,7 @@ struct InspectOptions {
   std::string isa = "auto";
   int64_t max_rows = 1;
   std::string plan_cache = "beside";
+  double tune_seconds = 0.0;
   PrecisionChoice precision;
   std::string labels;  // of the calibration rows; an array of that file, or a file
 };

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/isa.h"
 #include "tools/cli.h"
+#include "tools/tune_option.h"
 
 namespace bitmill {
 namespace {
@@ -77,6 +78,7 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("DIR|beside|off")
       ->capture_default_str()
       ->group("Models");
+  AddTuneOption(command, options.tune_seconds)->group("Models");
 
   command
       .add_option("--host", options.host, "Address to listen on; 127.0.0.1 for this machine only")

@@ -1,5 +1,8 @@
 // infer, inspect and bench through their functions, on the shipped models.
+#include <algorithm>
 #include <string>
+#include <utility>
+#include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/match.h"
@@ -114,6 +117,52 @@ TEST(BenchTest, AModelIsNotFasterThanItsCeiling) {
     EXPECT_LT(result.share, 1.0);
     EXPECT_FALSE(result.steps.empty());
   }
+}
+
+TEST(BenchTest, LoadsWithAndWithoutThePlan) {
+  const std::string folder = testing::TempDir() + "bench_plans";
+  ModelBenchOptions options;
+  options.batches = {1};
+  options.isa = "ref";
+  options.seconds = 0.01;
+  options.profile_repetitions = 3;
+  options.tune_seconds = 0.01;
+  options.plan_cache = ParsePlanCache(folder);
+  options.plan_cache.min_compile_ms = 0;
+  const auto results = BenchModel(Source("models/repository/digits_w1a1"), options, {});
+  ASSERT_TRUE(results.ok()) << results.status();
+  ASSERT_EQ(results->size(), 3U);
+  EXPECT_EQ((*results)[0].kind, "load, compiled");
+  EXPECT_EQ((*results)[1].kind, "load, from plan");
+  EXPECT_EQ((*results)[2].kind, "model");
+  for (const BenchResult& result : *results) EXPECT_GT(result.value, 0.0);
+  for (const BenchStep& step : results->back().steps) EXPECT_GT(step.predicted, 0.0) << step.name;
+  EXPECT_THAT(ResultsText({results->back()}), HasSubstr("measured / predicted"));
+
+  options.plan_cache = ParsePlanCache("/dev/null/not/a/folder");
+  options.plan_cache.min_compile_ms = 0;
+  EXPECT_TRUE(absl::IsFailedPrecondition(
+      BenchModel(Source("models/repository/digits_w1a1"), options, {}).status()));
+  BenchOptions fast;
+  fast.precision.precision = "fast";
+  fast.plan_cache = folder;
+  EXPECT_TRUE(absl::IsInvalidArgument(RunBench(fast).status()));
+}
+
+TEST(TuneOptionTest, TakesSecondsOrNone) {
+  const auto parse = [](std::vector<std::string> arguments) {
+    CLI::App app;
+    BenchOptions options;
+    AddBenchOptions(app, options);
+    std::reverse(arguments.begin(), arguments.end());
+    app.parse(arguments);
+    return std::make_pair(options.tune_seconds, options.models);
+  };
+  const std::vector<std::string> model = {"m"};
+  EXPECT_EQ(parse({"m"}), std::make_pair(0.0, model));
+  EXPECT_EQ(parse({"--tune", "m"}), std::make_pair(1.0, model));
+  EXPECT_EQ(parse({"--tune=2.5", "m"}), std::make_pair(2.5, model));
+  EXPECT_THROW(parse({"--tune=-1", "m"}), CLI::ParseError);
 }
 
 TEST(BenchTest, RooflineIsAResultPerCeilingAndThreadCount) {

@@ -88,9 +88,13 @@ std::string ResultsText(const std::vector<BenchResult>& results) {
   std::string text = table.Text();
   for (const BenchResult& result : results) {
     if (result.steps.empty()) continue;
-    TextTable steps({"step", "kernel", "us a row", "of the row"});
+    TextTable steps(
+        {"step", "kernel", "us a row", "of the row", "predicted", "measured / predicted"});
     for (const BenchStep& step : result.steps) {
-      steps.AddRow({step.name, step.kernel, absl::StrFormat("%.3f", step.us), Percent(step.share)});
+      steps.AddRow(
+          {step.name, step.kernel, absl::StrFormat("%.3f", step.us), Percent(step.share),
+           absl::StrFormat("%.3f", step.predicted),
+           step.predicted > 0.0 ? absl::StrFormat("%.2f", step.us / step.predicted) : "-"});
     }
     absl::StrAppend(&text, "\n", result.name, ", batch ", result.batch, ":\n", steps.Text());
   }
@@ -149,7 +153,8 @@ std::string BenchJson(const BenchReport& report) {
       json.Key("steps").BeginArray();
       for (const BenchStep& step : result.steps) {
         json.BeginObject().Key("name").String(step.name).Key("kernel").String(step.kernel);
-        json.Key("us").Double(step.us).Key("share").Double(step.share).EndObject();
+        json.Key("us").Double(step.us).Key("share").Double(step.share);
+        json.Key("predicted_us").Double(step.predicted).EndObject();
       }
       json.EndArray();
     }

@@ -12,8 +12,9 @@ namespace bitmill {
 
 struct BenchStep {
   std::string name, kernel;
-  double us = 0.0;     // of a row
-  double share = 0.0;  // of the time of the row
+  double us = 0.0;         // of a row
+  double share = 0.0;      // of the time of the row
+  double predicted = 0.0;  // us of a row by the plan, which decides by it what threads share
 };
 
 struct BenchResult {

@@ -295,6 +295,44 @@ void AddResult(BenchResult result, int threads, double row_us, std::vector<Bench
   results.push_back(std::move(result));
 }
 
+// Milliseconds of loading the file: the median of a few, and (90th - 10th percentile) / median.
+absl::StatusOr<BenchResult> TimeLoads(const std::string& file, const CompileOptions& compile,
+                                      const PlanCacheOptions& cache) {
+  constexpr int kLoads = 5;
+  const SystemClock clock;
+  std::vector<int64_t> nanos;
+  for (int i = 0; i < kLoads; ++i) {
+    const int64_t start = clock.Now();
+    BITMILL_ASSIGN_OR_RETURN(const CompiledModel model, CompileFileOnCpu(file, compile, cache));
+    nanos.push_back(clock.Now() - start);
+    if (model.from_cache != cache.enabled) {
+      return absl::FailedPreconditionError("the compiled plan was not kept; the log says why");
+    }
+  }
+  std::sort(nanos.begin(), nanos.end());
+  BenchResult result;
+  result.kind = cache.enabled ? "load, from plan" : "load, compiled";
+  result.unit = "ms";
+  result.value = static_cast<double>(Percentile(nanos, 0.5)) / 1e6;
+  result.spread =
+      static_cast<double>(Percentile(nanos, 0.9) - Percentile(nanos, 0.1)) / 1e6 / result.value;
+  return result;
+}
+
+// Without a plan, then with the one that is kept here if there is none yet.
+absl::Status BenchLoads(const std::string& file, CompileOptions compile,
+                        const PlanCacheOptions& cache, std::vector<BenchResult>& results) {
+  BITMILL_RETURN_IF_ERROR(CompileFileOnCpu(file, compile, cache).status());
+  compile.tune_seconds = 0.0;
+  for (const PlanCacheOptions& one : {ParsePlanCache("off"), cache}) {
+    BITMILL_ASSIGN_OR_RETURN(BenchResult result, TimeLoads(file, compile, one));
+    result.name = ModelName(file);
+    result.isa = compile.isa == "auto" ? IsaName(BestIsa()) : compile.isa;
+    results.push_back(std::move(result));
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<ModelInputs> SamplesOf(const Signature& signature, const PrecisionChoice& choice) {
   constexpr int64_t kRandomRows = 16;
   if (choice.fast() && choice.calibration.empty()) {
@@ -317,10 +355,12 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
     CompileOptions compile;
     compile.isa = options.isa;
     compile.max_rows = rows;
+    compile.tune_seconds = options.tune_seconds;
     const auto compile_with =
         [&](ForkJoin* helpers) -> absl::StatusOr<std::unique_ptr<Executable>> {
-      BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> exact,
-                               CompileOnCpu(graph, compile, helpers));
+      BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
+                               CompileFileOnCpu(file, compile, options.plan_cache, helpers));
+      std::unique_ptr<Executable> exact = std::move(compiled.executable);
       if (!std::exchange(checked, true)) {
         BITMILL_RETURN_IF_ERROR(CheckAgainstReference(graph, *exact));
       }
@@ -334,6 +374,9 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
                                SamplesOf(exact->signature(), options.precision));
       return CompileFast(graph, compile, samples, helpers);
     };
+    if (results.empty() && options.plan_cache.enabled) {
+      BITMILL_RETURN_IF_ERROR(BenchLoads(file, compile, options.plan_cache, results));
+    }
     BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Executable> executable, compile_with(nullptr));
     const Signature& signature = executable->signature();
     BITMILL_ASSIGN_OR_RETURN(const std::vector<StepCost> steps,
@@ -352,7 +395,7 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
     }
     for (const StepCost& step : steps) {
       result.steps.push_back({step.name, step.kernel, step.micros / static_cast<double>(rows),
-                              profiled_us > 0.0 ? step.micros / profiled_us : 0.0});
+                              profiled_us > 0.0 ? step.micros / profiled_us : 0.0, step.predicted});
     }
     if (options.threads == 1) {
       BITMILL_ASSIGN_OR_RETURN(const Batch batch, Batch::Create(signature, rows));

@@ -2,11 +2,11 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "backends/plan_cache.h"
 #include "kernels/roofline/roofline.h"
 #include "tools/bench/bench_result.h"
 #include "tools/local/precision.h"
@@ -20,6 +20,10 @@ struct ModelBenchOptions {
   double seconds = 1.0;  // of measuring, a batch
   int profile_repetitions = 50;
   PrecisionChoice precision;  // fast without a file: random rows
+  double tune_seconds = 0.0;  // of measuring each layer's kernels first
+  // Where the compiled plan is kept and taken from; the time to load with and without it is a
+  // result then. Not with precision fast.
+  PlanCacheOptions plan_cache = ParsePlanCache("off");
 };
 
 // Value: microseconds of a row. With one thread the median of repeated batches, in CPU time, so
@@ -28,8 +32,10 @@ struct ModelBenchOptions {
 // all of them, each at a batch of its own, and "shared batch", all of them at one batch. Ceiling:
 // the sum over the layers of products at the rate of the matching line of `roofline`, or of reading
 // the weights, whichever is longer. The exact result is checked against the reference of the first
-// row before it is timed, and with several threads against that of one, bit for bit. Errors are
-// those of reading and compiling; Internal when the answers differ.
+// row before it is timed, and with several threads against that of one, bit for bit. With a
+// plan cache two results come first, in ms of wall time with the files in the page cache: kinds
+// "load, compiled" and "load, from plan". Errors are those of reading and compiling; Internal when
+// the answers differ; FailedPrecondition when no plan can be kept.
 absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
                                                     const ModelBenchOptions& options,
                                                     const Roofline& roofline);
