@@ -46,6 +46,10 @@ std::vector<Graph> GraphsWithLowBitLayers() {
     }
   }
   for (int i = 0; i < 8; ++i) graphs.push_back(RandomResidual(random));
+  for (const bool bits_in : {false, true}) {  // in slices
+    graphs.push_back(
+        RandomLowered(LargeDense({bits_in, 2, true, Epilogue::kRequantize, false}), random));
+  }
   return graphs;
 }
 
