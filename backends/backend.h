@@ -124,6 +124,9 @@ class PreparedModel {
   // a constant; otherwise errors name the node.
   virtual absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) = 0;
+  // What MakeExecutable measured (CompileOptions::tune_seconds), for people: "2 layers tuned, 1.17
+  // times as fast"; empty when it measured nothing.
+  virtual std::string tuning() const { return ""; }
   // Writes a plan file with all constants packed so far, atomically. Never replaces a file that is
   // no plan file (AlreadyExists); otherwise errors of base/file.h.
   virtual absl::Status Save(const std::string& path, const PlanSource& source) const = 0;

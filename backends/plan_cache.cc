@@ -121,6 +121,10 @@ class CachedCompilation {
   }
 
  private:
+  static void AppendTuning(const PreparedModel& prepared, CompiledModel& model) {
+    const std::string tuning = prepared.tuning();
+    if (!tuning.empty()) absl::StrAppend(&model.origin, ", ", tuning);
+  }
   int64_t ElapsedMs() const { return (clock_.Now() - start_ns_) / kNanosPerMilli; }
 
   // Nothing when there is no plan that fits. Errors are those of `limits`.
@@ -149,6 +153,7 @@ class CachedCompilation {
     }
     CompiledModel model{*std::move(executable), true,
                         absl::StrCat("from cache, ", ElapsedMs(), " ms")};
+    AppendTuning(prepared, model);
     if ((prepared.grown() && ElapsedMs() >= cache_.min_compile_ms) || file_.GainsStamp(source)) {
       static_cast<void>(prepared.Save(place, file_.SourceOf(source.hash)));  // as good as before
     }
@@ -166,6 +171,7 @@ class CachedCompilation {
     BITMILL_ASSIGN_OR_RETURN(model.executable, prepared->MakeExecutable(limits));
     const int64_t compile_ms = (clock_.Now() - start_ns) / kNanosPerMilli;
     model.origin = absl::StrCat("compiled in ", compile_ms, " ms");
+    AppendTuning(*prepared, model);
     if (places_.empty() || compile_ms < cache_.min_compile_ms) return model;
     if (!cache_.folder.empty()) {
       std::error_code ignored;  // writing says what is wrong

@@ -9,7 +9,6 @@
 #include "backends/cpu/step_timer.h"
 #include "backends/cpu/tune.h"
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -61,18 +60,16 @@ absl::Status CpuPreparedModel::Tune(int64_t rows) {
     auto timer = std::make_shared<StepTimer>(signature_, plan, batch_rows);
     return [timer](std::vector<double>& micros) { return timer->Run(micros); };
   };
-  const int64_t start = clock.Now();
   BITMILL_ASSIGN_OR_RETURN(plan_.choices, TuneKernels(parts, rows, tune_seconds_));
   plan_.constants.BeginUse();
-  tuned_here_ = true;
   double before = 0.0, after = 0.0;
   for (const MeasuredStep& step : plan_.choices.steps) {
     before += step.micros * step.gain;
     after += step.micros;
   }
-  LogInfo(absl::StrFormat("model '%s' tuned in %.1f s: %d layers, %.2f times as fast",
-                          plan_.graph.name, static_cast<double>(clock.Now() - start) * 1e-9,
-                          plan_.choices.layers.size(), before / after));
+  const size_t layers = plan_.choices.layers.size();
+  tuning_ = absl::StrFormat("%d %s tuned, %.2f times as fast", layers,
+                            layers == 1 ? "layer" : "layers", before / after);
   return absl::OkStatus();
 }
 

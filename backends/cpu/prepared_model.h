@@ -34,8 +34,9 @@ class CpuPreparedModel final : public PreparedModel {
   absl::Status Save(const std::string& path, const PlanSource& source) const override {
     return WriteStoredPlan(path, plan_, source);
   }
+  std::string tuning() const override { return tuning_; }
   PlanSource source() const override { return plan_.source; }
-  bool grown() const override { return tuned_here_ || plan_.constants.grown(); }
+  bool grown() const override { return !tuning_.empty() || plan_.constants.grown(); }
 
  private:
   // Measures the choices of kernels for batches of up to `rows` rows.
@@ -44,7 +45,7 @@ class CpuPreparedModel final : public PreparedModel {
   Signature signature_;
   KernelSet kernels_;
   double tune_seconds_;
-  bool tuned_here_ = false;
+  std::string tuning_;
   ForkJoin* helpers_;
   StoredPlan plan_;
 };

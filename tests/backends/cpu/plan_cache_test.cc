@@ -396,10 +396,12 @@ TEST_F(PlanCacheTest, WhatWasMeasuredIsNotMeasuredAgain) {
   request_.options.tune_seconds = 0.05;
   const CompiledModel tuned = Compile();
   EXPECT_TRUE(tuned.from_cache) << "only the choices were missing";
+  EXPECT_THAT(tuned.origin, HasSubstr("tuned"));
   ASSERT_TRUE(HasChoices(plan()));
   const FileStamp written = *StampOfFile(plan());
   const CompiledModel again = Compile();
   EXPECT_TRUE(again.from_cache);
+  EXPECT_THAT(again.origin, testing::Not(HasSubstr("tuned")));
   EXPECT_EQ(*StampOfFile(plan()), written) << "it was written anew";
   EXPECT_EQ(again.executable->DescribePlan(), tuned.executable->DescribePlan());
   request_.options.tune_seconds = 0.0;
