@@ -36,6 +36,7 @@ namespace {
 
 constexpr int64_t kMostElements = 1 << 16;  // of a value or its weights, to be quick
 constexpr int64_t kMostRowMacs = 1 << 22;
+constexpr int64_t kMostArenaBytes = 1 << 24;
 constexpr int kGraphs = 24;
 constexpr std::array<PlanPart, 3> kEdited = {PlanPart::kModel, PlanPart::kChoices,
                                              PlanPart::kBlobs};
@@ -197,7 +198,10 @@ void OpenAndRun() {
   const Signature signature = SignatureOfLowered(stored->graph);
   CpuPreparedModel prepared(signature, *std::move(stored), *SelectKernels("auto"), 0.0, nullptr);
   const auto executable = prepared.MakeExecutable({2, 1});
-  if (!executable.ok() || (*executable)->row_macs() > kMostRowMacs) return;
+  if (!executable.ok() || (*executable)->row_macs() > kMostRowMacs ||
+      (*executable)->arena_bytes() > kMostArenaBytes) {
+    return;
+  }
   std::vector<RowBytes> rows(2);
   for (RowBytes& row : rows) {
     for (const TensorSpec& input : signature.inputs) {
