@@ -257,32 +257,6 @@ class BconvStep final : public LineStep {
   int32_t kernel_scratch = -1;
 };
 
-bool AllOneBit(const std::vector<int8_t>& weights, bool zeros_allowed) {
-  return std::all_of(weights.begin(), weights.end(),
-                     [&](int8_t w) { return w == 1 || w == -1 || (w == 0 && zeros_allowed); });
-}
-
-// All that is made from the weights: packed for each call, and `base` behind them.
-absl::Status FillFilter(const LowBitConvOp& op, const ConvWindow& window,
-                        const PaddingClasses* padding, const BconvStep& step, uint64_t* packed,
-                        int32_t* base) {
-  const GroupSplit& split = step.split;
-  for (int64_t g = 0; g < split.calls; ++g) {
-    absl::StatusOr<std::vector<int8_t>> weights = CallWeights(op, window, split, g);
-    if (!weights.ok()) return weights.status();
-    if (!AllOneBit(*weights, step.args.planes == 2)) {
-      return absl::InternalError("weights of a 1-bit or ternary convolution are not -1, 0 or 1");
-    }
-    const uint8_t* const negate = op.flip.empty() ? nullptr : op.flip.data() + g * split.outputs;
-    PackBconvWeights(weights->data(), static_cast<int32_t>(split.outputs),
-                     static_cast<int32_t>(split.channels), static_cast<int32_t>(window.taps()),
-                     step.args.planes, negate, packed + g * step.call_weight_words);
-    FillBconvBase(*weights, negate, split, window, padding,
-                  base + g * step.classes * PadEight(split.outputs));
-  }
-  return absl::OkStatus();
-}
-
 absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
                        const PaddingClasses* padding, StepBuilder& builder, BconvStep& step) {
   const GroupSplit& split = step.split;
@@ -298,8 +272,9 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   }
   absl::StatusOr<PackedBytes> filter =
       builder.FromWeights("bconv", weight_bytes + table * 4, [&](std::byte* to) {
-        return FillFilter(op, window, padding, step, reinterpret_cast<uint64_t*>(to),
-                          reinterpret_cast<int32_t*>(to + weight_bytes));
+        return FillBconvFilter(op, window, split, padding, step.args.planes,
+                               reinterpret_cast<uint64_t*>(to),
+                               reinterpret_cast<int32_t*>(to + weight_bytes));
       });
   if (!filter.ok()) return filter.status();
   step.weights = PackedBytes(filter->shared(), weight_bytes);

@@ -3,7 +3,18 @@
 #include <algorithm>
 #include <limits>
 
+#include "base/status_macros.h"
+#include "kernels/bconv/bconv_table.h"
+
 namespace bitmill {
+namespace {
+
+bool AllOneBit(const std::vector<int8_t>& weights, bool zeros_allowed) {
+  return std::all_of(weights.begin(), weights.end(),
+                     [&](int8_t w) { return w == 1 || w == -1 || (w == 0 && zeros_allowed); });
+}
+
+}  // namespace
 
 void FillBconvBase(const std::vector<int8_t>& weights, const uint8_t* negate,
                    const GroupSplit& split, const ConvWindow& window, const PaddingClasses* padding,
@@ -64,6 +75,27 @@ BconvTaps JoinTaps(const ConvWindow& window, const BufferLayout& in, int32_t c_w
     }
   }
   return taps;
+}
+
+absl::Status FillBconvFilter(const LowBitConvOp& op, const ConvWindow& window,
+                             const GroupSplit& split, const PaddingClasses* padding, int32_t planes,
+                             uint64_t* packed, int32_t* base) {
+  const auto outputs = static_cast<int32_t>(split.outputs);
+  const auto channels = static_cast<int32_t>(split.channels);
+  const auto taps = static_cast<int32_t>(window.taps());
+  const int64_t classes = padding == nullptr ? 1 : padding->count();
+  for (int64_t g = 0; g < split.calls; ++g) {
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<int8_t> weights, CallWeights(op, window, split, g));
+    if (!AllOneBit(weights, planes == 2)) {
+      return absl::InternalError("weights of a 1-bit or ternary convolution are not -1, 0 or 1");
+    }
+    const uint8_t* const negate = op.flip.empty() ? nullptr : op.flip.data() + g * split.outputs;
+    PackBconvWeights(weights.data(), outputs, channels, taps, planes, negate,
+                     packed + g * PackedBconvWords(outputs, channels, taps, planes));
+    FillBconvBase(weights, negate, split, window, padding,
+                  base + g * classes * ((split.outputs + 7) / 8 * 8));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace bitmill

@@ -4,7 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "backends/cpu/conv_window.h"
+#include "model/lowered.h"
 
 namespace bitmill {
 
@@ -15,6 +17,13 @@ namespace bitmill {
 void FillBconvBase(const std::vector<int8_t>& weights, const uint8_t* negate,
                    const GroupSplit& split, const ConvWindow& window, const PaddingClasses* padding,
                    int32_t* base);
+
+// All that a layer makes of its weights: for each call of `split` the packed weights
+// (PackBconvWeights) and the base of each class (FillBconvBase; `padding` may be null). Internal
+// for weights that are not -1 or 1, or 0 with two planes; errors of CallWeights.
+absl::Status FillBconvFilter(const LowBitConvOp& op, const ConvWindow& window,
+                             const GroupSplit& split, const PaddingClasses* padding, int32_t planes,
+                             uint64_t* packed, int32_t* base);
 
 // The limit on the count of differing bits for accumulators of at least `threshold`.
 int32_t BconvLimit(int32_t base, int32_t threshold);

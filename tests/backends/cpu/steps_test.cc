@@ -229,7 +229,7 @@ TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
     ASSERT_TRUE(executable.ok()) << executable.status();
     ++(absl::StrContains((*executable)->DescribePlan(), " sparse ") ? sparse : dense);
   }
-  EXPECT_GT(sparse, 40);
+  EXPECT_GT(sparse, 20);  // how many exactly is for the machine's break-even densities to say
   EXPECT_GT(dense, 5);
 }
 
