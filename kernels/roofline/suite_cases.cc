@@ -274,6 +274,7 @@ std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<i
   groups.push_back(QconvGroup(kLargeDense, 1, kTernaryBytes, isa, only_best));
   groups.push_back(QconvGroup(kDenses[0], 1, kTwoBits, isa, only_best));
   groups.push_back(QconvGroup(kDenses[0], 1, kFourBits, isa, only_best));
+  AddDepthwiseGroups(isa, only_best, batches, groups);
   AddHelperGroups(isa, only_best, batches, groups);
   return groups;
 }

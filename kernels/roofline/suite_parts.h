@@ -35,5 +35,8 @@ std::vector<Kernel> Chosen(const Kernel* table, int count, Isa isa, bool only_be
 // What surrounds the products: sign and pack, quantization, pooling.
 void AddHelperGroups(Isa isa, bool only_best, const std::vector<int64_t>& batches,
                      std::vector<SuiteGroup>& groups);
+// Depthwise convolutions of bits.
+void AddDepthwiseGroups(Isa isa, bool only_best, const std::vector<int64_t>& batches,
+                        std::vector<SuiteGroup>& groups);
 
 }  // namespace bitmill

@@ -8,6 +8,7 @@ namespace bitmill {
 // The names that tests/kernels/CMakeLists.txt gives to the second build.
 void BconvAvx512Emulated(const BconvArgs& args);
 void BconvAvx512VpopcntEmulated(const BconvArgs& args);
+void BdepthAvx512Emulated(const BdepthArgs& args);
 void SignPackAvx512Emulated(const SignPackArgs& args);
 void SignPackNarrowAvx512Emulated(const SignPackNarrowArgs& args);
 void QuantPackAvx512Emulated(const QuantPackArgs& args);
@@ -61,6 +62,10 @@ std::vector<BconvKernel> EmulatedBconvKernels() {
                                    .sparse = kAnyForm}});
 }
 
+std::vector<BdepthKernel> EmulatedBdepthKernels() {
+  return IfRunnable<BdepthKernel>({{"bdepth_avx512_emulated", Isa::kAvx512, BdepthAvx512Emulated}});
+}
+
 std::vector<PackKernel> EmulatedPackKernels() {
   return IfRunnable<PackKernel>({{"pack_avx512_emulated", Isa::kAvx512, SignPackAvx512Emulated,
                                   SignPackNarrowAvx512Emulated, QuantPackAvx512Emulated}});
@@ -93,6 +98,7 @@ std::vector<RequantKernel> EmulatedRequantKernels() {
 namespace test {
 
 std::vector<BconvKernel> EmulatedBconvKernels() { return {}; }
+std::vector<BdepthKernel> EmulatedBdepthKernels() { return {}; }
 std::vector<PackKernel> EmulatedPackKernels() { return {}; }
 std::vector<PoolKernel> EmulatedPoolKernels() { return {}; }
 std::vector<QconvKernel> EmulatedQconvKernels() { return {}; }

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "kernels/bconv/bconv_table.h"
+#include "kernels/bdepth/bdepth_table.h"
 #include "kernels/pack/pack_table.h"
 #include "kernels/pool/pool_table.h"
 #include "kernels/qconv/qconv_table.h"
@@ -12,6 +13,7 @@
 namespace bitmill::test {
 
 std::vector<BconvKernel> EmulatedBconvKernels();
+std::vector<BdepthKernel> EmulatedBdepthKernels();
 std::vector<PackKernel> EmulatedPackKernels();
 std::vector<PoolKernel> EmulatedPoolKernels();
 std::vector<QconvKernel> EmulatedQconvKernels();

@@ -23,6 +23,12 @@ std::vector<BconvKernel> BconvKernelsUnderTest() {
   return Runnable(table, count, EmulatedBconvKernels());
 }
 
+std::vector<BdepthKernel> BdepthKernelsUnderTest() {
+  int count = 0;
+  const BdepthKernel* table = BdepthKernels(&count);
+  return Runnable(table, count, EmulatedBdepthKernels());
+}
+
 std::vector<PackKernel> PackKernelsUnderTest() {
   int count = 0;
   const PackKernel* table = PackKernels(&count);

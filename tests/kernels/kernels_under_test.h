@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/bconv/bconv_table.h"
+#include "kernels/bdepth/bdepth_table.h"
 #include "kernels/pack/pack_table.h"
 #include "kernels/pool/pool_table.h"
 #include "kernels/qconv/qconv_table.h"
@@ -14,6 +15,7 @@
 namespace bitmill::test {
 
 std::vector<BconvKernel> BconvKernelsUnderTest();
+std::vector<BdepthKernel> BdepthKernelsUnderTest();
 std::vector<PackKernel> PackKernelsUnderTest();
 std::vector<PoolKernel> PoolKernelsUnderTest();
 std::vector<QconvKernel> QconvKernelsUnderTest();
