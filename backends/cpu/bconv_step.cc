@@ -16,6 +16,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/bconv_finisher.h"
 #include "backends/cpu/bconv_tables.h"
+#include "backends/cpu/bdepth_step.h"
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
@@ -389,6 +390,9 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   const ConvWindow& window = *made;
   if (absl::Status status = CheckEpilogue(op, output_code, output.layout); !status.ok()) {
     return status;
+  }
+  if (IsDepthwise(window)) {
+    return MakeBdepthStep(op, window, output_code, input, output, builder);
   }
   auto step = std::make_unique<BconvStep>();
   step->input = input;

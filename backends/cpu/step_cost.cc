@@ -40,7 +40,9 @@ Rates RatesOf(Isa isa) {
 
 double EstimateMicros(const StepInfo& info, Isa isa) {
   const Rates rates = RatesOf(isa);
-  const double rate = absl::StartsWith(info.kernel, "bconv")   ? rates.bits
+  const bool bits =
+      absl::StartsWith(info.kernel, "bconv") || absl::StartsWith(info.kernel, "bdepth");
+  const double rate = bits                                     ? rates.bits
                       : absl::StartsWith(info.kernel, "qconv") ? rates.codes
                                                                : rates.floats;
   const double value_rate =

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <random>
 #include <thread>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@
 #include "model/verify.h"
 #include "tests/backends/cpu/allocation_hook.h"
 #include "tests/backends/cpu/plan_runner.h"
+#include "tests/backends/cpu/random_lowered.h"
 
 namespace bitmill {
 namespace {
@@ -156,6 +158,25 @@ TEST(CpuExecutableTest, RunAllocatesNothingForIntegerModels) {
     const auto executable = Compile(ReadRepositoryModel(name), 17);
     EXPECT_EQ(AllocationsOfRun(*executable, 17, 3), 0) << name;
     EXPECT_EQ(AllocationsOfRun(*executable, 1, 3), 0) << name;
+  }
+}
+
+TEST(CpuExecutableTest, RunAllocatesNothingForDepthwiseLayers) {
+  if (!CountsAllocations()) GTEST_SKIP() << "a sanitizer owns the allocator";
+  std::mt19937 random(3);
+  using Epilogue = LowBitConvOp::Epilogue;
+  for (const Epilogue epilogue : {Epilogue::kFloat, Epilogue::kThresholds}) {
+    Graph graph;
+    do {
+      LoweredKind kind{.channels = 96};
+      kind.epilogue = epilogue;
+      kind.depthwise = true;
+      graph = RandomLowered(kind, random);
+    } while (graph.outputs.size() != 1);
+    const auto executable = CompileLowered(graph, "auto", 5);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    EXPECT_THAT((*executable)->DescribePlan(), HasSubstr("bdepth_"));
+    EXPECT_EQ(AllocationsOfRun(**executable, 5, 3), 0);
   }
 }
 

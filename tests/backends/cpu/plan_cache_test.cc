@@ -246,6 +246,14 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
       }
     }
   }
+  for (const int weight_bits : {1, 2}) {
+    for (const Epilogue epilogue : {Epilogue::kFloat, Epilogue::kThresholds}) {
+      LoweredKind kind{.weight_bits = weight_bits, .ternary = weight_bits == 2};
+      kind.epilogue = epilogue;
+      kind.depthwise = true;
+      for (int i = 0; i < 2; ++i) graphs.push_back(RandomLowered(kind, random));
+    }
+  }
   for (const bool bits_in : {false, true}) {
     graphs.push_back(
         RandomLowered(LargeDense({bits_in, 2, true, Epilogue::kRequantize, false}), random));
@@ -279,7 +287,8 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
   }
   std::printf("%d of %zu graphs\n", tried, graphs.size());
   EXPECT_GT(tried, 20);
-  for (const char* kind : {"bconv", "qconv", "dnnl", "sparse", "live channels", "slices"}) {
+  for (const char* kind :
+       {"bconv", "bdepth", "qconv", "dnnl", "sparse", "live channels", "slices"}) {
     EXPECT_THAT(kernels_seen, HasSubstr(kind));
   }
 }

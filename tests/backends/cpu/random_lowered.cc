@@ -240,7 +240,9 @@ ValueId AddConv(Draw& draw, Graph& graph, const LoweredKind& kind, ValueId input
   op.weight_bits = kind.weight_bits;
   op.ternary = kind.ternary;
   int64_t outputs = draw.OneIn(2) ? draw.Between(1, 40) : draw.Between(1, 20) * 8;
-  if (kind.outputs > 0) {
+  if (kind.depthwise) {
+    op.groups = outputs = channels;
+  } else if (kind.outputs > 0) {
     outputs = kind.outputs;
   } else if (!kind.dense && draw.OneIn(3)) {
     std::vector<int64_t> divisors;

@@ -90,6 +90,18 @@ TEST_F(SharedRunTest, LowBitLayers) {
   EXPECT_GT(backward_.shared, 0);
 }
 
+TEST_F(SharedRunTest, DepthwiseLayers) {
+  for (const Epilogue epilogue : {Epilogue::kFloat, Epilogue::kThresholds, Epilogue::kRequantize}) {
+    for (int round = 0; round < 12; ++round) {
+      LoweredKind kind{.epilogue = epilogue, .depthwise = true};
+      kind.ternary = round % 2 == 0;
+      kind.weight_bits = kind.ternary ? 2 : 1;
+      kind.bits_out = round % 3 != 0;
+      ASSERT_NO_FATAL_FAILURE(Check(RandomLowered(kind, random_)));
+    }
+  }
+}
+
 TEST_F(SharedRunTest, ResidualNetworks) {
   for (int round = 0; round < 30; ++round) {
     ASSERT_NO_FATAL_FAILURE(Check(RandomResidual(random_)));

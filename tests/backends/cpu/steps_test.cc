@@ -211,6 +211,30 @@ TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
   }
 }
 
+TEST(LowBitConvStepTest, DepthwiseLayersMatchTheDefinition) {
+  std::mt19937 random(18);
+  std::vector<LoweredKind> kinds;
+  for (const LoweredKind& kind : AllKinds()) {
+    if (kind.bits_in && (kind.weight_bits == 1 || kind.ternary)) kinds.push_back(kind);
+  }
+  int counted = 0, ternary = 0;
+  for (int round = 0; round < 120; ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    LoweredKind kind = kinds[static_cast<size_t>(round) % kinds.size()];
+    kind.depthwise = true;
+    kind.channels = round % 3 == 0 ? 64 * (1 + round % 4) : 0;
+    const Graph graph = RandomLowered(kind, random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "auto", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    const std::string plan = (*executable)->DescribePlan();
+    if (absl::StrContains(plan, "bdepth_")) ++counted;
+    if (absl::StrContains(plan, " ternary")) ++ternary;
+  }
+  EXPECT_GT(counted, 100);
+  EXPECT_GT(ternary, 40);
+}
+
 // Any part of the blocks is empty: whichever form each level takes, the outputs are the same.
 TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
   std::mt19937 random(17);
