@@ -21,7 +21,6 @@ namespace {
 
 constexpr int64_t kLanes = 8;        // of a block
 constexpr int64_t kPairLanes = 16;   // of a vector: two blocks
-constexpr int64_t kBlockBytes = 32;  // of a unit of packed weights
 constexpr int64_t kPairBytes = 64;   // of expanded weights of a step
 constexpr int64_t kMostPairs = 4;
 constexpr int64_t kMostPixels = 8;

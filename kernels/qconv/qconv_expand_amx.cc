@@ -12,7 +12,6 @@
 namespace bitmill {
 namespace {
 
-constexpr int64_t kLanes = 8;  // of a block
 
 // What is added (modulo 2) to the product.
 template <int kBits>
