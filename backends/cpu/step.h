@@ -39,7 +39,9 @@ struct StepRun {
   // Where byte 0 of a buffer is or, of a moved one, would be.
   std::byte* Base(int32_t buffer) const {
     if (buffer != moved_buffer) return buffers[buffer];
-    return reinterpret_cast<std::byte*>(reinterpret_cast<intptr_t>(buffers[buffer]) - moved_bytes);
+    // By integers: the pointer is outside of the buffer until a line's offset is added.
+    const intptr_t start = reinterpret_cast<intptr_t>(buffers[buffer]) - moved_bytes;
+    return reinterpret_cast<std::byte*>(start);  // NOLINT(performance-no-int-to-ptr)
   }
 };
 

@@ -211,6 +211,7 @@ class Tuner {
   static Outcome Judge(const std::vector<Duel>& duels, size_t steps) {
     Outcome outcome;
     std::vector<double> totals;
+    totals.reserve(duels.size());
     for (const Duel& duel : duels) totals.push_back(duel.TotalMicros());
     for (size_t i = 0; i < steps; ++i) {
       double product = 1.0, least = kMinGain, saved = 0.0;
