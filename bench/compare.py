@@ -235,8 +235,11 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory() as folder:
         program = Path(shutil.copy2(program, folder))
         try:
-            name = "compare.json" if arguments.isa == "auto" else f"compare_{arguments.isa}.json"
-            done = Checkpoint(OUTPUT / name, program, rounds, arguments.resume)
+            # A run of some items, or on another level, leaves that of all alone.
+            parts = ["compare", *[arguments.isa] * (arguments.isa != "auto"),
+                     *["some"] * bool(arguments.only)]
+            done = Checkpoint(OUTPUT / f"{'_'.join(parts)}.json", program, rounds,
+                              arguments.resume)
             return compare(program, items, peers, rounds, arguments.isa, done,
                            write=not (arguments.quick or arguments.no_write or arguments.only))
         except (RuntimeError, PeerError) as error:
