@@ -19,9 +19,9 @@ void QconvAvx512Vpopcnt(const QconvArgs& args);
 
 namespace {
 
-constexpr int64_t kLanes = 8;        // of a block
-constexpr int64_t kPairLanes = 16;   // of a vector: two blocks
-constexpr int64_t kPairBytes = 64;   // of expanded weights of a step
+constexpr int64_t kLanes = 8;       // of a block
+constexpr int64_t kPairLanes = 16;  // of a vector: two blocks
+constexpr int64_t kPairBytes = 64;  // of expanded weights of a step
 constexpr int64_t kMostPairs = 4;
 constexpr int64_t kMostPixels = 8;
 constexpr int64_t kListPixels = 256;  // that share expanded weights

@@ -12,7 +12,6 @@
 namespace bitmill {
 namespace {
 
-
 // What is added (modulo 2) to the product.
 template <int kBits>
 constexpr int kComplement = kBits == 1 ? 0x01 : 0xff << (kBits - 1) & 0xff;
