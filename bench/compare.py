@@ -35,7 +35,8 @@ from pathlib import Path
 
 import history
 from checkpoint import Checkpoint
-from comparison import AGREEMENT, ITEMS, PEERS, SAME_NETWORK, Item, Measured, Spread, verdicts
+from comparison import (AGREEMENT, ITEMS, PEERS, SAME_NETWORK, Item, Measured, Spread,
+                        row_microseconds, verdicts)
 from roofline_picture import roofline_svg
 from sections import cpu_name, machine_section, write_section
 
@@ -80,7 +81,7 @@ def our_milliseconds(program: Path, path: Path, item: Item, isa: str) -> float:
     # On a busy machine one may pass without a batch; its figure is no number.
     for _ in range(TRIES):
         report = run_bench(program, arguments + (["--quick"] if item.threads == 1 else []))
-        value = report["results"][0]["value"]
+        value = row_microseconds(report["results"], item.threads)
         if value > 0:
             return value * item.rows / 1e3
     raise RuntimeError(f"bitmill bench says {value} us a row for {item.key}")

@@ -132,6 +132,16 @@ BARS = [
 ]
 
 
+def row_microseconds(results: list[dict], threads: int) -> float:
+    """Return the time of a row with so many copies side by side, out of a report's results.
+
+    With several threads a report also has one thread alone, and a batch that they share.
+    """
+    (result,) = [result for result in results
+                 if result["kind"] == "model" and result["threads"] == threads]
+    return result["value"]
+
+
 def verdicts(results: list[Measured]) -> list[str]:
     """Return a line for each bar that could be measured, met or not."""
     lines = []

@@ -14,7 +14,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
 import history  # noqa: E402
 from checkpoint import Checkpoint  # noqa: E402
-from comparison import Item, Measured, Spread, verdicts  # noqa: E402
+from comparison import Item, Measured, Spread, row_microseconds, verdicts  # noqa: E402
 from roofline_picture import kernel_points  # noqa: E402
 
 
@@ -25,6 +25,15 @@ def record(ratio: float, cpu: str = "here", date: str = "2026-01-01") -> dict:
 def measured(network: str, rows: int, ours: list[float], **theirs: list[float]) -> Measured:
     peers = {(name, "binary"): values for name, values in theirs.items()}
     return Measured(Item(network, rows), ours, peers)
+
+
+class RowMicroseconds(unittest.TestCase):
+    def test_takes_the_copies_side_by_side_of_all_that_a_report_holds(self) -> None:
+        results = [{"kind": "model", "threads": 1, "value": 9.0},
+                   {"kind": "model", "threads": 2, "value": 5.0},
+                   {"kind": "shared batch", "threads": 2, "value": 6.0}]
+        self.assertEqual(row_microseconds(results, 2), 5.0)
+        self.assertEqual(row_microseconds(results[:1], 1), 9.0)
 
 
 class History(unittest.TestCase):
