@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "server/analysis/latency_histogram.h"
 #include "server/analysis/observation.h"
 
 namespace bitmill {
@@ -145,6 +146,7 @@ struct ModelReport {
   ServiceLine line;
   Forecast forecast;
   Diagnosis diagnosis;
+  LatencyHistogram latency_histogram;  // of what `latency` summarizes; empty: not kept
 };
 
 struct AnalysisReport {
