@@ -40,6 +40,23 @@ struct BatchRows {
   absl::Span<std::byte* const* const> outputs;
 };
 
+// A step of a compiled model, for the performance analysis.
+struct Operation {
+  std::string name, kernel;
+  std::string ceiling;  // what bounds its arithmetic: a key of kernels/roofline, "bit_macs_per_s";
+                        // empty: it has none
+  int64_t row_macs = 0;
+  int64_t row_bytes = 0;     // written for a row
+  int64_t weight_bytes = 0;  // read by each execution
+};
+
+// Where the time of an execution went. The caller gives `ns` as many zeros as there are operations;
+// what is filled in are sums over `rows` rows, those of the batch that the calling thread ran.
+struct OperationTimes {
+  absl::Span<int64_t> ns;
+  int64_t rows = 0;
+};
+
 // Scratch memory of one running batch; all memory that Run needs, allocated up front.
 class ExecutionContext {
  public:
@@ -63,6 +80,15 @@ class Executable {
   // InvalidArgument when an input value has no meaning for the model; otherwise errors are
   // Internal. `batch.rows` is 1 .. max_rows().
   virtual absl::Status Run(const BatchRows& batch, ExecutionContext& context) const = 0;
+
+  // The same, and where the time went, at the cost of a clock reading an operation. A model without
+  // operations fills in nothing.
+  virtual absl::Status RunTimed(const BatchRows& batch, ExecutionContext& context,
+                                OperationTimes& times) const {
+    static_cast<void>(times);
+    return Run(batch, context);
+  }
+  virtual std::vector<Operation> operations() const { return {}; }
 
   // The compiled plan for people: each step, kernel, shape, bits, bytes, MACs, and the arena.
   virtual std::string DescribePlan() const = 0;

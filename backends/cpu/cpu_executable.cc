@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/shared_run.h"
+#include "backends/cpu/step_cost.h"
 
 namespace bitmill {
 namespace {
@@ -26,7 +27,22 @@ CpuExecutable::CpuExecutable(Signature signature, Plan plan, int64_t max_rows, s
       team_(team),
       spares_(plan_, SpareCount(plan_, max_rows, team)) {}
 
-absl::Status CpuExecutable::Run(const BatchRows& batch, ExecutionContext& context) const {
+std::vector<Operation> CpuExecutable::operations() const {
+  std::vector<Operation> operations;
+  for (const StepPtr& step : plan_.steps) {
+    const StepInfo& info = step->info();
+    operations.push_back({.name = info.name,
+                          .kernel = info.kernel,
+                          .ceiling = info.macs > 0 ? CeilingKey(CeilingOf(info)) : "",
+                          .row_macs = info.macs,
+                          .row_bytes = info.output_bytes,
+                          .weight_bytes = info.weight_bytes});
+  }
+  return operations;
+}
+
+absl::Status CpuExecutable::RunPlan(const BatchRows& batch, ExecutionContext& context,
+                                    OperationTimes* times) const {
   if (batch.rows < 1 || batch.rows > max_rows_) {
     return absl::InvalidArgumentError(
         absl::StrCat("a batch of ", batch.rows, " rows; 1 to ", max_rows_, " are possible"));
@@ -38,8 +54,10 @@ absl::Status CpuExecutable::Run(const BatchRows& batch, ExecutionContext& contex
         " outputs; the model has ", signature_.inputs.size(), " and ", signature_.outputs.size()));
   }
   const Workspace& own = static_cast<const CpuContext&>(context).workspace();
-  if (team_ == nullptr || !WorthSharing(plan_, batch.rows)) return RunAlone(plan_, batch, own);
-  return RunShared(plan_, batch, own, spares_, *team_);
+  if (team_ == nullptr || !WorthSharing(plan_, batch.rows)) {
+    return RunAlone(plan_, batch, own, times);
+  }
+  return RunShared(plan_, batch, own, spares_, *team_, times);
 }
 
 }  // namespace bitmill

@@ -39,7 +39,14 @@ class CpuExecutable final : public Executable {
   std::unique_ptr<ExecutionContext> CreateContext() const override {
     return std::make_unique<CpuContext>(plan_);
   }
-  absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;
+  absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override {
+    return RunPlan(batch, context, nullptr);
+  }
+  absl::Status RunTimed(const BatchRows& batch, ExecutionContext& context,
+                        OperationTimes& times) const override {
+    return RunPlan(batch, context, &times);
+  }
+  std::vector<Operation> operations() const override;
   std::string DescribePlan() const override {
     return DescribePlanText(plan_, title_) + (precision_.empty() ? "" : "\n" + precision_);
   }
@@ -48,6 +55,9 @@ class CpuExecutable final : public Executable {
   const std::string& precision() const { return precision_; }
 
  private:
+  absl::Status RunPlan(const BatchRows& batch, ExecutionContext& context,
+                       OperationTimes* times) const;
+
   Signature signature_;
   Plan plan_;
   int64_t max_rows_ = 1;

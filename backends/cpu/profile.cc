@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_executable.h"
+#include "backends/cpu/step_cost.h"
 #include "backends/cpu/step_timer.h"
 #include "base/status_macros.h"
 
@@ -38,7 +39,7 @@ absl::StatusOr<std::vector<StepCost>> ProfileSteps(const Executable& executable,
     auto middle = samples[i].begin() + static_cast<int64_t>(samples[i].size() / 2);
     std::nth_element(samples[i].begin(), middle, samples[i].end());
     costs.push_back({info.name, info.kernel, *middle, plan.step_micros[i], info.macs,
-                     info.weight_bytes + info.output_bytes});
+                     info.weight_bytes + info.output_bytes, CeilingOf(info)});
   }
   return costs;
 }

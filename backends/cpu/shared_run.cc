@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <atomic>
+#include <utility>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 
 namespace bitmill {
@@ -43,12 +45,37 @@ class FirstError {
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
 
+// Adds the time since the last lap to an operation; does nothing without times.
+class Laps {
+ public:
+  explicit Laps(OperationTimes* times) : times_(times) {
+    if (times_ != nullptr) last_ = clock_.Now();
+  }
+  void Lap(size_t operation) {
+    if (times_ == nullptr) return;
+    const MonotonicNanos now = clock_.Now();
+    times_->ns[operation] += now - std::exchange(last_, now);
+  }
+  void AddRows(int64_t rows) {
+    if (times_ != nullptr) times_->rows += rows;
+  }
+
+ private:
+  const SystemClock clock_;
+  OperationTimes* times_;
+  MonotonicNanos last_ = 0;
+};
+
 // All steps for the run's chunk.
-absl::Status RunChunk(const Plan& plan, const Workspace& workspace, StepRun& run) {
+absl::Status RunChunk(const Plan& plan, const Workspace& workspace, StepRun& run,
+                      OperationTimes* times) {
   run.buffers = workspace.buffers(0);
+  Laps laps(times);
+  laps.AddRows(run.rows);
   for (size_t i = 0; i < plan.steps.size(); ++i) {
     run.state = workspace.state(i, 0);
     if (absl::Status status = plan.steps[i]->Run(run); !status.ok()) return status;
+    laps.Lap(i);
   }
   return absl::OkStatus();
 }
@@ -56,8 +83,8 @@ absl::Status RunChunk(const Plan& plan, const Workspace& workspace, StepRun& run
 class SharedRun {
  public:
   SharedRun(const Plan& plan, const BatchRows& batch, const Workspace& own, SpareWorkspaces& spares,
-            ForkJoin& team)
-      : plan_(plan), batch_(batch), own_(own), spares_(spares), team_(team) {}
+            ForkJoin& team, OperationTimes* times)
+      : plan_(plan), batch_(batch), own_(own), spares_(spares), team_(team), times_(times) {}
 
   absl::Status Run() {
     place_ = team_.Enter(plan_.threads);
@@ -96,7 +123,7 @@ class SharedRun {
         run.first_row = next.fetch_add(chunk, std::memory_order_relaxed);
         if (run.first_row >= rows) break;
         run.rows = std::min(chunk, rows - run.first_row);
-        error.Add(run.first_row, RunChunk(plan_, *workspace, run));
+        error.Add(run.first_row, RunChunk(plan_, *workspace, run, slot == 0 ? times_ : nullptr));
       }
       if (slot != 0) spares_.Return(workspace);
     };
@@ -107,12 +134,15 @@ class SharedRun {
   // The run's chunk, step by step.
   absl::Status ShareSteps(StepRun& run) {
     run.buffers = own_.buffers(0);
+    Laps laps(times_);
+    laps.AddRows(run.rows);
     for (size_t i = 0; i < plan_.steps.size(); ++i) {
       run.state = own_.state(i, 0);
       const int width = UsefulWidth(i, run.rows);
       const bool shared = width > 1 && team_.Call(place_, width);
       absl::Status status = shared ? ShareStep(i, width, run) : plan_.steps[i]->Run(run);
       if (!status.ok()) return status;
+      laps.Lap(i);
     }
     return absl::OkStatus();
   }
@@ -151,6 +181,7 @@ class SharedRun {
   const Workspace& own_;
   SpareWorkspaces& spares_;
   ForkJoin& team_;
+  OperationTimes* const times_;
   int place_ = -1;
 };
 
@@ -163,19 +194,20 @@ bool WorthSharing(const Plan& plan, int64_t rows) {
          (rows >= plan.threads && plan.row_micros * all >= kMinBatchMicros);
 }
 
-absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own) {
+absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own,
+                      OperationTimes* times) {
   StepRun run;
   run.batch = &batch;
   for (; run.first_row < batch.rows; run.first_row += run.rows) {
     run.rows = std::min(plan.chunk_rows, batch.rows - run.first_row);
-    if (absl::Status status = RunChunk(plan, own, run); !status.ok()) return status;
+    if (absl::Status status = RunChunk(plan, own, run, times); !status.ok()) return status;
   }
   return absl::OkStatus();
 }
 
 absl::Status RunShared(const Plan& plan, const BatchRows& batch, const Workspace& own,
-                       SpareWorkspaces& spares, ForkJoin& team) {
-  return SharedRun(plan, batch, own, spares, team).Run();
+                       SpareWorkspaces& spares, ForkJoin& team, OperationTimes* times) {
+  return SharedRun(plan, batch, own, spares, team, times).Run();
 }
 
 }  // namespace bitmill

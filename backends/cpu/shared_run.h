@@ -20,11 +20,12 @@ namespace bitmill {
 // Whether helpers can shorten a batch of `rows` rows by more than they cost.
 bool WorthSharing(const Plan& plan, int64_t rows);
 
-// All rows on this thread.
-absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own);
+// All rows on this thread. `times`: what to fill in, null: nothing.
+absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own,
+                      OperationTimes* times = nullptr);
 
 // All rows, with helpers of `team`. When several rows fail, the error is that of the first.
 absl::Status RunShared(const Plan& plan, const BatchRows& batch, const Workspace& own,
-                       SpareWorkspaces& spares, ForkJoin& team);
+                       SpareWorkspaces& spares, ForkJoin& team, OperationTimes* times = nullptr);
 
 }  // namespace bitmill

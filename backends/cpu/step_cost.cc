@@ -36,13 +36,15 @@ Rates RatesOf(Isa isa) {
   return {};
 }
 
+bool OnBits(const StepInfo& info) {
+  return absl::StartsWith(info.kernel, "bconv") || absl::StartsWith(info.kernel, "bdepth");
+}
+
 }  // namespace
 
 double EstimateMicros(const StepInfo& info, Isa isa) {
   const Rates rates = RatesOf(isa);
-  const bool bits =
-      absl::StartsWith(info.kernel, "bconv") || absl::StartsWith(info.kernel, "bdepth");
-  const double rate = bits                                     ? rates.bits
+  const double rate = OnBits(info)                             ? rates.bits
                       : absl::StartsWith(info.kernel, "qconv") ? rates.codes
                                                                : rates.floats;
   const double value_rate =
@@ -50,6 +52,13 @@ double EstimateMicros(const StepInfo& info, Isa isa) {
   return static_cast<double>(info.macs) / rate +
          static_cast<double>(info.weight_bytes) / kWeightBytes +
          static_cast<double>(info.value_bytes) / value_rate;
+}
+
+Ceiling CeilingOf(const StepInfo& info) {
+  if (OnBits(info)) {
+    return absl::StrContains(info.kernel, "ternary") ? Ceiling::kTernaryBit : Ceiling::kBit;
+  }
+  return absl::StartsWith(info.kernel, "qconv") ? Ceiling::kLowBitInt8 : Ceiling::kFp32;
 }
 
 }  // namespace bitmill

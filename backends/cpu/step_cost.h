@@ -3,6 +3,7 @@
 
 #include "backends/cpu/step.h"
 #include "kernels/isa.h"
+#include "kernels/roofline/roofline.h"
 
 namespace bitmill {
 
@@ -10,5 +11,8 @@ namespace bitmill {
 // at the rate that layers reach with the instruction set, and bytes of weights and values at those
 // of the caches. `bitmill bench --steps` shows it beside the time that was measured.
 double EstimateMicros(const StepInfo& info, Isa isa);
+
+// What bounds the arithmetic of a step that has products.
+Ceiling CeilingOf(const StepInfo& info);
 
 }  // namespace bitmill

@@ -37,6 +37,10 @@ struct CeilingInfo {
 // In the order of the enumerators.
 const std::array<CeilingInfo, kCeilingCount>& CeilingInfos();
 
+inline const char* CeilingKey(Ceiling ceiling) {
+  return CeilingInfos()[static_cast<size_t>(ceiling)].key;
+}
+
 struct Roofline {
   Isa level = Isa::kRef;
   int threads = 1;

@@ -149,14 +149,7 @@ absl::Status CheckAgainstReference(const Graph& graph, const Executable& executa
 
 // Seconds that a row of this step costs at least.
 double CeilingSeconds(const StepCost& step, const Roofline& roofline) {
-  if (step.macs == 0) return 0.0;
-  Ceiling ceiling = Ceiling::kFp32;
-  if (absl::StartsWith(step.kernel, "bconv")) {
-    ceiling = absl::StrContains(step.kernel, "ternary") ? Ceiling::kTernaryBit : Ceiling::kBit;
-  } else if (absl::StartsWith(step.kernel, "qconv")) {
-    ceiling = Ceiling::kLowBitInt8;
-  }
-  return static_cast<double>(step.macs) / roofline[ceiling];
+  return static_cast<double>(step.macs) / roofline[step.ceiling];
 }
 
 struct Timing {

@@ -1,6 +1,7 @@
 // Batches that threads share give the bits of one thread, whatever their number and order.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <random>
 #include <thread>
@@ -190,6 +191,44 @@ TEST_F(SharedRunTest, OneThreadAsksNobody) {
   EXPECT_EQ(two_.shared.load(), 0);
   EXPECT_EQ(CreateCpuBackend(&two_)->Compile(graph, {.threads = -1}).status().code(),
             absl::StatusCode::kInvalidArgument);
+}
+
+TEST_F(SharedRunTest, TimedRunsGiveTheSameBitsAndATimeForEachOperation) {
+  const Graph graph = ReadModel("fmnist_wide_w1a1");
+  for (ForkJoin* const team : {static_cast<ForkJoin*>(nullptr), static_cast<ForkJoin*>(&two_)}) {
+    const auto executable = Compile(graph, kRows, 0, team);
+    const Signature& signature = executable->signature();
+    const std::vector<RowBytes> rows =
+        NormalRows(signature.inputs[0].row_bytes / 4, random_, 100.0F);
+    std::vector<const std::byte*> in;
+    for (const RowBytes& row : rows) in.push_back(row[0].data());
+    std::vector<std::vector<std::byte>> plain(
+        kRows, std::vector<std::byte>(static_cast<size_t>(signature.outputs[0].row_bytes)));
+    auto timed = plain;
+    std::vector<std::byte*> plain_rows, timed_rows;
+    for (size_t r = 0; r < kRows; ++r) {
+      plain_rows.push_back(plain[r].data());
+      timed_rows.push_back(timed[r].data());
+    }
+    const std::byte* const* const inputs[] = {in.data()};
+    std::byte* const* const plain_outputs[] = {plain_rows.data()};
+    std::byte* const* const timed_outputs[] = {timed_rows.data()};
+    const auto context = executable->CreateContext();
+    ASSERT_TRUE(executable->Run({int64_t{kRows}, inputs, plain_outputs}, *context).ok());
+
+    const std::vector<Operation> operations = executable->operations();
+    int64_t macs = 0;
+    for (const Operation& operation : operations) macs += operation.row_macs;
+    EXPECT_EQ(macs, executable->row_macs());
+    std::vector<int64_t> ns(operations.size());
+    OperationTimes times{absl::MakeSpan(ns)};
+    ASSERT_TRUE(
+        executable->RunTimed({int64_t{kRows}, inputs, timed_outputs}, *context, times).ok());
+    EXPECT_TRUE(timed == plain);
+    EXPECT_GE(times.rows, team == nullptr ? int64_t{kRows} : 1);
+    EXPECT_LE(times.rows, int64_t{kRows});
+    EXPECT_GT(*std::max_element(ns.begin(), ns.end()), 0);
+  }
 }
 
 TEST_F(SharedRunTest, SharingAllocatesNothing) {
