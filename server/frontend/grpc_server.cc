@@ -40,8 +40,8 @@ constexpr int kCpusPerIoThread = 8;
 class GrpcFrontendImpl final : public GrpcFrontend {
  public:
   GrpcFrontendImpl(const FrontendOptions& options, ModelRepository& repository, Engine& engine,
-                   ServerMetrics& metrics, const Clock& clock)
-      : options_(options), context_{options_, repository, engine, metrics, clock} {
+                   ServerMetrics& metrics, const Clock& clock, const FrontendExtras& extras)
+      : options_(options), context_{options_, repository, engine, metrics, clock, extras} {
     unary_rpcs_ = InferenceUnaryRpcs();
     unary_rpcs_["/grpc.health.v1.Health/Check"].run = &CheckHealth;
     factory_ = [this](const std::string& method, GenericCall& call) { return Route(method, call); };
@@ -153,15 +153,14 @@ int FrontendIoThreads(const FrontendOptions& options) {
   return std::max(1, options.cpu_budget / kCpusPerIoThread);
 }
 
-absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(const FrontendOptions& options,
-                                                                  ModelRepository& repository,
-                                                                  Engine& engine,
-                                                                  ServerMetrics& metrics,
-                                                                  const Clock& clock) {
+absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(
+    const FrontendOptions& options, ModelRepository& repository, Engine& engine,
+    ServerMetrics& metrics, const Clock& clock, const FrontendExtras& extras) {
   // gRPC's mutexes are Abseil's, and the distribution's Abseil keeps a graph of them to find
   // deadlocks: 3 % of a request for a debugging aid.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
-  auto frontend = std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock);
+  auto frontend =
+      std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock, extras);
   const absl::Status status = frontend->Listen();
   if (!status.ok()) return status;
   return std::unique_ptr<GrpcFrontend>(std::move(frontend));

@@ -10,6 +10,7 @@
 #include "base/clock.h"
 #include "server/engine/engine.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/request_log.h"
 #include "server/repository/repository.h"
 
 namespace bitmill {
@@ -31,6 +32,11 @@ struct FrontendOptions {
 // How many threads FrontendOptions asks for (the scheduler needs to know).
 int FrontendIoThreads(const FrontendOptions& options);
 
+// What the frontend can do without; borrowed, null: not there.
+struct FrontendExtras {
+  RequestLog* log = nullptr;  // gets a record of each request whose model is known
+};
+
 class GrpcFrontend {
  public:
   virtual ~GrpcFrontend() = default;
@@ -40,7 +46,8 @@ class GrpcFrontend {
   static absl::StatusOr<std::unique_ptr<GrpcFrontend>> Start(const FrontendOptions& options,
                                                              ModelRepository& repository,
                                                              Engine& engine, ServerMetrics& metrics,
-                                                             const Clock& clock);
+                                                             const Clock& clock,
+                                                             const FrontendExtras& extras = {});
 
   virtual int port() const = 0;
   // Health says NOT_SERVING and the server is no longer ready; requests are still served.

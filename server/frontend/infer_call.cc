@@ -70,7 +70,10 @@ void InferCall::Answer(const absl::Status& status) {
   writer_.FinishWithError(ToGrpcStatus(status), IoLoop::Tag(on_finished_));
 }
 
-void InferCall::OnFinished(bool /*ok*/) { Release(); }
+void InferCall::OnFinished(bool /*ok*/) {
+  job_.Written();
+  Release();
+}
 
 void InferCall::OnOver(bool /*ok*/) {
   if (server_context_.IsCancelled()) cancelled_.store(true, std::memory_order_relaxed);

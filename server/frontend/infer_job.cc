@@ -60,6 +60,7 @@ absl::Status InferJob::Prepare(grpc::ByteBuffer& message, MonotonicNanos receive
   BITMILL_ASSIGN_OR_RETURN(task_.model, context_.repository.Find(View(view.model_name), version));
   const ServedModel& model = *task_.model;
   metrics_ = &context_.engine.MetricsOf(model);
+  metrics_->in_system.Enter(received_ns);
 
   const Signature& signature = model.executable->signature();
   const RequestLimits limits{
@@ -123,9 +124,26 @@ void InferJob::Finish(const absl::Status& status) {
   if (metrics_ == nullptr) {
     context_.metrics.RecordRejected(status.code());
   } else {
-    metrics_->RecordRequest(status.code(), now - task_.received_ns, task_.rows, task_.times);
+    const int64_t total_ns = now - task_.received_ns;
+    metrics_->RecordRequest(status.code(), total_ns, task_.rows, task_.times);
+    metrics_->in_system.Leave(now);
+    record_ = {.received_ns = task_.received_ns,
+               .total_ns = total_ns,
+               .stages = task_.times,
+               .rows = static_cast<int32_t>(task_.rows),
+               .batch_rows = static_cast<int32_t>(task_.batch_rows),
+               .input_bytes = static_cast<uint32_t>(request_.size()),
+               .output_bytes = static_cast<uint32_t>(response_.size()),
+               .model = metrics_->id(),
+               .code = static_cast<uint8_t>(status.code())};
   }
   task_.model.reset();
+}
+
+void InferJob::Written() {
+  if (metrics_ == nullptr || context_.extras.log == nullptr) return;
+  record_.write_ns = context_.clock.Now() - record_.received_ns - record_.total_ns;
+  context_.extras.log->Add(record_);
 }
 
 grpc::ByteBuffer InferJob::TakeResponse() {

@@ -15,6 +15,7 @@
 #include "server/engine/engine.h"
 #include "server/frontend/bind_request.h"
 #include "server/frontend/frontend_context.h"
+#include "server/metrics/request_record.h"
 
 namespace bitmill {
 
@@ -37,6 +38,8 @@ class InferJob {
 
   // Records what happened, drops the model's handle. Call it once, before the answer is sent.
   void Finish(const absl::Status& status);
+  // The transport has taken the answer, or the client is gone: tells the performance analysis.
+  void Written();
 
   // The answer, after success.
   grpc::ByteBuffer TakeResponse();
@@ -54,6 +57,7 @@ class InferJob {
   std::vector<std::unique_ptr<std::byte[]>> discarded_;  // outputs that nobody asked for
   InferTask task_;
   ModelMetrics* metrics_ = nullptr;  // once the model is known
+  RequestRecord record_;             // of a request whose model is known
   int64_t accounted_bytes_ = 0;
 };
 

@@ -83,18 +83,18 @@ void InferStream::Complete(Item& item, const absl::Status& status) {
 }
 
 void InferStream::Pump() {
-  std::unique_ptr<Item> item;
+  Item* item = nullptr;
   absl::Status end;
   {
     MutexLock lock(&mutex_);
     if (broken_) {
       while (!waiting_.empty() && waiting_.front()->answer) waiting_.pop_front();
     }
-    if (writing_ || finished_) return;
+    if (writing_ != nullptr || finished_) return;
     if (!waiting_.empty() && waiting_.front()->answer) {
-      item = std::move(waiting_.front());
+      writing_ = std::move(waiting_.front());
+      item = writing_.get();
       waiting_.pop_front();
-      writing_ = true;
     } else if (waiting_.empty() && end_) {
       finished_ = true;
       end = *end_;
@@ -110,11 +110,14 @@ void InferStream::Pump() {
 }
 
 void InferStream::OnWritten(bool ok) {
+  std::unique_ptr<Item> written;
   {
     MutexLock lock(&mutex_);
-    writing_ = false;
+    written = std::move(writing_);
     if (!ok) broken_ = true;
   }
+  if (written != nullptr) written->job.Written();
+  written.reset();
   ReadIfRoom();
   Pump();
 }

@@ -51,7 +51,7 @@ class InferStream final : public CallHandler {
 
   Mutex mutex_;
   std::deque<std::unique_ptr<Item>> waiting_ ABSL_GUARDED_BY(mutex_);  // in order
-  bool writing_ ABSL_GUARDED_BY(mutex_) = false;
+  std::unique_ptr<Item> writing_ ABSL_GUARDED_BY(mutex_);              // its answer
   bool finished_ ABSL_GUARDED_BY(mutex_) = false;
   bool broken_ ABSL_GUARDED_BY(mutex_) = false;              // the client is gone
   std::optional<absl::Status> end_ ABSL_GUARDED_BY(mutex_);  // how to finish, once all is sent

@@ -29,6 +29,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "server/metrics/in_system.h"
 #include "server/metrics/stage_times.h"
 
 namespace bitmill {
@@ -54,6 +55,10 @@ class ModelMetrics {
   virtual void RecordExecution(int64_t rows, int64_t compute_ns) = 0;
   virtual ModelStatisticsSnapshot Snapshot() const = 0;
 
+  // Of this process, from 0; what records name the version by.
+  virtual uint32_t id() const = 0;
+
+  InSystem in_system;                   // requests received and not answered
   std::atomic<int64_t> queue_depth{0};  // requests waiting
   std::atomic<int64_t> in_flight{0};    // requests accepted and not answered
   std::atomic<int64_t> ready{0};        // 1 while served

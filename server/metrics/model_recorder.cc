@@ -1,19 +1,11 @@
 #include "server/metrics/model_recorder.h"
 
-#include <sched.h>
-
 #include <algorithm>
-#include <bit>
-#include <thread>
+
+#include "server/metrics/cpu_stripes.h"
 
 namespace bitmill {
 namespace {
-
-constexpr unsigned kMaxStripes = 16;
-
-size_t StripeCount() {
-  return std::bit_ceil(std::clamp(std::thread::hardware_concurrency(), 1U, kMaxStripes));
-}
 
 size_t CodeIndex(absl::StatusCode code) {
   const int value = static_cast<int>(code);
@@ -23,7 +15,7 @@ size_t CodeIndex(absl::StatusCode code) {
 
 }  // namespace
 
-ModelRecorder::ModelRecorder() : stripes_(StripeCount()), pages_(kPages) {}
+ModelRecorder::ModelRecorder(uint32_t id) : id_(id), stripes_(CpuStripes()), pages_(kPages) {}
 
 ModelRecorder::~ModelRecorder() {
   for (const std::atomic<Page*>& page : pages_) {
@@ -31,11 +23,7 @@ ModelRecorder::~ModelRecorder() {
   }
 }
 
-ModelRecorder::Stripe& ModelRecorder::MyStripe() {
-  // Read from a page that the kernel shares with the thread: about a nanosecond. -1 on a kernel
-  // that cannot tell becomes a valid index too.
-  return stripes_[static_cast<size_t>(sched_getcpu()) & (stripes_.size() - 1)];
-}
+ModelRecorder::Stripe& ModelRecorder::MyStripe() { return stripes_[MyCpuStripe(stripes_.size())]; }
 
 void ModelRecorder::RecordRequest(absl::StatusCode code, int64_t total_ns, int64_t rows,
                                   const StageTimes& stages) {

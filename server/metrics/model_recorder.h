@@ -73,7 +73,7 @@ struct ModelCounts {
 
 class ModelRecorder final : public ModelMetrics {
  public:
-  ModelRecorder();
+  explicit ModelRecorder(uint32_t id = 0);
   ~ModelRecorder() override;
   ModelRecorder(const ModelRecorder&) = delete;
   ModelRecorder& operator=(const ModelRecorder&) = delete;
@@ -83,6 +83,7 @@ class ModelRecorder final : public ModelMetrics {
   void RecordExecution(int64_t rows, int64_t compute_ns) override;
   ModelStatisticsSnapshot Snapshot() const override;
 
+  uint32_t id() const override { return id_; }
   ModelCounts Counts() const;
 
  private:
@@ -105,6 +106,7 @@ class ModelRecorder final : public ModelMetrics {
   Stripe& MyStripe();
   Page& PageOf(size_t index);
 
+  const uint32_t id_;
   const SystemClock clock_;
   std::vector<Stripe> stripes_;            // a power of two of them
   std::vector<std::atomic<Page*>> pages_;  // owned

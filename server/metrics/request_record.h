@@ -20,7 +20,7 @@ inline constexpr std::array<const char*, kBatchClosedReasons> kBatchClosedNames 
 struct RequestRecord {
   MonotonicNanos received_ns = 0;
   int64_t total_ns = 0;      // from received to the answer handed over; without write_ns
-  StageTimes stages;         // 0: not reached
+  StageTimes stages = {};    // 0: not reached
   int64_t formation_ns = 0;  // part of the queue stage: an instance was free, the batch waited for
                              // company
   int64_t write_ns = 0;      // from the answer handed over until the transport had taken it

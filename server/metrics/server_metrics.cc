@@ -68,7 +68,9 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
   ModelMetrics& ForModel(absl::string_view model, int64_t version) override {
     MutexLock lock(&mutex_);
     std::unique_ptr<ModelRecorder>& recorder = models_[{std::string(model), version}];
-    if (recorder == nullptr) recorder = std::make_unique<ModelRecorder>();
+    if (recorder == nullptr) {
+      recorder = std::make_unique<ModelRecorder>(static_cast<uint32_t>(models_.size() - 1));
+    }
     return *recorder;
   }
 
