@@ -57,6 +57,9 @@ struct ServiceLine {
   double a_ms = 0, b_ms = 0;
   double relative_error = 0;  // root mean square of the residuals over the mean
   int64_t samples = 0;        // 0: not known yet
+  // Batches of several sizes were seen. Otherwise a + b n is right for the size that was, and how
+  // it divides into a and b is an assumption.
+  bool split_known = false;
 };
 
 struct Forecast {

@@ -1,0 +1,174 @@
+#include "server/analysis/capacity.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+#include "server/analysis/queue_replay.h"
+
+namespace bitmill {
+namespace {
+
+constexpr double kNanosPerMilli = 1e6, kMillisPerSecond = 1e3;
+constexpr double kLeastCpuShare = 0.01;
+
+// The grid. The longer a queue remembers, the more requests it takes until its p99 is known to a
+// few percent; nearest to saturation p99 is so steep that the load is known well with less.
+struct GridLoad {
+  double load = 0;
+  double requests = 1;  // times `requests`
+};
+constexpr std::array<GridLoad, 13> kGrid = {{{0.02, 0.5},
+                                             {0.1, 0.5},
+                                             {0.2, 0.5},
+                                             {0.35, 0.5},
+                                             {0.5, 1},
+                                             {0.6, 1.5},
+                                             {0.7, 3},
+                                             {0.78, 4},
+                                             {0.85, 6},
+                                             {0.9, 8},
+                                             {0.94, 4},
+                                             {0.97, 3},
+                                             {0.985, 3}}};
+constexpr double kLastLoad = kGrid.back().load;
+constexpr double kUnitNanos = 1e8;  // S(max_rows) in the replays
+constexpr double kLikeShare = 0.03, kLikeSpread = 0.1;
+
+double Deviation(const std::vector<double>& spread) {
+  double square = 0;
+  for (const double ratio : spread) square += (ratio - 1) * (ratio - 1);
+  return std::sqrt(square / static_cast<double>(spread.size()));
+}
+
+double Mean(const std::vector<int32_t>& rows) {
+  return std::accumulate(rows.begin(), rows.end(), 0.0) / static_cast<double>(rows.size());
+}
+
+// Numbers that look random and are the same each time: splitmix64 (Steele and others, 2014).
+class Numbers {
+ public:
+  uint64_t Next() {
+    uint64_t z = (state_ += 0x9e3779b97f4a7c15ULL);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+  }
+  double Exponential() {
+    constexpr double kSteps = 9007199254740992.0;  // 2^53
+    return -std::log((static_cast<double>(Next() >> 11) + 0.5) / kSteps);
+  }
+
+ private:
+  uint64_t state_ = 1;
+};
+
+// Requests of the shape's sizes with exponential gaps.
+std::vector<ReplayRequest> Arrivals(const QueueShape& shape, double load, int requests) {
+  Numbers numbers;
+  const double rows_per_unit = load * shape.instances * static_cast<double>(shape.max_rows);
+  const double gap_ns = kUnitNanos * Mean(shape.request_rows) / rows_per_unit;
+  std::vector<double> gaps(static_cast<size_t>(requests));
+  for (double& gap : gaps) gap = numbers.Exponential();
+  // The mean is made exact: a tenth of a percent of load is a percent of p99 near saturation.
+  const double mean =
+      std::accumulate(gaps.begin(), gaps.end(), 0.0) / static_cast<double>(requests);
+  std::vector<ReplayRequest> arrivals(static_cast<size_t>(requests));
+  double at = 0;
+  for (size_t i = 0; i < arrivals.size(); ++i) {
+    at += gap_ns * gaps[i] / mean;
+    arrivals[i].arrive_ns = static_cast<MonotonicNanos>(at);
+    const int32_t rows = shape.request_rows[numbers.Next() % shape.request_rows.size()];
+    arrivals[i].rows = static_cast<int32_t>(std::clamp<int64_t>(rows, 1, shape.max_rows));
+  }
+  return arrivals;
+}
+
+double ReplayedP99(const QueueShape& shape, double load, int requests) {
+  const std::vector<ReplayRequest> arrivals = Arrivals(shape, load, requests);
+  const ModelControls controls{.max_rows = shape.max_rows,
+                               .max_delay_ns = std::llround(shape.delay * kUnitNanos),
+                               .instances = shape.instances,
+                               .max_queue_requests = std::numeric_limits<int64_t>::max()};
+  Numbers numbers;
+  const double b = (1 - shape.share_a) / static_cast<double>(shape.max_rows);
+  const ServiceTime service = [&](int64_t rows, MonotonicNanos, int) {
+    const double ratio =
+        shape.spread.size() == 1 ? 1 : shape.spread[numbers.Next() % shape.spread.size()];
+    return std::llround(kUnitNanos * ratio * (shape.share_a + b * static_cast<double>(rows)));
+  };
+  const ReplayResult result = Replay(arrivals, controls, service);
+  return static_cast<double>(result.LatencyQuantile(0.99)) / kUnitNanos;
+}
+
+}  // namespace
+
+double ParallelExecutions(const ModelControls& controls, double cpu_budget_cores,
+                          double cpu_share) {
+  const double instances = std::max(controls.instances, 1);
+  if (cpu_budget_cores <= 0) return instances;
+  return std::min(instances, cpu_budget_cores / std::clamp(cpu_share, kLeastCpuShare, 1.0));
+}
+
+double SaturationRowsPerSecond(const ServiceLine& line, int64_t max_rows, double parallel) {
+  const auto rows = static_cast<double>(std::max<int64_t>(max_rows, 1));
+  const double full_ms = line.a_ms + line.b_ms * rows;
+  if (line.samples == 0 || !(full_ms > 0)) return 0;
+  return parallel * rows * kMillisPerSecond / full_ms;
+}
+
+bool QueueShape::Like(const QueueShape& other) const {
+  const double deviation = Deviation(spread), theirs = Deviation(other.spread);
+  return max_rows == other.max_rows && instances == other.instances &&
+         std::abs(share_a - other.share_a) <= kLikeShare &&
+         std::abs(delay - other.delay) <= kLikeSpread * std::max(delay, other.delay) &&
+         std::abs(deviation - theirs) <= kLikeSpread * std::max(deviation, theirs) + 0.02 &&
+         std::abs(Mean(request_rows) / Mean(other.request_rows) - 1) <= kLikeSpread;
+}
+
+QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls) {
+  QueueShape shape;
+  shape.max_rows = std::max<int64_t>(controls.max_rows, 1);
+  shape.instances = std::max(controls.instances, 1);
+  const double full_ms = line.a_ms + line.b_ms * static_cast<double>(shape.max_rows);
+  if (!(full_ms > 0)) return shape;
+  shape.share_a = line.a_ms / full_ms;
+  shape.delay = static_cast<double>(controls.max_delay_ns) / kNanosPerMilli / full_ms;
+  return shape;
+}
+
+LatencyCurve::LatencyCurve(const QueueShape& shape, int requests) : shape_(shape) {
+  double most = 0;
+  for (const GridLoad& at : kGrid) {
+    // A delay makes p99 fall with the load at first, which is no reason to refuse a low one: what
+    // is asked is the p99 at this load or at less.
+    most = std::max(most, ReplayedP99(shape_, at.load, static_cast<int>(requests * at.requests)));
+    p99_.push_back(most);
+  }
+}
+
+double LatencyCurve::P99(double load) const {
+  if (!known()) return 0;
+  if (load >= 1) return std::numeric_limits<double>::infinity();
+  if (load >= kLastLoad) return p99_.back() * (1 - kLastLoad) / (1 - load);
+  if (load <= kGrid.front().load) return p99_.front();
+  size_t above = 1;
+  while (kGrid[above].load <= load) ++above;
+  const double from = kGrid[above - 1].load;
+  const double share = (load - from) / (kGrid[above].load - from);
+  return p99_[above - 1] + share * (p99_[above] - p99_[above - 1]);
+}
+
+double LatencyCurve::LoadWithin(double p99) const {
+  if (!known() || p99 < p99_.front()) return 0;
+  if (p99 >= p99_.back()) return 1 - (1 - kLastLoad) * p99_.back() / p99;
+  const auto above =
+      static_cast<size_t>(std::upper_bound(p99_.begin(), p99_.end(), p99) - p99_.begin());
+  const double step = p99_[above] - p99_[above - 1];
+  const double share = step > 0 ? (p99 - p99_[above - 1]) / step : 0;
+  return kGrid[above - 1].load + share * (kGrid[above].load - kGrid[above - 1].load);
+}
+
+}  // namespace bitmill

@@ -1,0 +1,64 @@
+// How much a model can serve: rows per second at saturation, and the largest load whose p99 stays
+// within an objective.
+//
+// At saturation every execution is full: parallel max_rows / S(max_rows). The p99 at a load below
+// that comes from replays (queue_replay.h) of Poisson arrivals over a grid of loads, once for a
+// shape of the model: only the proportions of a, b max_rows and the delay matter, not the unit of
+// time, so that a throttle, which scales all, needs no new replay. About 20 ms for a shape of two
+// instances.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "server/analysis/report.h"
+
+namespace bitmill {
+
+// Executions at a time that the CPUs have room for: the instances, or fewer where the budget binds.
+// `cpu_share` (0 to 1) is the part of an execution's time that is spent on a CPU: an execution that
+// is held back, by a quota or by others, takes longer without using more.
+double ParallelExecutions(const ModelControls& controls, double cpu_budget_cores, double cpu_share);
+
+// Rows per second when so many executions run and all are full; 0 while the line is not known.
+double SaturationRowsPerSecond(const ServiceLine& line, int64_t max_rows, double parallel);
+
+// What the p99 at a load depends on, but for the unit of time.
+struct QueueShape {
+  double share_a = 0.5;  // of S(max_rows)
+  double delay = 0;      // longest wait for company over S(max_rows)
+  int64_t max_rows = 1;
+  int instances = 1;
+  std::vector<int32_t> request_rows = {1};  // a sample of the requests' sizes
+  std::vector<double> spread = {1};         // of the times of executions of a size, mean 1
+
+  // Whether the curve of the one is good enough for the other: 3 % of a's share, 10 % of the
+  // deviation of the spread.
+  bool Like(const QueueShape& other) const;
+};
+
+// Of a request a row, and executions that do not vary.
+QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls);
+
+// p99 over load of a shape. Immutable.
+class LatencyCurve {
+ public:
+  // Of no shape: P99 is 0.
+  LatencyCurve() = default;
+  // Replays about `requests` arrivals at half load, more above.
+  explicit LatencyCurve(const QueueShape& shape, int requests = 16'000);
+
+  bool known() const { return !p99_.empty(); }
+  const QueueShape& shape() const { return shape_; }
+  // p99 over S(max_rows), at `load` of saturation (0 and more). Above 97 % it grows as 1 over what
+  // is free; at 1 and more it is infinite.
+  double P99(double load) const;
+  // The largest load (0 to 1) with at most that p99 over S(max_rows); 0 when none is low enough.
+  double LoadWithin(double p99) const;
+
+ private:
+  QueueShape shape_;
+  std::vector<double> p99_;  // at the loads of the grid; does not decrease
+};
+
+}  // namespace bitmill
