@@ -28,6 +28,7 @@
 #include "model/onnx/onnx_reader.h"
 #include "server/engine/batching_engine.h"
 #include "server/frontend/grpc_server.h"
+#include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/repository/disk_repository.h"
 #include "server/schedule/tbb_scheduler.h"

@@ -27,7 +27,6 @@
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
 #include "server/metrics/stage_times.h"
 
@@ -85,16 +84,5 @@ struct HostInfo {
 };
 
 std::unique_ptr<ServerMetrics> CreateServerMetrics(const HostInfo& host);
-
-// Serves /metrics (and a short page at /) over HTTP. The listener stops when destroyed.
-class MetricsExporter {
- public:
-  virtual ~MetricsExporter() = default;
-  virtual int port() const = 0;
-};
-// Unavailable when the address is in use. Port 0 picks a free one.
-absl::StatusOr<std::unique_ptr<MetricsExporter>> StartMetricsExporter(const std::string& host,
-                                                                      int port,
-                                                                      const ServerMetrics& metrics);
 
 }  // namespace bitmill
