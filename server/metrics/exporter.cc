@@ -83,6 +83,7 @@ Answer RenderPage(const HttpPage& page, absl::string_view query, absl::string_vi
 
 struct Question {
   absl::string_view path, query;
+  absl::string_view accept;
   absl::string_view known;  // the value of If-None-Match
 };
 
@@ -94,7 +95,10 @@ class Site {
   Answer Get(const Question& question) const {
     const absl::string_view path = question.path;
     if (path == "/metrics") {
-      return {.type = "text/plain; version=0.0.4; charset=utf-8", .body = metrics_.RenderText()};
+      const MetricsFormat format = ChooseMetricsFormat(question.accept);
+      return {.type = MetricsContentType(format),
+              .body = metrics_.Render(format),
+              .more_headers = "Cache-Control: no-store\r\nVary: Accept\r\n"};
     }
     if (path == "/healthz") return {.body = "ok\n"};
     for (const HttpPage& page : pages_) {
@@ -127,6 +131,7 @@ int Handle(mg_connection* connection) {
   }
   Answer answer = site.Get({.path = request.local_uri == nullptr ? "" : request.local_uri,
                             .query = request.query_string == nullptr ? "" : request.query_string,
+                            .accept = Header(connection, "Accept"),
                             .known = Header(connection, "If-None-Match")});
   if (method == "HEAD") answer.send_body = false;
   Send(connection, answer);

@@ -65,6 +65,20 @@ TEST_F(ExporterTest, ServesTheMetrics) {
               HasSubstr("bitmill_requests_total{model=\"m\",version=\"1\",code=\"OK\"} 1\n"));
 }
 
+TEST_F(ExporterTest, ServesTheFormatThatIsAskedFor) {
+  const int port = exporter_->port();
+  const std::string text = Get(port, "/metrics", "Accept: application/openmetrics-text\r\n");
+  EXPECT_THAT(text, HasSubstr("Content-Type: application/openmetrics-text; version=1.0.0"));
+  EXPECT_THAT(text, HasSubstr("Vary: Accept\r\n"));
+  EXPECT_THAT(text, ::testing::EndsWith("\n# EOF\n"));
+  const std::string protobuf =
+      Get(port, "/metrics",
+          "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+          "encoding=delimited\r\n");
+  EXPECT_THAT(protobuf, HasSubstr("Content-Type: application/vnd.google.protobuf; "
+                                  "proto=io.prometheus.client.MetricFamily; encoding=delimited"));
+}
+
 TEST_F(ExporterTest, ServesAPageAndALivenessCheck) {
   EXPECT_THAT(Get(exporter_->port(), "/"), HasSubstr("href=\"/metrics\""));
   EXPECT_THAT(Get(exporter_->port(), "/healthz"), HasSubstr("\r\n\r\nok\n"));
