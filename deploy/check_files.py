@@ -95,7 +95,7 @@ def expressions() -> Iterator[tuple[str, str]]:
 
 def check_metrics() -> Iterator[str]:
     """Rules and dashboards ask only for what the program shows, or a rule records."""
-    source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "server/metrics").glob("*.cc"))
+    source = "".join(p.read_text(encoding="utf-8") for p in (ROOT / "server").rglob("*.cc"))
     shown = set(re.findall(r'"(bitmill_\w+)"', source))
     recorded = {rule["record"] for rule in rules("record")}
     for where, expression in expressions():
@@ -105,6 +105,14 @@ def check_metrics() -> Iterator[str]:
         for name in METRIC.findall(re.sub(r"\w+(?::\w+)+|__name__=~\"[^\"]*\"", "", expression)):
             if name not in shown and HISTOGRAM_SERIES.sub("", name) not in shown:
                 yield f"{where}: the program has no metric {name}"
+
+
+def check_compose_mounts() -> Iterator[str]:
+    """compose.yaml gives Prometheus every file of rules."""
+    mounts = documents(DEPLOY / "compose.yaml")[0]["services"]["prometheus"]["volumes"]
+    for path in RULES:
+        if f"./prometheus/{path.name}:/etc/prometheus/rules/{path.name}:ro" not in mounts:
+            yield f"compose.yaml: prometheus does not get {path.name}"
 
 
 def argument(arguments: list[str], name: str) -> str:
@@ -160,7 +168,8 @@ def check_build_context() -> Iterator[str]:
 
 def main() -> int:
     findings: list[str] = []
-    for check in (check_syntax, check_alerts, check_metrics, check_pods, check_build_context):
+    for check in (check_syntax, check_alerts, check_metrics, check_compose_mounts, check_pods,
+                  check_build_context):
         findings += check()
     print("\n".join(findings) or "deploy: files agree")
     return 1 if findings else 0

@@ -28,6 +28,7 @@
 #include "model/onnx/onnx_reader.h"
 #include "server/engine/batching_engine.h"
 #include "server/frontend/grpc_server.h"
+#include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/repository/disk_repository.h"
 #include "server/schedule/tbb_scheduler.h"
@@ -150,7 +151,8 @@ class Server {
          .isa = IsaName(isa),
          .compiler = CompilerName(),
          .cpu_budget_cores = budget.cores,
-         .limits = options_.measure_machine ? MeasureMachine(isa) : std::vector<MachineLimit>{}});
+         .limits = options_.measure_machine ? MeasureMachine(isa) : std::vector<MachineLimit>{}},
+        {.triton_names = options_.metrics_compat == "triton"});
     const FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
     scheduler_ = CreateTbbScheduler(
         {.workers = budget.cpus, .io_threads = FrontendIoThreads(frontend)}, clock_);
@@ -288,6 +290,10 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
       CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));
   BITMILL_RETURN_IF_ERROR(CheckRange("seconds of tuning", options.tune_seconds, 0.0, 3600.0));
   BITMILL_RETURN_IF_ERROR(CheckRange("drain seconds", options.drain_seconds, 0.0, 86'400.0));
+  if (options.metrics_compat != "none" && options.metrics_compat != "triton") {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "metrics compatibility '", options.metrics_compat, "', expected none or triton"));
+  }
   if (options.plan_cache.empty()) {
     return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");
   }

@@ -23,8 +23,9 @@ struct ServeOptions {
   double tune_seconds = 0;            // of measuring kernels at a load, where no plan file has them
 
   std::string host = "0.0.0.0";
-  int grpc_port = 8001;     // 0: any free one
-  int metrics_port = 8002;  // likewise
+  int grpc_port = 8001;                 // 0: any free one
+  int metrics_port = 8002;              // likewise
+  std::string metrics_compat = "none";  // or "triton": also its names, for its dashboards
   int64_t max_message_mib = 64;
   int64_t max_connection_age_seconds = 0;  // 0: no limit
   std::string ready_file;  // JSON with ports and pid, written when ready; empty: none

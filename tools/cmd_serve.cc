@@ -96,6 +96,13 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("PORT")
       ->capture_default_str()
       ->group("Network");
+  command
+      .add_option("--metrics-compat", options.metrics_compat,
+                  "triton: /metrics also has Triton's names (nv_inference_*), for its dashboards")
+      ->check(CLI::IsMember({"none", "triton"}))
+      ->type_name("NAMES")
+      ->capture_default_str()
+      ->group("Network");
   command.add_option("--max-message-mib", options.max_message_mib, "Largest request, MiB")
       ->type_name("MIB")
       ->capture_default_str()

@@ -30,8 +30,16 @@ def rate(metric: str, labels: str) -> str:
     return f"rate({metric}{{{labels}}}[$__rate_interval])"
 
 
+# The histograms that a Prometheus may have taken as native ones, which have no buckets to add up.
+NATIVE = ("bitmill_request_duration_seconds",)
+
+
 def quantile(q: float, metric: str, labels: str, by: str = "le") -> str:
-    return f"histogram_quantile({q}, sum by ({by}) ({rate(metric + '_bucket', labels)}))"
+    text = f"histogram_quantile({q}, sum by ({by}) ({rate(metric + '_bucket', labels)}))"
+    if metric in NATIVE:
+        rest = ", ".join(name for name in by.split(", ") if name != "le")
+        text += f" or histogram_quantile({q}, sum by ({rest}) ({rate(metric, labels)}))"
+    return text
 
 
 def mean(metric: str, labels: str, by: str) -> str:
@@ -202,6 +210,52 @@ def batching(board: Board) -> None:
                 12)
 
 
+def analysis(board: Board) -> None:
+    by = "{{model}} on {{instance}}"
+    board.row("What the servers say themselves")
+    board.table("Bottlenecks", "What holds each model up now, by its server's own analysis.", "none",
+                f"max by (model, version, instance, cause) (bitmill_bottleneck_info{{{MODELS}}})",
+                {"model": "Model", "version": "Version", "instance": "Server",
+                 "cause": "Bottleneck"}, 8)
+    board.table("Warnings", "What servers warn of now; no model: of the host.", "none",
+                f"max by (reason, model, instance) (bitmill_warning_active{{{SERVERS}}})",
+                {"reason": "Reason", "model": "Model", "instance": "Server"}, 8)
+    board.table("Changes of settings", "What servers changed toward the objective since they "
+                "started.", "none",
+                f"sum by (model, control, instance) (bitmill_adaptations_total{{{MODELS}}})",
+                {"model": "Model", "control": "Setting", "instance": "Server", "Value": "Times"}, 8)
+    board.graph("What each cause costs", "How much shorter p99 would be without it.", "s",
+                {"{{cause}}, {{model}}": "max by (model, cause) "
+                 f"(bitmill_bottleneck_score_seconds{{{MODELS}}})"}, 12)
+    board.graph("Active warnings", "How many servers warn of each reason.", "short",
+                {"{{reason}} {{model}}": "sum by (reason, model) "
+                 f"(bitmill_warning_active{{{SERVERS}}}) or vector(0)"}, 12)
+    capacity = (f"sum by (model) (max by (model, instance) "
+                f"(bitmill_capacity_rows_per_second{{{MODELS}}}))")
+    forecast = f"sum by (model) (bitmill_demand_forecast_rows_per_second{{{MODELS}}})"
+    board.graph("Headroom", "Share of the capacity that is left of what is expected, over all "
+                "servers.", "percentunit", {"{{model}}": f"1 - {forecast} / {capacity}"})
+    board.graph("Demand and capacity", "Rows that arrive, that are expected to, and that can be "
+                "served.", "rowsps",
+                {"demand of {{model}}":
+                     f"sum by (model) (bitmill_demand_rows_per_second{{{MODELS}}})",
+                 "expected of {{model}}": forecast, "capacity of {{model}}": capacity})
+    board.graph("Time to saturation", "If the demand goes on as it does; nothing: not within an "
+                "hour.", "s", {by: f"bitmill_time_to_saturation_seconds{{{MODELS}}} < 3600"})
+    board.graph("Service time", "The fitted time of an execution of n rows is a + b n.", "s",
+                {f"a of {by}": f"bitmill_service_time_fixed_seconds{{{MODELS}}}",
+                 f"b of {by}": f"bitmill_service_time_per_row_seconds{{{MODELS}}}"})
+    board.graph("p99 against the objective", "Measured, predicted from the service time, and what "
+                "it shall be at most.", "s",
+                {"measured, {{model}}": quantile(0.99, NATIVE[0], MODELS, "le, model"),
+                 "predicted, {{model}}":
+                     f"max by (model) (bitmill_predicted_p99_seconds{{{MODELS}}})",
+                 "objective, {{model}}":
+                     f"max by (model) (bitmill_objective_p99_seconds{{{MODELS}}})"})
+    board.graph("Goodput", "Rows a second that were answered within the objective.", "rowsps",
+                {"{{model}}": f"sum by (model) (bitmill_goodput_rows_per_second{{{MODELS}}})"})
+
+
 def resources(board: Board) -> None:
     cpu = rate("bitmill_process_cpu_seconds_total", SERVERS)
     board.row("Resources")
@@ -255,12 +309,13 @@ def variable(name: str, label: str, metric: str) -> dict[str, Any]:
 
 def dashboard() -> dict[str, Any]:
     board = Board()
-    for part in (glance, traffic, latency, batching, resources, inventory):
+    for part in (glance, traffic, latency, batching, analysis, resources, inventory):
         part(board)
     return {
         "uid": "bitmill-overview",
         "title": "Bitmill overview",
-        "description": "Rate, errors, latency, stages, batches, queues and cost of Bitmill servers.",
+        "description": "Rate, errors, latency, stages, batches, queues, bottlenecks and cost of Bitmill "
+                       "servers.",
         "tags": ["bitmill"],
         "schemaVersion": 39,
         "editable": True,

@@ -30,6 +30,7 @@ void ModelRecorder::RecordRequest(absl::StatusCode code, int64_t total_ns, int64
   Stripe& stripe = MyStripe();
   stripe.requests[CodeIndex(code)].fetch_add(1, std::memory_order_relaxed);
   stripe.duration.Add(kDurationBoundsNs, total_ns);
+  stripe.fine_duration.Add(total_ns);
   if (code != absl::StatusCode::kOk) return;
   stripe.rows.fetch_add(rows, std::memory_order_relaxed);
   stripe.success_ns.fetch_add(total_ns, std::memory_order_relaxed);
@@ -58,6 +59,17 @@ void ModelRecorder::RecordExecution(int64_t rows, int64_t compute_ns) {
   Page& page = PageOf(index / 64);
   page.executions[index % 64].fetch_add(1, std::memory_order_relaxed);
   page.compute_ns[index % 64].fetch_add(compute_ns, std::memory_order_relaxed);
+}
+
+void ModelRecorder::RecordExemplar(int64_t total_ns, const TraceId& trace) {
+  exemplars_[BucketOf(kDurationBoundsNs, total_ns)].Store(
+      {.trace = trace, .value = total_ns, .unix_millis = clock_.UnixMillis()});
+}
+
+NativeCounts ModelRecorder::DurationCounts() const {
+  NativeCounts counts{};
+  for (const Stripe& stripe : stripes_) stripe.fine_duration.AddTo(counts);
+  return counts;
 }
 
 ModelCounts ModelRecorder::Counts() const {

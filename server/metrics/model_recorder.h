@@ -11,11 +11,14 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "base/aligned_buffer.h"
 #include "base/clock.h"
+#include "server/metrics/exemplar.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/native_histogram.h"
 
 namespace bitmill {
 
@@ -41,12 +44,17 @@ struct HistogramCounts {
 };
 
 template <size_t kBounds>
+size_t BucketOf(const std::array<int64_t, kBounds>& bounds, int64_t value) {
+  size_t bucket = 0;
+  for (const int64_t bound : bounds) bucket += value > bound ? 1 : 0;
+  return bucket;
+}
+
+template <size_t kBounds>
 class AtomicHistogram {
  public:
   void Add(const std::array<int64_t, kBounds>& bounds, int64_t value) {
-    size_t bucket = 0;
-    for (const int64_t bound : bounds) bucket += value > bound ? 1 : 0;
-    buckets_[bucket].fetch_add(1, std::memory_order_relaxed);
+    buckets_[BucketOf(bounds, value)].fetch_add(1, std::memory_order_relaxed);
     sum_.fetch_add(value, std::memory_order_relaxed);
   }
   void AddTo(HistogramCounts<kBounds>& counts) const {
@@ -81,10 +89,17 @@ class ModelRecorder final : public ModelMetrics {
   void RecordRequest(absl::StatusCode code, int64_t total_ns, int64_t rows,
                      const StageTimes& stages) override;
   void RecordExecution(int64_t rows, int64_t compute_ns) override;
+  void RecordExemplar(int64_t total_ns, const TraceId& trace) override;
   ModelStatisticsSnapshot Snapshot() const override;
 
   uint32_t id() const override { return id_; }
   ModelCounts Counts() const;
+  // The durations of all requests, finely.
+  NativeCounts DurationCounts() const;
+  // The newest request of a trace in this bucket of the duration; nothing if there was none.
+  std::optional<Exemplar> DurationExemplar(size_t bucket) const {
+    return exemplars_[bucket].Load();
+  }
 
  private:
   struct alignas(kCacheLineBytes) Stripe {
@@ -92,6 +107,7 @@ class ModelRecorder final : public ModelMetrics {
     std::atomic<int64_t> rows{0};
     std::atomic<int64_t> success_ns{0};
     AtomicHistogram<kDurationBoundsNs.size()> duration;
+    NativeHistogram fine_duration;
     std::array<AtomicHistogram<kStageBoundsNs.size()>, kStages> stages;
     AtomicHistogram<kBatchRowBounds.size()> batch_rows;
   };
@@ -110,6 +126,7 @@ class ModelRecorder final : public ModelMetrics {
   const SystemClock clock_;
   std::vector<Stripe> stripes_;            // a power of two of them
   std::vector<std::atomic<Page*>> pages_;  // owned
+  std::array<ExemplarSlot, kDurationBoundsNs.size() + 1> exemplars_;
   std::atomic<int64_t> last_inference_unix_ms_{0};
 };
 

@@ -4,9 +4,12 @@
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
+#include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 
 namespace bitmill {
@@ -36,8 +39,9 @@ std::string Exchange(int port, const std::string& request) {
   return answer;
 }
 
-std::string Get(int port, const std::string& path) {
-  return Exchange(port, "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n\r\n");
+// `headers`: lines that each end in \r\n.
+std::string Get(int port, const std::string& path, const std::string& headers = "") {
+  return Exchange(port, "GET " + path + " HTTP/1.1\r\nHost: localhost\r\n" + headers + "\r\n");
 }
 
 class ExporterTest : public ::testing::Test {
@@ -59,6 +63,20 @@ TEST_F(ExporterTest, ServesTheMetrics) {
   EXPECT_THAT(answer, HasSubstr("Content-Type: text/plain; version=0.0.4"));
   EXPECT_THAT(answer,
               HasSubstr("bitmill_requests_total{model=\"m\",version=\"1\",code=\"OK\"} 1\n"));
+}
+
+TEST_F(ExporterTest, ServesTheFormatThatIsAskedFor) {
+  const int port = exporter_->port();
+  const std::string text = Get(port, "/metrics", "Accept: application/openmetrics-text\r\n");
+  EXPECT_THAT(text, HasSubstr("Content-Type: application/openmetrics-text; version=1.0.0"));
+  EXPECT_THAT(text, HasSubstr("Vary: Accept\r\n"));
+  EXPECT_THAT(text, ::testing::EndsWith("\n# EOF\n"));
+  const std::string protobuf =
+      Get(port, "/metrics",
+          "Accept: application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;"
+          "encoding=delimited\r\n");
+  EXPECT_THAT(protobuf, HasSubstr("Content-Type: application/vnd.google.protobuf; "
+                                  "proto=io.prometheus.client.MetricFamily; encoding=delimited"));
 }
 
 TEST_F(ExporterTest, ServesAPageAndALivenessCheck) {
@@ -85,6 +103,84 @@ TEST_F(ExporterTest, SurvivesWhatIsNotHttp) {
   Exchange(exporter_->port(), std::string("\0\xff\x16\x03\x01garbage\r\n\r\n", 16));
   Exchange(exporter_->port(), "GET /" + std::string(70'000, 'a') + " HTTP/1.1\r\n\r\n");
   EXPECT_THAT(Get(exporter_->port(), "/healthz"), StartsWith("HTTP/1.1 200 OK"));
+}
+
+// One page that shows its query, one that fails as it is told to, one in the place of the built-in.
+std::vector<HttpPage> Pages() {
+  return {{"/api/echo", "application/json",
+           [](absl::string_view query) { return absl::StrCat("{\"query\": \"", query, "\"}"); }},
+          {"/api/fail", "application/json",
+           [](absl::string_view query) -> absl::StatusOr<std::string> {
+             if (query == "missing") return absl::NotFoundError("no such model");
+             if (query == "bad") return absl::InvalidArgumentError("seconds 'x'");
+             if (query == "early") return absl::UnavailableError("no report yet");
+             return absl::InternalError("broken");
+           }},
+          {"/", "text/html; charset=utf-8", [](absl::string_view) { return "our page"; }}};
+}
+
+class ExporterPagesTest : public ::testing::Test {
+ protected:
+  ExporterPagesTest() : metrics_(CreateServerMetrics(HostInfo{})) {
+    auto started = StartMetricsExporter("127.0.0.1", 0, *metrics_, Pages());
+    EXPECT_TRUE(started.ok()) << started.status();
+    if (started.ok()) exporter_ = *std::move(started);
+  }
+  std::unique_ptr<ServerMetrics> metrics_;
+  std::unique_ptr<MetricsExporter> exporter_;
+};
+
+TEST_F(ExporterPagesTest, ServesPagesWithTheirQueries) {
+  const std::string answer = Get(exporter_->port(), "/api/echo?model=a%20b&n=3");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 200 OK\r\n"));
+  EXPECT_THAT(answer, HasSubstr("Content-Type: application/json\r\n"));
+  EXPECT_THAT(answer, HasSubstr("\r\n\r\n{\"query\": \"model=a%20b&n=3\"}"));
+  EXPECT_THAT(Get(exporter_->port(), "/api/echo"), HasSubstr("{\"query\": \"\"}"));
+  EXPECT_THAT(Get(exporter_->port(), "/"), HasSubstr("\r\n\r\nour page"));
+  EXPECT_THAT(Get(exporter_->port(), "/api/echo/more"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Get(exporter_->port(), "/metrics"), HasSubstr("bitmill_build_info"));
+}
+
+TEST_F(ExporterPagesTest, ErrorsOfPagesAreStatusLines) {
+  const int port = exporter_->port();
+  EXPECT_THAT(Get(port, "/api/fail?missing"), StartsWith("HTTP/1.1 404"));
+  EXPECT_THAT(Get(port, "/api/fail?missing"), HasSubstr("\r\n\r\nno such model\n"));
+  EXPECT_THAT(Get(port, "/api/fail?bad"), StartsWith("HTTP/1.1 400"));
+  EXPECT_THAT(Get(port, "/api/fail?early"), StartsWith("HTTP/1.1 503"));
+  EXPECT_THAT(Get(port, "/api/fail"), StartsWith("HTTP/1.1 500"));
+}
+
+TEST_F(ExporterPagesTest, DoesNotSendAgainWhatTheBrowserHas) {
+  const int port = exporter_->port();
+  const std::string first = Get(port, "/api/echo?a");
+  const size_t at = first.find("ETag: ");
+  ASSERT_NE(at, std::string::npos);
+  const std::string tag = first.substr(at + 6, first.find('\r', at) - at - 6);
+  const std::string again = Get(port, "/api/echo?a", "If-None-Match: " + tag + "\r\n");
+  EXPECT_THAT(again, StartsWith("HTTP/1.1 304"));
+  EXPECT_THAT(again, ::testing::EndsWith("\r\n\r\n"));
+  EXPECT_THAT(Get(port, "/api/echo?b", "If-None-Match: " + tag + "\r\n"),
+              StartsWith("HTTP/1.1 200"));
+}
+
+TEST_F(ExporterPagesTest, TellsBrowsersToLoadNothingFromElsewhere) {
+  for (const char* path : {"/", "/api/echo", "/api/fail", "/metrics", "/nothing"}) {
+    const std::string answer = Get(exporter_->port(), path);
+    EXPECT_THAT(answer, HasSubstr("Content-Security-Policy: default-src 'none'; script-src 'self'"))
+        << path;
+    EXPECT_THAT(answer, HasSubstr("X-Content-Type-Options: nosniff\r\n")) << path;
+    EXPECT_THAT(answer, HasSubstr("frame-ancestors 'none'")) << path;
+  }
+}
+
+TEST_F(ExporterPagesTest, SaysWhichMethodsItKnows) {
+  const std::string answer =
+      Exchange(exporter_->port(), "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n");
+  EXPECT_THAT(answer, StartsWith("HTTP/1.1 405"));
+  EXPECT_THAT(answer, HasSubstr("Allow: GET, HEAD\r\n"));
+  const std::string head = Exchange(exporter_->port(), "HEAD / HTTP/1.1\r\nHost: a\r\n\r\n");
+  EXPECT_THAT(head, HasSubstr("Content-Length: 8\r\n"));
+  EXPECT_THAT(head, ::testing::EndsWith("\r\n\r\n"));
 }
 
 TEST_F(ExporterTest, SaysWhichAddressIsInUse) {

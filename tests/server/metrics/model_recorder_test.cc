@@ -42,6 +42,29 @@ TEST(ModelRecorderTest, PutsADurationIntoTheFirstBucketThatHoldsIt) {
   EXPECT_EQ(buckets[kDurationBoundsNs.size()], 1);
 }
 
+TEST(ModelRecorderTest, CountsDurationsOfAllCodesFinely) {
+  ModelRecorder recorder;
+  recorder.RecordRequest(absl::StatusCode::kOk, 1'000'000, 1, {});
+  recorder.RecordRequest(absl::StatusCode::kInternal, 1'000'000, 1, {});
+  recorder.RecordRequest(absl::StatusCode::kOk, 500, 1, {});
+  const NativeCounts counts = recorder.DurationCounts();
+  EXPECT_EQ(counts[NativePlace(1'000'000)], 2);
+  EXPECT_EQ(counts[0], 1);
+}
+
+TEST(ModelRecorderTest, RemembersTheNewestTraceOfEachBucket) {
+  ModelRecorder recorder;
+  recorder.RecordExemplar(24'000, {1, 1});
+  recorder.RecordExemplar(25'000, {2, 2});
+  recorder.RecordExemplar(60'000'000'000, {3, 3});
+  ASSERT_TRUE(recorder.DurationExemplar(0).has_value());
+  EXPECT_EQ(recorder.DurationExemplar(0)->trace.low, 2U);
+  EXPECT_EQ(recorder.DurationExemplar(0)->value, 25'000);
+  EXPECT_GT(recorder.DurationExemplar(0)->unix_millis, 1'600'000'000'000);
+  EXPECT_FALSE(recorder.DurationExemplar(1).has_value());
+  EXPECT_EQ(recorder.DurationExemplar(kDurationBoundsNs.size())->trace.high, 3U);
+}
+
 TEST(ModelRecorderTest, CountsExecutionsByExactRows) {
   ModelRecorder recorder;
   recorder.RecordExecution(1, 100);
@@ -109,6 +132,25 @@ TEST(ModelRecorderTest, RecordsARequestInFarLessThanAMicrosecond) {
   std::printf("%.0f ns a request with its execution\n", ns);
 #if defined(NDEBUG) && !defined(BITMILL_SANITIZED)
   EXPECT_LT(ns, 2500);
+#endif
+}
+
+// The price of one fine count, and of one exemplar: printed, with bounds for a lock or a system
+// call.
+TEST(ModelRecorderTest, CountsFinelyInNanoseconds) {
+  constexpr int kRequests = 1'000'000;
+  NativeHistogram histogram;
+  int64_t start = ThreadCpuNanos();
+  for (int i = 0; i < kRequests; ++i) histogram.Add(20'000 + i * 7);
+  const double count_ns = static_cast<double>(ThreadCpuNanos() - start) / kRequests;
+  ModelRecorder recorder;
+  start = ThreadCpuNanos();
+  for (int i = 0; i < kRequests; ++i) recorder.RecordExemplar(i * 7, {1, 1});
+  const double exemplar_ns = static_cast<double>(ThreadCpuNanos() - start) / kRequests;
+  std::printf("%.1f ns a fine count, %.1f ns an exemplar\n", count_ns, exemplar_ns);
+#if defined(NDEBUG) && !defined(BITMILL_SANITIZED)
+  EXPECT_LT(count_ns, 100);
+  EXPECT_LT(exemplar_ns, 1000);
 #endif
 }
 

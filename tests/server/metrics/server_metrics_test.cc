@@ -1,7 +1,10 @@
+#include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <string>
+#include <vector>
 
+#include "base/clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "server/metrics/metrics.h"
@@ -86,6 +89,75 @@ TEST(ServerMetricsTest, AVersionGoesOnCountingWhereItStopped) {
   ModelMetrics& first = metrics->ForModel("m", 1);
   EXPECT_EQ(&metrics->ForModel("m", 1), &first);
   EXPECT_NE(&metrics->ForModel("m", 2), &first);
+}
+
+TEST(ServerMetricsTest, ExemplarsAreInTheFormatsThatKnowThem) {
+  const auto metrics = CreateServerMetrics(Host());
+  ModelMetrics& model = metrics->ForModel("m", 1);
+  model.RecordRequest(absl::StatusCode::kOk, 60'000, 1, {});
+  model.RecordExemplar(60'000, {0x0af7651916cd43dd, 0x8448eb211c80319c});
+  const std::string text = metrics->Render(MetricsFormat::kOpenMetrics);
+  EXPECT_THAT(text, HasSubstr("bitmill_request_duration_seconds_bucket{model=\"m\",version=\"1\","
+                              "le=\"0.0001\"} 1 # "
+                              "{trace_id=\"0af7651916cd43dd8448eb211c80319c\"} 6e-05 1"));
+  EXPECT_THAT(text, HasSubstr("# TYPE bitmill_requests counter\nbitmill_requests_total{"));
+  EXPECT_THAT(text, ::testing::EndsWith("\n# EOF\n"));
+  EXPECT_THAT(metrics->RenderText(), Not(HasSubstr("trace_id")));
+  EXPECT_THAT(metrics->Render(MetricsFormat::kProtobuf),
+              HasSubstr("0af7651916cd43dd8448eb211c80319c"));
+}
+
+MetricPoint Point(const char* name, const char* model, double value) {
+  return {.name = name, .help = "Help.", .labels = {{"model", model}}, .value = value};
+}
+
+TEST(ServerMetricsTest, PointsOfSeveralSourcesBecomeOneFamily) {
+  const auto metrics = CreateServerMetrics(Host());
+  metrics->AddSource([] {
+    return std::vector<MetricPoint>{Point("bitmill_x", "a", 1), Point("bitmill_y", "a", 2)};
+  });
+  int calls = 0;
+  metrics->AddSource([&calls] {
+    ++calls;
+    return std::vector<MetricPoint>{Point("bitmill_x", "b", calls),
+                                    // Belongs to a histogram: no such point can be part of it.
+                                    Point("bitmill_request_duration_seconds", "a", 1)};
+  });
+  metrics->ForModel("m", 1);
+  EXPECT_THAT(metrics->RenderText(),
+              HasSubstr("# HELP bitmill_x Help.\n# TYPE bitmill_x gauge\n"
+                        "bitmill_x{model=\"a\"} 1\nbitmill_x{model=\"b\"} 1\n"
+                        "# HELP bitmill_y Help.\n"));
+  EXPECT_THAT(metrics->RenderText(), HasSubstr("bitmill_x{model=\"b\"} 2\n"));
+}
+
+// The bar is 5 ms; the bound leaves room for a busy machine, the figures are printed.
+TEST(ServerMetricsTest, AHundredModelsAreRenderedInMilliseconds) {
+  const auto metrics = CreateServerMetrics(Host());
+  for (int i = 0; i < 100; ++i) {
+    ModelMetrics& model = metrics->ForModel("a_model_of_many_" + std::to_string(i), 1);
+    StageTimes stages;
+    for (int k = 0; k < 200; ++k) {
+      stages.ns.fill(1'000 + k * k * 100);
+      model.RecordRequest(absl::StatusCode::kOk, 20'000 + k * k * 1000, 1, stages);
+    }
+    model.RecordExecution(1, 1000);
+  }
+  for (const MetricsFormat format :
+       {MetricsFormat::kText, MetricsFormat::kOpenMetrics, MetricsFormat::kProtobuf}) {
+    double least = 1e9;
+    size_t bytes = 0;
+    for (int run = 0; run < 7; ++run) {
+      const int64_t start = ThreadCpuNanos();
+      bytes = metrics->Render(format).size();
+      least = std::min(least, static_cast<double>(ThreadCpuNanos() - start) * 1e-6);
+    }
+    std::printf("format %d: %.2f ms of CPU time, %zu bytes\n", static_cast<int>(format), least,
+                bytes);
+#if defined(NDEBUG) && !defined(BITMILL_SANITIZED)
+    EXPECT_LT(least, 20);
+#endif
+  }
 }
 
 TEST(ServerMetricsTest, PromtoolFindsNothingToComplainAbout) {
