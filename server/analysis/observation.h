@@ -39,6 +39,12 @@ struct HostWindow {
   int64_t memory_used_bytes = 0;       // of the control group; 0: cannot be read
   double memory_limit_hits_per_s = 0;  // times that the control group ran into its limit
   int64_t open_fds = 0, max_fds = 0;
+  // The same for this process's control group alone, where it has its own files (v2); -1: not.
+  double psi_group_cpu_some = -1, psi_group_memory_some = -1, psi_group_memory_full = -1,
+         psi_group_io_some = -1;
+  int64_t pending_write_bytes = -1;  // sent by us, not yet acknowledged by clients; -1: not known
+  // By the hardware's counters, where there are any; -1: not.
+  double instructions_per_cycle = -1, cache_misses_per_s = -1, memory_bytes_per_s_estimate = -1;
 };
 
 // What is fixed while a model version is loaded.

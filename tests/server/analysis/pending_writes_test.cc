@@ -1,0 +1,69 @@
+#include "server/analysis/pending_writes.h"
+
+#include <arpa/inet.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <string>
+
+namespace bitmill {
+namespace {
+
+constexpr int64_t kAllDescriptors = 1'000'000;
+
+// A connection over loopback whose client does not read.
+class PendingWritesTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    listener_ = socket(AF_INET, SOCK_STREAM, 0);
+    sockaddr_in address{};
+    address.sin_family = AF_INET;
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    auto* generic = reinterpret_cast<sockaddr*>(&address);
+    socklen_t bytes = sizeof(address);
+    ASSERT_EQ(bind(listener_, generic, bytes), 0);
+    ASSERT_EQ(listen(listener_, 1), 0);
+    ASSERT_EQ(getsockname(listener_, generic, &bytes), 0);
+    port_ = ntohs(address.sin_port);
+    client_ = socket(AF_INET, SOCK_STREAM, 0);
+    ASSERT_EQ(connect(client_, generic, bytes), 0);
+    server_ = accept(listener_, nullptr, nullptr);
+    ASSERT_GE(server_, 0);
+  }
+  void TearDown() override {
+    for (const int fd : {listener_, client_, server_}) close(fd);
+  }
+  // Until the client's buffer and the server's are full.
+  void WriteAll() const {
+    fcntl(server_, F_SETFL, O_NONBLOCK);
+    const std::string block(65'536, 'x');
+    while (write(server_, block.data(), block.size()) > 0) {
+    }
+  }
+
+  int listener_ = -1, client_ = -1, server_ = -1, port_ = 0;
+};
+
+TEST_F(PendingWritesTest, NothingIsPendingBeforeAWrite) {
+  EXPECT_EQ(PendingWriteBytes(port_, kAllDescriptors), 0);
+}
+
+TEST_F(PendingWritesTest, CountsWhatTheClientHasNotTaken) {
+  WriteAll();
+  EXPECT_GT(PendingWriteBytes(port_, kAllDescriptors), 10'000);
+}
+
+TEST_F(PendingWritesTest, OtherPortsAreNotOurs) {
+  WriteAll();
+  EXPECT_EQ(PendingWriteBytes(port_ == 1 ? 2 : 1, kAllDescriptors), 0);
+}
+
+TEST_F(PendingWritesTest, WithoutAPortItIsNotKnown) {
+  EXPECT_EQ(PendingWriteBytes(0, kAllDescriptors), -1);
+}
+
+}  // namespace
+}  // namespace bitmill
