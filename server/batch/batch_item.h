@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "base/clock.h"
+#include "server/metrics/request_record.h"
 #include "server/metrics/stage_times.h"
 
 namespace bitmill {
@@ -18,10 +19,15 @@ struct BatchItem {
   const std::atomic<bool>* cancelled = nullptr;  // true: nobody waits for the answer any more
   StageTimes times;                              // the batcher adds queue and schedule
   int64_t batch_rows = 0;  // set by the batcher: rows of the execution that it is part of
+  BatchClosed closed = BatchClosed::kNever;  // set by the batcher: why that execution started
+  // Set by the batcher: of the queue stage, how long an instance was free and no worker was on its
+  // way: the wait for company.
+  int64_t formation_ns = 0;
 
   MonotonicNanos queued_ns = 0;  // start of the queue stage; 0: the batcher sets it on arrival
 
-  BatchItem* next = nullptr;  // the batcher's own
+  BatchItem* next = nullptr;      // the batcher's own
+  int64_t formation_mark_ns = 0;  // the batcher's own: its formation clock on arrival
 };
 
 // The type URL of the payload of a ResourceExhausted status: after how many milliseconds (decimal

@@ -1,12 +1,13 @@
 #include "server/batch/dynamic_batcher.h"
 
 #include <algorithm>
+#include <limits>
 #include <string>
 #include <utility>
 
-#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "server/batch/refusal.h"
 
 namespace bitmill {
 namespace {
@@ -15,6 +16,18 @@ namespace {
 constexpr int kInlineBatches = 4;
 // A worker goes to other models that wait after so long; going costs it some microseconds.
 constexpr MonotonicNanos kSliceNanos = 1'000'000;
+constexpr MonotonicNanos kWakeWeight = 8;  // one batch counts for an eighth of the average
+constexpr MonotonicNanos kNotRunning = std::numeric_limits<MonotonicNanos>::max();
+
+// BatchClosed is what the batch policy said, for those who do not know the policy.
+static_assert(static_cast<int>(BatchClosed::kFull) == static_cast<int>(CloseReason::kFull) &&
+              static_cast<int>(BatchClosed::kPreferred) ==
+                  static_cast<int>(CloseReason::kPreferred) &&
+              static_cast<int>(BatchClosed::kNoDelay) == static_cast<int>(CloseReason::kNoDelay) &&
+              static_cast<int>(BatchClosed::kAge) == static_cast<int>(CloseReason::kAge) &&
+              static_cast<int>(BatchClosed::kDeadline) ==
+                  static_cast<int>(CloseReason::kDeadline) &&
+              static_cast<int>(BatchClosed::kFlush) == static_cast<int>(CloseReason::kFlush));
 
 bool IsExpired(const BatchItem& item, MonotonicNanos now) {
   return item.deadline_ns != 0 && now >= item.deadline_ns;
@@ -35,6 +48,13 @@ DynamicBatcher::DynamicBatcher(const BatcherOptions& options, BatchRunner& runne
       clock_(clock) {
   BITMILL_CHECK(options.instances >= 1);
   MutexLock lock(&mutex_);
+  limits_ = options.limits;
+  controls_ = {.max_rows = max_rows_,
+               .max_delay_ns = options.limits.max_delay_ns,
+               .instances = options.instances,
+               .max_queue_requests = options.max_queue_requests,
+               .admit_within_ns = 0};
+  free_at_ns_.assign(static_cast<size_t>(options.instances), kNotRunning);
   for (int i = options.instances - 1; i >= 0; --i) idle_instances_.push_back(i);
 }
 
@@ -54,55 +74,108 @@ void DynamicBatcher::Submit(absl::Span<BatchItem* const> items, bool may_run_inl
   // Items may be finished, and with them the last handle of the model dropped, before this returns.
   const std::shared_ptr<const void> keep_alive = runner_.KeepAlive(*items.front());
   Items dead;
-  Items refused;
+  Refusals refusals;
+  BatchControls controls;  // of the refusals
   int instance = -1;
   Wakes wakes;
   {
     MutexLock lock(&mutex_);
     for (BatchItem* const item : items) {
-      if (!TryQueue(*item, now, dead)) refused.push_back(item);
+      Refusal refusal{.item = item};
+      if (!TryQueue(*item, now, dead, refusal)) refusals.push_back(refusal);
     }
     if (may_run_inline && options_.inline_limit_ns > 0 && waiting_ > 0 && woken_ == 0 &&
-        !idle_instances_.empty() && Decide(options_.limits, State(now), now).close &&
+        HasIdle() && Decide(limits_, State(now), now).close &&
         cost_model_.PredictNanos(waiting_rows_) <= options_.inline_limit_ns) {
-      instance = TakeInstance();
+      instance = TakeInstance(now);
     } else {
       wakes = Dispatch(now);
     }
-    if (options_.queue_depth != nullptr) {
-      options_.queue_depth->store(waiting_, std::memory_order_relaxed);
-    }
+    UpdateFormationClock(now);
+    PublishDepth();
+    if (!refusals.empty()) controls = controls_;
   }
   Launch(wakes, now, keep_alive);
   FinishDead(dead, now);
-  if (!refused.empty()) {
-    const absl::Status status = FullStatus();
-    for (BatchItem* const item : refused) runner_.Reject(*item, status);
-  }
+  FinishRefused(refusals, controls);
   if (instance >= 0) {
     scheduler_.RunInline([&] { Loop(instance, Where::kInline, now, keep_alive); });
   }
 }
 
-bool DynamicBatcher::TryQueue(BatchItem& item, MonotonicNanos now, Items& dead) {
-  if (waiting_ >= options_.max_queue_requests) {
+bool DynamicBatcher::TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal) {
+  if (waiting_ >= controls_.max_queue_requests) {
     TakeDead(now, dead);
-    if (waiting_ >= options_.max_queue_requests) return false;
+    if (waiting_ >= controls_.max_queue_requests) return false;
+  }
+  // An idle model takes whatever comes: it costs nobody anything, and only what runs is measured.
+  if (controls_.admit_within_ns > 0 && (waiting_ > 0 || !HasIdle())) {
+    const MonotonicNanos received_ns = item.received_ns != 0 ? item.received_ns : now;
+    MonotonicNanos due = received_ns + controls_.admit_within_ns;
+    if (item.deadline_ns != 0) due = std::min(due, item.deadline_ns);
+    refusal.late_ns = std::max<MonotonicNanos>(now + PredictFinish(item, now) - due, 0);
+    if (refusal.late_ns > 0) return false;
   }
   if (item.queued_ns == 0) item.queued_ns = now;
-  Push(item);
+  Push(item, now);
   return true;
 }
 
-void DynamicBatcher::Push(BatchItem& item) {
+MonotonicNanos DynamicBatcher::PredictFinish(const BatchItem& item, MonotonicNanos now) const {
+  // Less important ones that wait are behind it.
+  int64_t items_ahead = 0, rows_ahead = 0;
+  for (size_t level = 0; level <= LevelOf(item); ++level) {
+    items_ahead += queue_[level].items;
+    rows_ahead += queue_[level].rows;
+  }
+  int64_t ahead = items_ahead;  // executions that start before its own
+  int64_t ahead_rows = items_ahead > 0 ? (rows_ahead + items_ahead - 1) / items_ahead : 0;
+  int64_t own_rows = item.rows;
+  if (options_.gather) {
+    ahead = (rows_ahead + item.rows - 1) / controls_.max_rows;
+    ahead_rows = controls_.max_rows;
+    own_rows = std::max(item.rows, rows_ahead + item.rows - ahead * controls_.max_rows);
+  }
+  const MonotonicNanos rounds = ahead / controls_.instances;
+  return FreeAt(ahead % controls_.instances, now) - now + wake_ns_ +
+         rounds * (cost_model_.PredictNanos(ahead_rows) + wake_ns_) +
+         cost_model_.PredictNanos(own_rows);
+}
+
+MonotonicNanos DynamicBatcher::FreeAt(int64_t nth, MonotonicNanos now) const {
+  // Those that run beyond the number in use take nothing when they end.
+  const auto running = options_.instances - static_cast<int64_t>(idle_instances_.size());
+  const int64_t place = nth - (controls_.instances - running);
+  if (place < 0) return now;
+  absl::InlinedVector<MonotonicNanos, 16> ends(free_at_ns_.begin(), free_at_ns_.end());
+  std::nth_element(ends.begin(), ends.begin() + place, ends.end());
+  return std::max(now, ends[static_cast<size_t>(place)]);
+}
+
+size_t DynamicBatcher::LevelOf(const BatchItem& item) {
   const uint64_t level = item.priority > 0 ? item.priority - 1 : 0;
-  Fifo& fifo = queue_[static_cast<size_t>(std::min<uint64_t>(level, kPriorities - 1))];
+  return static_cast<size_t>(std::min<uint64_t>(level, kPriorities - 1));
+}
+
+void DynamicBatcher::Push(BatchItem& item, MonotonicNanos now) {
+  Fifo& fifo = queue_[LevelOf(item)];
   item.next = nullptr;
+  item.formation_mark_ns = FormationClock(now);
   (fifo.tail == nullptr ? fifo.head : fifo.tail->next) = &item;
   fifo.tail = &item;
+  ++fifo.items;
+  fifo.rows += item.rows;
   ++waiting_;
   waiting_rows_ += item.rows;
   if (item.deadline_ns != 0) ++with_deadline_;
+}
+
+void DynamicBatcher::Forget(Fifo& fifo, const BatchItem& item) {
+  --fifo.items;
+  fifo.rows -= item.rows;
+  --waiting_;
+  waiting_rows_ -= item.rows;
+  if (item.deadline_ns != 0) --with_deadline_;
 }
 
 void DynamicBatcher::TakeDead(MonotonicNanos now, Items& dead) {
@@ -112,9 +185,7 @@ void DynamicBatcher::TakeDead(MonotonicNanos now, Items& dead) {
     while (item != nullptr) {
       BatchItem* const next = std::exchange(item->next, nullptr);
       if (IsExpired(*item, now) || IsCancelled(*item)) {
-        --waiting_;
-        waiting_rows_ -= item->rows;
-        if (item->deadline_ns != 0) --with_deadline_;
+        Forget(fifo, *item);
         dead.push_back(item);
       } else {
         (fifo.tail == nullptr ? fifo.head : fifo.tail->next) = item;
@@ -127,7 +198,7 @@ void DynamicBatcher::TakeDead(MonotonicNanos now, Items& dead) {
 
 QueueState DynamicBatcher::State(MonotonicNanos now) const {
   QueueState state{.rows = waiting_rows_, .flush = draining_};
-  if (options_.limits.max_delay_ns <= 0) return state;  // nothing else is asked for
+  if (limits_.max_delay_ns <= 0) return state;  // nothing else is asked for
   state.oldest_ns = now;
   for (const Fifo& fifo : queue_) {
     if (fifo.head != nullptr) state.oldest_ns = std::min(state.oldest_ns, fifo.head->queued_ns);
@@ -139,24 +210,27 @@ QueueState DynamicBatcher::State(MonotonicNanos now) const {
       }
     }
   }
-  state.predicted_run_ns = cost_model_.PredictNanos(std::min(waiting_rows_, max_rows_));
+  state.predicted_run_ns = cost_model_.PredictNanos(std::min(waiting_rows_, controls_.max_rows));
   return state;
 }
 
-int64_t DynamicBatcher::Take(int64_t rows, Items& items) {
+int64_t DynamicBatcher::Take(const BatchDecision& decision, MonotonicNanos now, Items& items) {
+  const int64_t clock = FormationClock(now);
   int64_t taken = 0;
   for (Fifo& fifo : queue_) {
     while (fifo.head != nullptr) {
       BatchItem* const item = fifo.head;
       // A first item always goes: it has at most max_rows_ rows, which may be more than a
       // preferred size.
-      if (!items.empty() && (!options_.gather || taken + item->rows > rows)) return taken;
+      if (!items.empty() && (!options_.gather || taken + item->rows > decision.rows)) {
+        return taken;
+      }
       fifo.head = item->next;
       if (fifo.head == nullptr) fifo.tail = nullptr;
       item->next = nullptr;
-      --waiting_;
-      waiting_rows_ -= item->rows;
-      if (item->deadline_ns != 0) --with_deadline_;
+      item->formation_ns = std::max<int64_t>(clock - item->formation_mark_ns, 0);
+      item->closed = static_cast<BatchClosed>(decision.reason);
+      Forget(fifo, *item);
       taken += item->rows;
       items.push_back(item);
     }
@@ -164,10 +238,44 @@ int64_t DynamicBatcher::Take(int64_t rows, Items& items) {
   return taken;
 }
 
-int DynamicBatcher::TakeInstance() {
+bool DynamicBatcher::HasIdle() const {
+  const auto running = static_cast<size_t>(options_.instances) - idle_instances_.size();
+  return running < static_cast<size_t>(controls_.instances);
+}
+
+bool DynamicBatcher::HasSurplus() const {
+  const auto running = static_cast<size_t>(options_.instances) - idle_instances_.size();
+  return running > static_cast<size_t>(controls_.instances);
+}
+
+int DynamicBatcher::TakeInstance(MonotonicNanos now) {
   const int instance = idle_instances_.back();
   idle_instances_.pop_back();
+  free_at_ns_[static_cast<size_t>(instance)] = now;
   return instance;
+}
+
+void DynamicBatcher::ReturnInstance(int instance) {
+  idle_instances_.push_back(instance);
+  free_at_ns_[static_cast<size_t>(instance)] = kNotRunning;
+}
+
+int64_t DynamicBatcher::FormationClock(MonotonicNanos now) const {
+  if (formation_since_ns_ == 0) return formation_ns_;
+  return formation_ns_ + std::max<int64_t>(now - formation_since_ns_, 0);
+}
+
+void DynamicBatcher::UpdateFormationClock(MonotonicNanos now) {
+  const bool runs = HasIdle() && woken_ == 0;
+  if (runs == (formation_since_ns_ != 0)) return;
+  formation_ns_ = FormationClock(now);
+  formation_since_ns_ = runs ? now : 0;
+}
+
+void DynamicBatcher::PublishDepth() {
+  if (options_.queue_depth != nullptr) {
+    options_.queue_depth->store(waiting_, std::memory_order_relaxed);
+  }
 }
 
 const BatchItem& DynamicBatcher::AnyWaiting() const {
@@ -180,18 +288,18 @@ const BatchItem& DynamicBatcher::AnyWaiting() const {
 DynamicBatcher::Wakes DynamicBatcher::Dispatch(MonotonicNanos now) {
   Wakes wakes;
   if (waiting_ == 0) return wakes;
-  const BatchDecision decision = Decide(options_.limits, State(now), now);
+  const BatchDecision decision = Decide(limits_, State(now), now);
   if (!decision.close) {
     if (timer_ns_ == 0 || timer_ns_ > decision.wait_until) {
       timer_ns_ = wakes.ask_again_ns = decision.wait_until;
     }
     return wakes;
   }
-  const int64_t batches =
-      options_.gather ? (waiting_rows_ + decision.rows - 1) / decision.rows : waiting_;
-  for (; woken_ < batches && !idle_instances_.empty(); ++woken_) {
-    wakes.instances.push_back(TakeInstance());
+  int64_t batches = waiting_;
+  if (options_.gather) {
+    batches = std::min(batches, (waiting_rows_ + decision.rows - 1) / decision.rows);
   }
+  for (; woken_ < batches && HasIdle(); ++woken_) wakes.instances.push_back(TakeInstance(now));
   return wakes;
 }
 
@@ -214,6 +322,7 @@ void DynamicBatcher::Launch(const Wakes& wakes, MonotonicNanos now,
       MutexLock lock(&mutex_);
       if (timer_ns_ == when) timer_ns_ = 0;
       more = Dispatch(later);
+      UpdateFormationClock(later);
     }
     Launch(more, later, keep_alive);
   });
@@ -226,55 +335,69 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
   Items items;
   Items dead;
   for (int batches = 0;; ++batches) {
-    int64_t rows = 0;
     Wakes wakes;
     {
       MutexLock lock(&mutex_);
-      const BatchDecision decision = Decide(options_.limits, State(now), now);
-      const bool leave = where == Where::kInline &&
-                         (batches == kInlineBatches ||
-                          cost_model_.PredictNanos(waiting_rows_) > options_.inline_limit_ns);
+      const BatchDecision decision = Decide(limits_, State(now), now);
+      const bool leave =
+          HasSurplus() || (where == Where::kInline &&
+                           (batches == kInlineBatches ||
+                            cost_model_.PredictNanos(waiting_rows_) > options_.inline_limit_ns));
       const bool make_room = where == Where::kWorker && now - started_ns >= kSliceNanos &&
-                             decision.close && scheduler_.contended();
-      if (decision.close && !leave && !make_room) rows = Take(decision.rows, items);
-      if (options_.queue_depth != nullptr) {
-        options_.queue_depth->store(waiting_, std::memory_order_relaxed);
+                             decision.close && !leave && scheduler_.contended();
+      if (decision.close && !leave && !make_room) {
+        const int64_t rows = Take(decision, now, items);
+        const MonotonicNanos woke_ns = batches == 0 ? started_ns - scheduled_ns : 0;
+        wake_ns_ += (woke_ns - wake_ns_) / kWakeWeight;
+        if (controls_.admit_within_ns > 0) {
+          free_at_ns_[static_cast<size_t>(instance)] = now + cost_model_.PredictNanos(rows);
+        }
       }
+      PublishDepth();
       if (make_room) {
         ++woken_;
         wakes.instances.push_back(instance);
       } else if (items.empty()) {
-        idle_instances_.push_back(instance);
+        ReturnInstance(instance);
         if (draining_) idle_.NotifyAll();
         wakes = Dispatch(now);  // for what must wait, or what an I/O thread leaves to the workers
       }
+      UpdateFormationClock(now);
     }
     if (items.empty()) {
       Launch(wakes, now, keep_alive);
       return;
     }
-    size_t kept = 0;
-    for (BatchItem* const item : items) {
-      if (IsExpired(*item, now) || IsCancelled(*item)) {
-        rows -= item->rows;
-        dead.push_back(item);
-      } else {
-        const MonotonicNanos woken_ns = std::max(scheduled_ns, item->queued_ns);
-        const MonotonicNanos schedule_ns = std::max<MonotonicNanos>(started_ns - woken_ns, 0);
-        item->times[Stage::kSchedule] = schedule_ns;
-        item->times[Stage::kQueue] =
-            std::max<MonotonicNanos>(now - item->queued_ns - schedule_ns, 0);
-        items[kept++] = item;
-      }
-    }
-    items.resize(kept);
-    for (BatchItem* const item : items) item->batch_rows = rows;
+    const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now});
     FinishDead(dead, now);
     dead.clear();
     if (!items.empty()) cost_model_.Observe(rows, runner_.RunBatch(items, rows, instance));
     items.clear();
     now = clock_.Now();
   }
+}
+
+int64_t DynamicBatcher::MarkTaken(Items& items, Items& dead, const LoopTimes& times) {
+  int64_t rows = 0;
+  size_t kept = 0;
+  for (BatchItem* const item : items) {
+    if (IsExpired(*item, times.now_ns) || IsCancelled(*item)) {
+      dead.push_back(item);
+      continue;
+    }
+    const MonotonicNanos woken_ns = std::max(times.scheduled_ns, item->queued_ns);
+    const MonotonicNanos schedule_ns = std::max<MonotonicNanos>(times.started_ns - woken_ns, 0);
+    const MonotonicNanos queue_ns =
+        std::max<MonotonicNanos>(times.now_ns - item->queued_ns - schedule_ns, 0);
+    item->times[Stage::kSchedule] = schedule_ns;
+    item->times[Stage::kQueue] = queue_ns;
+    item->formation_ns = std::min(item->formation_ns, queue_ns);
+    rows += item->rows;
+    items[kept++] = item;
+  }
+  items.resize(kept);
+  for (BatchItem* const item : items) item->batch_rows = rows;
+  return rows;
 }
 
 void DynamicBatcher::FinishDead(const Items& dead, MonotonicNanos now) {
@@ -288,15 +411,41 @@ void DynamicBatcher::FinishDead(const Items& dead, MonotonicNanos now) {
   }
 }
 
-absl::Status DynamicBatcher::FullStatus() const {
-  const int64_t busy_ns = cost_model_.PredictNanos(max_rows_) / max_rows_ *
-                          options_.max_queue_requests / options_.instances;
-  const int64_t retry_ms = std::clamp<int64_t>(busy_ns / 1'000'000, 1, 60'000);
-  absl::Status status = absl::ResourceExhaustedError(
-      absl::StrCat(options_.name, ": the queue is full (", options_.max_queue_requests,
-                   " requests wait); try again in about ", retry_ms, " ms"));
-  status.SetPayload(kRetryAfterPayload, absl::Cord(absl::StrCat(retry_ms)));
-  return status;
+void DynamicBatcher::FinishRefused(const Refusals& refusals, const BatchControls& controls) {
+  for (const auto& [item, late_ns] : refusals) {
+    if (late_ns > 0) {
+      runner_.Reject(*item, TooLateStatus(options_.name, late_ns, controls.admit_within_ns));
+      continue;
+    }
+    const int64_t busy_ns = cost_model_.PredictNanos(controls.max_rows) / controls.max_rows *
+                            controls.max_queue_requests / controls.instances;
+    runner_.Reject(*item, QueueFullStatus(options_.name, controls.max_queue_requests, busy_ns));
+  }
+}
+
+void DynamicBatcher::SetControls(const BatchControls& controls) {
+  const MonotonicNanos now = clock_.Now();
+  Wakes wakes;
+  std::shared_ptr<const void> keep_alive;
+  {
+    MutexLock lock(&mutex_);
+    controls_ = {.max_rows = std::clamp<int64_t>(controls.max_rows, 1, max_rows_),
+                 .max_delay_ns = std::max<MonotonicNanos>(controls.max_delay_ns, 0),
+                 .instances = std::clamp(controls.instances, 1, options_.instances),
+                 .max_queue_requests = std::max<int64_t>(controls.max_queue_requests, 1),
+                 .admit_within_ns = std::max<MonotonicNanos>(controls.admit_within_ns, 0)};
+    limits_.max_rows = controls_.max_rows;
+    limits_.max_delay_ns = controls_.max_delay_ns;
+    if (waiting_ > 0) keep_alive = runner_.KeepAlive(AnyWaiting());
+    wakes = Dispatch(now);
+    UpdateFormationClock(now);
+  }
+  Launch(wakes, now, keep_alive);
+}
+
+BatchControls DynamicBatcher::controls() const {
+  MutexLock lock(&mutex_);
+  return controls_;
 }
 
 void DynamicBatcher::Drain() {
@@ -308,6 +457,7 @@ void DynamicBatcher::Drain() {
     draining_ = true;
     if (waiting_ > 0) keep_alive = runner_.KeepAlive(AnyWaiting());
     wakes = Dispatch(now);
+    UpdateFormationClock(now);
   }
   Launch(wakes, now, keep_alive);
   MutexLock lock(&mutex_);

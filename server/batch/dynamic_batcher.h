@@ -9,7 +9,9 @@
 // thread if that allows it: waking a worker costs 60 to 120 us of CPU at low load.
 //
 // Requests that are cancelled or past their deadline are rejected, never computed. A full queue
-// first drops those, then refuses.
+// first drops those, then refuses. With `admit_within_ns` a request is refused on arrival when it
+// is predicted to be answered too late: what would miss is not worth computing, and it would make
+// those behind it late too.
 #pragma once
 
 #include <array>
@@ -57,6 +59,15 @@ struct BatcherOptions {
   std::atomic<int64_t>* queue_depth = nullptr;  // kept at the number of waiting requests
 };
 
+// What may be changed while requests are served.
+struct BatchControls {
+  int64_t max_rows = 1;                // of an execution; a larger request runs alone
+  MonotonicNanos max_delay_ns = 0;     // longest wait for more rows
+  int instances = 1;                   // executions at a time
+  int64_t max_queue_requests = 1024;   // more are refused
+  MonotonicNanos admit_within_ns = 0;  // from received to answered, as predicted; 0: no limit
+};
+
 class DynamicBatcher {
  public:
   // Borrows everything; `runner` outlives it.
@@ -73,6 +84,12 @@ class DynamicBatcher {
   // before it was taken out may still submit, and is served: a replacement fails no request.
   void Drain();
 
+  // Takes effect at once for what waits and for what comes; what runs is not touched. Values are
+  // brought into their bounds: rows and instances are 1 .. what the batcher was created with, a
+  // queue holds at least 1. The caller keeps runner and batcher alive meanwhile. Thread-safe.
+  void SetControls(const BatchControls& controls);
+  BatchControls controls() const;  // in effect; thread-safe
+
   CostModel& cost_model() { return cost_model_; }
   int64_t waiting() const;
 
@@ -81,19 +98,49 @@ class DynamicBatcher {
   struct Fifo {
     BatchItem* head = nullptr;
     BatchItem* tail = nullptr;
+    int64_t items = 0;
+    int64_t rows = 0;
   };
   using Items = absl::InlinedVector<BatchItem*, 16>;
   // How the loop of an execution came to run.
   enum class Where : uint8_t { kInline, kWorker };
 
-  bool TryQueue(BatchItem& item, MonotonicNanos now, Items& dead)
+  // An item that was not queued.
+  struct Refusal {
+    BatchItem* item = nullptr;
+    MonotonicNanos late_ns = 0;  // how much too late it would be answered; 0: the queue is full
+  };
+  using Refusals = absl::InlinedVector<Refusal, 4>;
+
+  // Returns false when `item` is refused; `refusal` then says why.
+  bool TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Push(BatchItem& item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // From `now` until `item` is answered, were it queued now.
+  MonotonicNanos PredictFinish(const BatchItem& item, MonotonicNanos now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // When the `nth` (0: the first) of the instances in use can start something new.
+  MonotonicNanos FreeAt(int64_t nth, MonotonicNanos now) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static size_t LevelOf(const BatchItem& item);  // of the queue
+  void Push(BatchItem& item, MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Bookkeeping for an item that left `fifo`.
+  void Forget(Fifo& fifo, const BatchItem& item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void TakeDead(MonotonicNanos now, Items& dead) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   QueueState State(MonotonicNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // Takes items of at most `rows` rows, most important first.
-  int64_t Take(int64_t rows, Items& items) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  int TakeInstance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Takes items of at most `decision.rows` rows, most important first; returns their rows.
+  int64_t Take(const BatchDecision& decision, MonotonicNanos now, Items& items)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // One more execution may start: fewer run than `controls_.instances`.
+  bool HasIdle() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // More run than `controls_.instances`, since that was lowered.
+  bool HasSurplus() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int TakeInstance(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void ReturnInstance(int instance) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // The formation clock runs while an execution could start and no worker is on its way to one:
+  // what waits then, waits for company.
+  int64_t FormationClock(MonotonicNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void UpdateFormationClock(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void PublishDepth() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const BatchItem& AnyWaiting() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // What to do once the lock is released: workers to wake, each with its instance, or a time to ask
   // again.
@@ -105,14 +152,21 @@ class DynamicBatcher {
   Wakes Dispatch(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Launch(const Wakes& wakes, MonotonicNanos now,
               const std::shared_ptr<const void>& keep_alive);
+  // When what a loop takes was woken for, was begun with, and starts.
+  struct LoopTimes {
+    MonotonicNanos scheduled_ns = 0, started_ns = 0, now_ns = 0;
+  };
   // Runs batches until none can start; `instance` was taken for it. The caller holds `keep_alive`.
   void Loop(int instance, Where where, MonotonicNanos scheduled_ns,
             const std::shared_ptr<const void>& keep_alive);
+  // Splits `items` into those to run, which it marks with their times, and `dead` ones; returns the
+  // rows to run.
+  static int64_t MarkTaken(Items& items, Items& dead, const LoopTimes& times);
   void FinishDead(const Items& dead, MonotonicNanos now);
-  absl::Status FullStatus() const;
+  void FinishRefused(const Refusals& refusals, const BatchControls& controls);
 
   const BatcherOptions options_;
-  const int64_t max_rows_;
+  const int64_t max_rows_;  // as created; controls_ may say less
   BatchRunner& runner_;
   Scheduler& scheduler_;
   const Clock& clock_;
@@ -120,12 +174,21 @@ class DynamicBatcher {
   const std::shared_ptr<Flow> flow_ = std::make_shared<Flow>();
 
   mutable Mutex mutex_;
-  CondVar idle_;  // an instance became free while draining
+  CondVar idle_;                                // an instance became free while draining
+  BatchLimits limits_ ABSL_GUARDED_BY(mutex_);  // options_.limits with the controls
+  BatchControls controls_ ABSL_GUARDED_BY(mutex_);
   std::array<Fifo, kPriorities> queue_ ABSL_GUARDED_BY(mutex_);
   int64_t waiting_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t waiting_rows_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t with_deadline_ ABSL_GUARDED_BY(mutex_) = 0;  // of those waiting
   std::vector<int> idle_instances_ ABSL_GUARDED_BY(mutex_);
+  // When the execution of each instance is predicted to end; kept while admit_within_ns is set.
+  std::vector<MonotonicNanos> free_at_ns_ ABSL_GUARDED_BY(mutex_);
+  // From waking a worker until it begins, averaged over batches: short on an idle machine, other
+  // models' turns on a busy one.
+  MonotonicNanos wake_ns_ ABSL_GUARDED_BY(mutex_) = 0;
+  int64_t formation_ns_ ABSL_GUARDED_BY(mutex_) = 0;               // of the clock, when it stopped
+  MonotonicNanos formation_since_ns_ ABSL_GUARDED_BY(mutex_) = 0;  // it runs since; 0: stopped
   int64_t woken_ ABSL_GUARDED_BY(mutex_) = 0;            // workers woken that have not begun
   MonotonicNanos timer_ns_ ABSL_GUARDED_BY(mutex_) = 0;  // earliest armed; 0: none
   bool draining_ ABSL_GUARDED_BY(mutex_) = false;
