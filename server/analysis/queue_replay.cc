@@ -105,9 +105,17 @@ class Replayer {
 
   void Admit(size_t i, MonotonicNanos now) {
     const ReplayRequest& request = arrivals_[i];
-    if (static_cast<int64_t>(waiting_.size()) >= controls_.max_queue_requests ||
-        (controls_.admit_within_ns > 0 &&
-         PredictedFinish(request, now) > controls_.admit_within_ns)) {
+    bool refused = static_cast<int64_t>(waiting_.size()) >= controls_.max_queue_requests;
+    if (!refused && controls_.admit_within_ns > 0) {
+      const bool idle = waiting_.empty() && free_at_[FreeInstance()] <= now;
+      MonotonicNanos due = request.arrive_ns + controls_.admit_within_ns;
+      bool joins = false;
+      const MonotonicNanos finish = now + PredictedFinish(request, now, joins);
+      if (joins) due = std::min(due, batch_due_ns_);
+      refused = finish > due && !idle;
+      if (!refused) batch_due_ns_ = due;
+    }
+    if (refused) {
       result_.requests[i].fate = ReplayFate::kRefused;
       return;
     }
@@ -115,17 +123,20 @@ class Replayer {
     waiting_rows_ += request.rows;
   }
 
-  // From now until a request that joins the queue now would be answered.
-  int64_t PredictedFinish(const ReplayRequest& request, MonotonicNanos now) const {
-    const MonotonicNanos at = std::max(now, free_at_[FreeInstance()]);
-    const int64_t rows = waiting_rows_ + request.rows;
-    const int64_t full = rows / limits_.max_rows;
-    const int64_t rest = rows % limits_.max_rows;
+  // From now until a request that joins the queue now would be answered, and whether it `joins` a
+  // batch that others wait for; as the batcher predicts it (DynamicBatcher::Predict).
+  int64_t PredictedFinish(const ReplayRequest& request, MonotonicNanos now, bool& joins) {
     const auto width = static_cast<int64_t>(free_at_.size());
-    const int64_t full_ns = full > 0 ? service_(limits_.max_rows, at, 0) : 0;
-    const int64_t rest_ns = rest > 0 ? service_(rest, at, 0) : 0;
-    const int64_t rounds_before = rest > 0 ? full / width : (full - 1) / width;
-    return at - now + rounds_before * full_ns + (rest > 0 ? rest_ns : full_ns) + request.around_ns;
+    const int64_t rows = waiting_rows_ + request.rows;
+    const int64_t ahead = (rows - 1) / limits_.max_rows;  // full batches before its own
+    const int64_t own = std::max<int64_t>(request.rows, rows - ahead * limits_.max_rows);
+    joins = own > request.rows;
+    sorted_free_at_ = free_at_;
+    const auto first = sorted_free_at_.begin() + ahead % width;
+    std::nth_element(sorted_free_at_.begin(), first, sorted_free_at_.end());
+    const MonotonicNanos at = std::max(now, *first);
+    const int64_t rounds_ns = ahead < width ? 0 : ahead / width * service_(limits_.max_rows, at, 0);
+    return at - now + rounds_ns + service_(own, at, 0) + request.around_ns;
   }
 
   const absl::Span<const ReplayRequest> arrivals_;
@@ -133,6 +144,8 @@ class Replayer {
   const ServiceTime& service_;
   const BatchLimits limits_;
   std::vector<MonotonicNanos> free_at_;  // of each instance
+  std::vector<MonotonicNanos> sorted_free_at_;
+  MonotonicNanos batch_due_ns_ = kNever;  // of the first of the batch at the end of the queue
   std::deque<size_t> waiting_;
   int64_t waiting_rows_ = 0;
   std::vector<size_t> members_;

@@ -60,7 +60,8 @@ ServiceTime ServiceTimeOf(const ServiceLine& line);
 
 // `arrivals` by arrive_ns; each has 1 .. controls.max_rows rows. A request is refused when
 // max_queue_requests wait, or when admit_within_ns is set and what waits, served at `service`'s
-// speed in full batches, would make it later than that.
+// speed in full batches, would make it later than that, or one that it is computed with; an idle
+// model takes whatever comes.
 ReplayResult Replay(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
                     const ServiceTime& service);
 

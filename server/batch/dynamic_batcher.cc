@@ -17,7 +17,7 @@ constexpr int kInlineBatches = 4;
 // A worker goes to other models that wait after so long; going costs it some microseconds.
 constexpr MonotonicNanos kSliceNanos = 1'000'000;
 constexpr MonotonicNanos kWakeWeight = 8;  // one batch counts for an eighth of the average
-constexpr MonotonicNanos kNotRunning = std::numeric_limits<MonotonicNanos>::max();
+constexpr MonotonicNanos kNever = std::numeric_limits<MonotonicNanos>::max();
 
 // BatchClosed is what the batch policy said, for those who do not know the policy.
 static_assert(static_cast<int>(BatchClosed::kFull) == static_cast<int>(CloseReason::kFull) &&
@@ -54,7 +54,7 @@ DynamicBatcher::DynamicBatcher(const BatcherOptions& options, BatchRunner& runne
                .instances = options.instances,
                .max_queue_requests = options.max_queue_requests,
                .admit_within_ns = 0};
-  free_at_ns_.assign(static_cast<size_t>(options.instances), kNotRunning);
+  free_at_ns_.assign(static_cast<size_t>(options.instances), kNever);
   for (int i = options.instances - 1; i >= 0; --i) idle_instances_.push_back(i);
 }
 
@@ -108,20 +108,28 @@ bool DynamicBatcher::TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, 
     TakeDead(now, dead);
     if (waiting_ >= controls_.max_queue_requests) return false;
   }
-  // An idle model takes whatever comes: it costs nobody anything, and only what runs is measured.
-  if (controls_.admit_within_ns > 0 && (waiting_ > 0 || !HasIdle())) {
-    const MonotonicNanos received_ns = item.received_ns != 0 ? item.received_ns : now;
-    MonotonicNanos due = received_ns + controls_.admit_within_ns;
+  if (controls_.admit_within_ns > 0) {
+    const Prediction prediction = Predict(item, now);
+    MonotonicNanos due =
+        (item.received_ns != 0 ? item.received_ns : now) + controls_.admit_within_ns;
     if (item.deadline_ns != 0) due = std::min(due, item.deadline_ns);
-    refusal.late_ns = std::max<MonotonicNanos>(now + PredictFinish(item, now) - due, 0);
-    if (refusal.late_ns > 0) return false;
+    // It must not make those late that it is computed with.
+    if (prediction.joins) due = std::min(due, batch_due_ns_);
+    // An idle model takes whatever comes: it costs nobody anything, and only what runs is measured.
+    const bool idle = waiting_ == 0 && HasIdle();
+    if (now + prediction.finish_ns > due && !idle) {
+      refusal.late_ns = now + prediction.finish_ns - due;
+      return false;
+    }
+    batch_due_ns_ = due;
   }
   if (item.queued_ns == 0) item.queued_ns = now;
   Push(item, now);
   return true;
 }
 
-MonotonicNanos DynamicBatcher::PredictFinish(const BatchItem& item, MonotonicNanos now) const {
+DynamicBatcher::Prediction DynamicBatcher::Predict(const BatchItem& item,
+                                                   MonotonicNanos now) const {
   // Less important ones that wait are behind it.
   int64_t items_ahead = 0, rows_ahead = 0;
   for (size_t level = 0; level <= LevelOf(item); ++level) {
@@ -137,9 +145,10 @@ MonotonicNanos DynamicBatcher::PredictFinish(const BatchItem& item, MonotonicNan
     own_rows = std::max(item.rows, rows_ahead + item.rows - ahead * controls_.max_rows);
   }
   const MonotonicNanos rounds = ahead / controls_.instances;
-  return FreeAt(ahead % controls_.instances, now) - now + wake_ns_ +
-         rounds * (cost_model_.PredictNanos(ahead_rows) + wake_ns_) +
-         cost_model_.PredictNanos(own_rows);
+  return {.finish_ns = FreeAt(ahead % controls_.instances, now) - now + wake_ns_ +
+                       rounds * (cost_model_.PredictNanos(ahead_rows) + wake_ns_) +
+                       cost_model_.PredictNanos(own_rows),
+          .joins = own_rows > item.rows && rows_ahead == waiting_rows_};
 }
 
 MonotonicNanos DynamicBatcher::FreeAt(int64_t nth, MonotonicNanos now) const {
@@ -257,7 +266,7 @@ int DynamicBatcher::TakeInstance(MonotonicNanos now) {
 
 void DynamicBatcher::ReturnInstance(int instance) {
   idle_instances_.push_back(instance);
-  free_at_ns_[static_cast<size_t>(instance)] = kNotRunning;
+  free_at_ns_[static_cast<size_t>(instance)] = kNever;
 }
 
 int64_t DynamicBatcher::FormationClock(MonotonicNanos now) const {
@@ -434,6 +443,7 @@ void DynamicBatcher::SetControls(const BatchControls& controls) {
                  .instances = std::clamp(controls.instances, 1, options_.instances),
                  .max_queue_requests = std::max<int64_t>(controls.max_queue_requests, 1),
                  .admit_within_ns = std::max<MonotonicNanos>(controls.admit_within_ns, 0)};
+    if (controls_.admit_within_ns == 0) batch_due_ns_ = kNever;
     limits_.max_rows = controls_.max_rows;
     limits_.max_delay_ns = controls_.max_delay_ns;
     if (waiting_ > 0) keep_alive = runner_.KeepAlive(AnyWaiting());

@@ -10,13 +10,14 @@
 //
 // Requests that are cancelled or past their deadline are rejected, never computed. A full queue
 // first drops those, then refuses. With `admit_within_ns` a request is refused on arrival when it
-// is predicted to be answered too late: what would miss is not worth computing, and it would make
-// those behind it late too.
+// is predicted to be answered too late, or to make those late that are computed with it: what would
+// miss is not worth computing.
 #pragma once
 
 #include <array>
 #include <atomic>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -115,8 +116,11 @@ class DynamicBatcher {
   // Returns false when `item` is refused; `refusal` then says why.
   bool TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // From `now` until `item` is answered, were it queued now.
-  MonotonicNanos PredictFinish(const BatchItem& item, MonotonicNanos now) const
+  struct Prediction {
+    MonotonicNanos finish_ns = 0;  // from now until `item` is answered, were it queued now
+    bool joins = false;            // it would be computed with the last that waits
+  };
+  Prediction Predict(const BatchItem& item, MonotonicNanos now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // When the `nth` (0: the first) of the instances in use can start something new.
   MonotonicNanos FreeAt(int64_t nth, MonotonicNanos now) const
@@ -184,6 +188,8 @@ class DynamicBatcher {
   std::vector<int> idle_instances_ ABSL_GUARDED_BY(mutex_);
   // When the execution of each instance is predicted to end; kept while admit_within_ns is set.
   std::vector<MonotonicNanos> free_at_ns_ ABSL_GUARDED_BY(mutex_);
+  // When the first of the batch at the end of the queue is wanted; never while nothing is limited.
+  MonotonicNanos batch_due_ns_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<MonotonicNanos>::max();
   // From waking a worker until it begins, averaged over batches: short on an idle machine, other
   // models' turns on a busy one.
   MonotonicNanos wake_ns_ ABSL_GUARDED_BY(mutex_) = 0;

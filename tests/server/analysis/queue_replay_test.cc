@@ -78,6 +78,19 @@ TEST(QueueReplayTest, AdmissionRefusesWhatWouldBeLate) {
   EXPECT_EQ(result.requests[3].fate, ReplayFate::kRefused);
 }
 
+TEST(QueueReplayTest, AdmissionKeepsABatchFromBeingStretchedBeyondItsFirst) {
+  // S(n) = 10 n. One runs from 0 to 10 ms; what comes at 1 ms would be answered at 20, 30, 40, 50.
+  std::vector<ReplayRequest> requests = {{.arrive_ns = 0}};
+  for (int i = 0; i < 3; ++i) requests.push_back({.arrive_ns = kMilli});
+  requests.push_back({.arrive_ns = 9 * kMilli});  // itself in time at 50 ms: but not the others
+  const ReplayResult result =
+      Replay(requests, {.max_rows = 8, .instances = 1, .admit_within_ns = 41 * kMilli},
+             ServiceTimeOf({.a_ms = 0, .b_ms = 10}));
+  EXPECT_EQ(result.requests[3].fate, ReplayFate::kAnswered);
+  EXPECT_EQ(result.requests[3].latency_ns, 39 * kMilli);
+  EXPECT_EQ(result.requests[4].fate, ReplayFate::kRefused);
+}
+
 TEST(QueueReplayTest, TheLoadOfAnMD1QueueGivesItsMeanWait) {
   // Regular batches of one, deterministic service at 80 % load with exponential gaps: the mean wait
   // of M/D/1 is rho / (2 (1 - rho)) services = 2 services.

@@ -206,6 +206,25 @@ TEST_F(BatcherControlsTest, APredictionCountsBatchesNotRequests) {
   EXPECT_THAT(runner.batches, ElementsAre(4, 4));
 }
 
+TEST_F(BatcherControlsTest, NobodyMakesThoseLateThatAreComputedWithIt) {
+  Create({.limits = {.max_rows = 8}});
+  batcher->cost_model().Observe(1, 10 * kMilli);  // and 10 ms for each row more
+  AdmitWithin(40 * kMilli);
+  int runs = 0;
+  runner.during_run = [&] {
+    if (runs++ > 0) return;
+    EXPECT_FALSE(runner.rejected.contains(&Submit())) << "20 ms from now";
+    clock.Advance(8 * kMilli);
+    EXPECT_FALSE(runner.rejected.contains(&Submit())) << "2 + 20 ms, the first after 30";
+    EXPECT_FALSE(runner.rejected.contains(&Submit())) << "2 + 30 ms, the first after 40";
+    clock.Advance(2 * kMilli);
+    EXPECT_TRUE(runner.rejected.contains(&Submit())) << "40 ms, but the first after 50";
+  };
+  Submit();
+  scheduler.RunAll();
+  EXPECT_THAT(runner.batches, ElementsAre(1, 3));
+}
+
 TEST_F(BatcherControlsTest, APredictionCountsWhatIsLeftOfARunningBatch) {
   Create({.limits = {.max_rows = 1}});
   batcher->cost_model().Observe(1, 10 * kMilli);
