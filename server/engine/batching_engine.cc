@@ -39,6 +39,22 @@ class BatchingEngine final : public Engine {
     return RunnerOf(model).metrics();
   }
 
+  BatchControls Controls(const ServedModel& model) const override {
+    return RunnerOf(model).controls();
+  }
+  BatchControls ConfiguredControls(const ServedModel& model) const override {
+    return RunnerOf(model).configured();
+  }
+  void SetControls(const ServedModel& model, const BatchControls& controls) override {
+    RunnerOf(model).SetControls(controls);
+  }
+  MonotonicNanos LoadedAt(const ServedModel& model) const override {
+    return RunnerOf(model).loaded_ns();
+  }
+  OperationTotals Operations(const ServedModel& model) const override {
+    return RunnerOf(model).operations();
+  }
+
   void Submit(absl::Span<InferTask* const> tasks, bool may_run_inline) override {
     if (!gate_.Enter(static_cast<int64_t>(tasks.size()))) {
       for (InferTask* const task : tasks) {

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "server/engine/engine.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/request_log.h"
 #include "server/schedule/scheduler.h"
 
 namespace bitmill {
@@ -15,6 +16,7 @@ struct EngineOptions {
   // Batches predicted to be shorter run on the thread that received them; docs/decisions/0002.
   int64_t inline_limit_ns = 100'000;
   int64_t max_batch_bytes = int64_t{256} << 20;  // of the inputs of one execution
+  RequestLog* log = nullptr;  // gets a record of each execution; borrowed, null: none
 };
 
 // Borrows everything; create it after the scheduler and before the repository, which needs its

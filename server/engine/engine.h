@@ -8,6 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "server/batch/batch_item.h"
+#include "server/batch/dynamic_batcher.h"
+#include "server/engine/operation_sampler.h"
 #include "server/metrics/metrics.h"
 #include "server/repository/repository.h"
 
@@ -43,6 +45,16 @@ class Engine {
 
   // The recorder of a version that was made with runtime_factory(); without a look-up by name.
   virtual ModelMetrics& MetricsOf(const ServedModel& model) const = 0;
+
+  // How a version is served, and how it went so far. Of versions made with runtime_factory();
+  // thread-safe.
+  virtual BatchControls Controls(const ServedModel& model) const = 0;
+  virtual BatchControls ConfiguredControls(const ServedModel& model) const = 0;  // as loaded
+  // Values are brought into their bounds: see DynamicBatcher::SetControls.
+  virtual void SetControls(const ServedModel& model, const BatchControls& controls) = 0;
+  virtual MonotonicNanos LoadedAt(const ServedModel& model) const = 0;
+  // In the order of Executable::operations().
+  virtual OperationTotals Operations(const ServedModel& model) const = 0;
 
   // The factory that ModelRepository needs.
   virtual RuntimeFactory runtime_factory() = 0;

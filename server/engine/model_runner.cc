@@ -7,9 +7,15 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
+#include "base/thread_usage.h"
 
 namespace bitmill {
 namespace {
+
+// Measuring what the thread had of the machine costs about a microsecond: each execution of this
+// length is measured, of shorter ones some.
+constexpr int64_t kLongRunNanos = 100'000;
+constexpr uint32_t kShortRunsEach = 16;
 
 absl::StatusOr<BatcherOptions> MakeBatcherOptions(const ServedModel& model,
                                                   const EngineOptions& options, int concurrency,
@@ -48,22 +54,26 @@ absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
   BITMILL_ASSIGN_OR_RETURN(const BatcherOptions batcher,
                            MakeBatcherOptions(model, options, scheduler.concurrency(), metrics));
   std::unique_ptr<ModelRunner> runner(
-      new ModelRunner(model, batcher, scheduler, metrics, gate, clock));
+      new ModelRunner(model, batcher, options.log, scheduler, metrics, gate, clock));
   BITMILL_RETURN_IF_ERROR(
       runner->WarmUp(model.settings.warmup_requests, EffectiveMaxRows(batcher.limits)));
   metrics.weight_bytes.store(model.executable->weight_bytes(), std::memory_order_relaxed);
   return runner;
 }
 
-ModelRunner::ModelRunner(const ServedModel& model, const BatcherOptions& options,
+ModelRunner::ModelRunner(const ServedModel& model, const BatcherOptions& options, RequestLog* log,
                          Scheduler& scheduler, ModelMetrics& metrics, TaskGate& gate,
                          const Clock& clock)
     : executable_(*model.executable),
       metrics_(metrics),
       gate_(gate),
       clock_(clock),
+      log_(log),
+      loaded_ns_(clock.Now()),
+      operations_(model.executable->operations().size()),
       instances_(static_cast<size_t>(options.instances)),
-      batcher_(options, *this, scheduler, clock) {
+      batcher_(options, *this, scheduler, clock),
+      configured_(batcher_.controls()) {
   const Signature& signature = executable_.signature();
   const auto max_rows = static_cast<size_t>(executable_.max_rows());
   for (Instance& instance : instances_) {
@@ -137,13 +147,28 @@ void ModelRunner::Assemble(absl::Span<BatchItem* const> items, Instance& instanc
   }
 }
 
+bool ModelRunner::WorthMeasuring(int64_t rows) {
+  if (batcher_.cost_model().PredictNanos(rows) >= kLongRunNanos) return true;
+  return short_runs_.fetch_add(1, std::memory_order_relaxed) % kShortRunsEach == 0;
+}
+
+absl::Status ModelRunner::Compute(const BatchRows& batch, MonotonicNanos now, Instance& instance) {
+  if (log_ == nullptr || !operations_.Due(now)) return executable_.Run(batch, *instance.context);
+  std::vector<int64_t> ns = operations_.Buffer();
+  OperationTimes times{absl::MakeSpan(ns)};
+  absl::Status status = executable_.RunTimed(batch, *instance.context, times);
+  if (status.ok() && times.rows > 0) operations_.Add(times);
+  return status;
+}
+
 int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, int index) {
   Instance& instance = instances_[static_cast<size_t>(index)];
   const MonotonicNanos start = clock_.Now();
   Assemble(items, instance);
   const MonotonicNanos assembled = clock_.Now();
-  const absl::Status status =
-      executable_.Run({rows, instance.inputs, instance.outputs}, *instance.context);
+  const bool measure = log_ != nullptr && WorthMeasuring(rows);
+  const ThreadUsage before = measure ? ThreadUsageNow() : ThreadUsage{};
+  const absl::Status status = Compute({rows, instance.inputs, instance.outputs}, start, instance);
   const MonotonicNanos end = clock_.Now();
   const MonotonicNanos compute_ns = end - assembled;
   if (!status.ok() && items.size() > 1) {
@@ -155,6 +180,23 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
     return 0;
   }
   metrics_.RecordExecution(rows, compute_ns);
+  if (log_ != nullptr) {
+    const ThreadUsage used = measure ? ThreadUsageNow() - before : ThreadUsage{};
+    log_->Add(ExecutionRecord{
+        .start_ns = assembled,
+        .compute_ns = compute_ns,
+        .cpu_ns = used.cpu_ns,
+        .run_queue_wait_ns = used.run_queue_wait_ns,
+        .major_faults = static_cast<int32_t>(std::max<int64_t>(used.major_faults, 0)),
+        .minor_faults = static_cast<int32_t>(std::max<int64_t>(used.minor_faults, 0)),
+        .blocked = static_cast<int32_t>(std::max<int64_t>(used.blocked, 0)),
+        .rows = static_cast<int32_t>(rows),
+        .padded_rows = static_cast<int32_t>(rows),
+        .requests = static_cast<int32_t>(items.size()),
+        .instance = index,
+        .model = metrics_.id(),
+        .closed = items.front()->closed});
+  }
   for (BatchItem* const item : items) {
     auto& task = static_cast<InferTask&>(*item);
     task.times[Stage::kAssemble] = assembled - start;

@@ -1,6 +1,7 @@
 // What the engine attaches to a served version: its batcher, execution contexts and counters.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -15,7 +16,9 @@
 #include "server/batch/dynamic_batcher.h"
 #include "server/engine/batching_engine.h"
 #include "server/engine/engine.h"
+#include "server/engine/operation_sampler.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/request_log.h"
 #include "server/schedule/scheduler.h"
 #include "server/schedule/task_gate.h"
 
@@ -35,6 +38,11 @@ class ModelRunner final : public ModelRuntime, public BatchRunner {
   void Submit(absl::Span<BatchItem* const> tasks, bool may_run_inline);
   void Drain() override { batcher_.Drain(); }
   ModelMetrics& metrics() const { return metrics_; }
+  BatchControls controls() const { return batcher_.controls(); }
+  const BatchControls& configured() const { return configured_; }
+  void SetControls(const BatchControls& controls) { batcher_.SetControls(controls); }
+  MonotonicNanos loaded_ns() const { return loaded_ns_; }
+  OperationTotals operations() const { return operations_.totals(); }
 
   int64_t RunBatch(absl::Span<BatchItem* const> items, int64_t rows, int instance) override;
   void Reject(BatchItem& item, const absl::Status& status) override;
@@ -50,9 +58,11 @@ class ModelRunner final : public ModelRuntime, public BatchRunner {
     std::vector<std::byte* const*> outputs;                 // [output]
   };
 
-  ModelRunner(const ServedModel& model, const BatcherOptions& options, Scheduler& scheduler,
-              ModelMetrics& metrics, TaskGate& gate, const Clock& clock);
+  ModelRunner(const ServedModel& model, const BatcherOptions& options, RequestLog* log,
+              Scheduler& scheduler, ModelMetrics& metrics, TaskGate& gate, const Clock& clock);
   absl::Status WarmUp(int64_t requests, int64_t max_rows);
+  bool WorthMeasuring(int64_t rows);
+  absl::Status Compute(const BatchRows& batch, MonotonicNanos now, Instance& instance);
   // Points the instance's rows at the items' bytes.
   void Assemble(absl::Span<BatchItem* const> items, Instance& instance) const;
   void Finish(InferTask& task, const absl::Status& status);
@@ -61,8 +71,13 @@ class ModelRunner final : public ModelRuntime, public BatchRunner {
   ModelMetrics& metrics_;
   TaskGate& gate_;
   const Clock& clock_;
+  RequestLog* const log_;
+  const MonotonicNanos loaded_ns_;
+  OperationSampler operations_;
+  std::atomic<uint32_t> short_runs_{0};  // since one was measured
   std::vector<Instance> instances_;
   DynamicBatcher batcher_;
+  const BatchControls configured_;
 };
 
 }  // namespace bitmill

@@ -130,12 +130,14 @@ void InferJob::Finish(const absl::Status& status) {
     record_ = {.received_ns = task_.received_ns,
                .total_ns = total_ns,
                .stages = task_.times,
+               .formation_ns = task_.formation_ns,
                .rows = static_cast<int32_t>(task_.rows),
                .batch_rows = static_cast<int32_t>(task_.batch_rows),
                .input_bytes = static_cast<uint32_t>(request_.size()),
                .output_bytes = static_cast<uint32_t>(response_.size()),
                .model = metrics_->id(),
-               .code = static_cast<uint8_t>(status.code())};
+               .code = static_cast<uint8_t>(status.code()),
+               .closed = task_.closed};
   }
   task_.model.reset();
 }
