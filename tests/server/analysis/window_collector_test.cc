@@ -1,0 +1,111 @@
+#include "server/analysis/window_collector.h"
+
+#include <gtest/gtest.h>
+
+#include "absl/status/status.h"
+#include "server/metrics/model_recorder.h"
+#include "tests/fakes/fake_clock.h"
+
+namespace bitmill {
+namespace {
+
+constexpr MonotonicNanos kSecond = 1'000'000'000;
+
+class WindowCollectorTest : public testing::Test {
+ protected:
+  WindowCollectorTest() { collector_.Add(7, metrics_); }
+
+  void Finish(absl::StatusCode code, int32_t rows = 1, MonotonicNanos latency = 1000) {
+    const MonotonicNanos now = clock_.Now();
+    metrics_.in_system.Enter(now - latency);
+    metrics_.in_system.Leave(now);
+    log_.Add(RequestRecord{.received_ns = now - latency,
+                           .total_ns = latency,
+                           .rows = rows,
+                           .model = 7,
+                           .code = static_cast<uint8_t>(code)});
+  }
+  ModelWindow Tick() {
+    clock_.Advance(kSecond);
+    return collector_.Tick().at(7);
+  }
+
+  FakeClock clock_;
+  RequestLog log_;
+  ModelRecorder metrics_{7};
+  WindowCollector collector_{{.window_ns = 3 * kSecond, .max_records = 100}, log_, clock_};
+};
+
+TEST_F(WindowCollectorTest, CountsByWhatBecameOfTheRequest) {
+  Finish(absl::StatusCode::kOk, 4);
+  Finish(absl::StatusCode::kOk, 2);
+  Finish(absl::StatusCode::kResourceExhausted);
+  Finish(absl::StatusCode::kDeadlineExceeded);
+  Finish(absl::StatusCode::kInternal);
+  log_.Add(ExecutionRecord{.rows = 6, .model = 7});
+  const ModelWindow window = Tick();
+  EXPECT_EQ(window.answered, 2);
+  EXPECT_EQ(window.rows, 6);
+  EXPECT_EQ(window.refused, 1);
+  EXPECT_EQ(window.expired, 1);
+  EXPECT_EQ(window.failed, 1);
+  EXPECT_EQ(window.arrived, 5);
+  EXPECT_EQ(window.executions, 1);
+  EXPECT_EQ(window.tick_arrived, 5);
+  EXPECT_EQ(window.tick_arrived_rows, 9);
+  EXPECT_DOUBLE_EQ(window.seconds(), 1);
+}
+
+TEST_F(WindowCollectorTest, KeepsTheLastSecondsAndTellsTheLastTickApart) {
+  Finish(absl::StatusCode::kOk);
+  Tick();
+  for (int i = 0; i < 2; ++i) Finish(absl::StatusCode::kOk);
+  Tick();
+  for (int i = 0; i < 3; ++i) Finish(absl::StatusCode::kOk);
+  Tick();
+  for (int i = 0; i < 4; ++i) Finish(absl::StatusCode::kOk);
+  const ModelWindow window = Tick();
+  EXPECT_EQ(window.answered, 9);  // the first second is forgotten
+  EXPECT_EQ(window.tick_answered, 4);
+  EXPECT_DOUBLE_EQ(window.seconds(), 3);
+  EXPECT_EQ(window.end_ns - window.tick_begin_ns, kSecond);
+}
+
+TEST_F(WindowCollectorTest, CountsArrivalsThatAreNotFinished) {
+  for (int i = 0; i < 3; ++i) metrics_.in_system.Enter(clock_.Now());
+  Finish(absl::StatusCode::kOk);
+  EXPECT_EQ(Tick().tick_arrived, 4);
+  metrics_.in_system.Leave(clock_.Now());
+  log_.Add(RequestRecord{.rows = 1, .model = 7});
+  const ModelWindow window = Tick();
+  EXPECT_EQ(window.tick_arrived, 0);
+  EXPECT_EQ(window.arrived, 4);
+  EXPECT_NEAR(window.mean_in_system, 2.5, 1e-5);  // three for a second, two for another
+}
+
+TEST_F(WindowCollectorTest, ThinsOutMoreThanItMayKeepAndSaysTheWeight) {
+  for (int i = 0; i < 1000; ++i) {
+    clock_.Advance(1000);
+    Finish(absl::StatusCode::kOk);
+  }
+  const ModelWindow window = Tick();
+  EXPECT_EQ(window.answered, 1000);
+  ASSERT_EQ(window.requests.size(), 100U);
+  EXPECT_DOUBLE_EQ(window.request_weight, 10);
+  // Evenly over the time.
+  EXPECT_EQ(window.requests[50].received_ns - window.requests[49].received_ns, 10'000);
+}
+
+TEST_F(WindowCollectorTest, AReloadStartsAfresh) {
+  Finish(absl::StatusCode::kOk);
+  Tick();
+  collector_.Add(7, metrics_);
+  Finish(absl::StatusCode::kOk);
+  EXPECT_EQ(Tick().answered, 1);
+  collector_.Remove(7);
+  Finish(absl::StatusCode::kOk);
+  EXPECT_TRUE(collector_.Tick().empty());
+}
+
+}  // namespace
+}  // namespace bitmill
