@@ -49,6 +49,8 @@ struct ExecutionRecord {
   uint32_t model = 0;
   BatchClosed closed = BatchClosed::kNever;
   bool inline_run = false;  // on the thread that received a request
+  // On an accelerator: from given to its queue until it started; -1: computed by the CPU.
+  int64_t device_queue_ns = -1;
 };
 
 }  // namespace bitmill

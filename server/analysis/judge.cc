@@ -1,0 +1,150 @@
+#include "server/analysis/judge.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "server/analysis/causes.h"
+#include "server/analysis/what_if.h"
+#include "server/analysis/window_parts.h"
+
+namespace bitmill {
+namespace {
+
+constexpr double kFewRequests = 20;  // half the confidence that many would give
+
+Diagnosis Only(Cause cause, double confidence, std::string evidence, std::string advice = "") {
+  return {.cause = cause,
+          .confidence = confidence,
+          .findings = {{.cause = cause,
+                        .confidence = confidence,
+                        .evidence = std::move(evidence),
+                        .advice = std::move(advice)}}};
+}
+
+double StageSumError(const WindowParts& parts) {
+  double gaps = 0, totals = 0;
+  for (const RequestParts& request : parts.requests) {
+    const RequestRecord& record = parts.window.requests[static_cast<size_t>(request.record)];
+    int64_t sum = 0;
+    for (const int64_t ns : record.stages.ns) sum += ns;
+    gaps += static_cast<double>(std::abs(sum - record.total_ns));
+    totals += static_cast<double>(record.total_ns);
+  }
+  return totals > 0 ? gaps / totals : 0;
+}
+
+// Whether anybody would mind.
+bool Complaint(const WindowParts& parts) {
+  if (parts.lost_share > parts.thresholds.max_lost_share) return true;
+  const double p99_ms = parts.p99 * 1e-6;
+  if (parts.window.objective.p99_ms > 0) return p99_ms > parts.window.objective.p99_ms;
+  return p99_ms > parts.thresholds.suspicious_ms &&
+         parts.p99 > parts.thresholds.suspicious_of_ideal * parts.ideal;
+}
+
+double LeastRecoverableMs(const WindowParts& parts) {
+  const JudgeThresholds& thresholds = parts.thresholds;
+  const double absolute = parts.window.objective.p99_ms > 0
+                              ? thresholds.min_share_of_objective * parts.window.objective.p99_ms
+                              : thresholds.min_recoverable_ms;
+  return std::max({thresholds.min_recoverable_share * parts.p99 * 1e-6,
+                   thresholds.min_recoverable_of_ideal * parts.ideal * 1e-6, absolute});
+}
+
+// Those that count, one a cause, largest first.
+std::vector<Candidate> Counted(std::vector<Candidate> candidates, double least_ms) {
+  std::stable_sort(candidates.begin(), candidates.end(), [](const auto& x, const auto& y) {
+    return x.finding.recoverable_p99_ms > y.finding.recoverable_p99_ms;
+  });
+  std::vector<Candidate> counted;
+  for (Candidate& candidate : candidates) {
+    const Cause cause = candidate.finding.cause;
+    const bool known = std::any_of(counted.begin(), counted.end(), [cause](const Candidate& other) {
+      return other.finding.cause == cause;
+    });
+    if (known || (!candidate.matters && candidate.finding.recoverable_p99_ms < least_ms)) continue;
+    counted.push_back(std::move(candidate));
+  }
+  return counted;
+}
+
+// From the margin to the next one and from how much was seen.
+void SetConfidence(double requests, std::vector<Finding>& findings) {
+  const double seen = requests / (requests + kFewRequests);
+  const double first = findings[0].recoverable_p99_ms;
+  const double second = findings.size() > 1 ? findings[1].recoverable_p99_ms : 0;
+  const double margin = first > 0 ? (first - second) / first : 0;
+  findings[0].confidence = seen * (0.5 + 0.5 * margin);
+  for (size_t i = 1; i < findings.size(); ++i) {
+    const double score = findings[i].recoverable_p99_ms;
+    findings[i].confidence = seen * (first > 0 ? score / (first + score) : 0.5);
+  }
+}
+
+Diagnosis TooLittle(const WindowParts& parts) {
+  const ModelWindow& window = parts.window;
+  if (window.arrived >= parts.thresholds.min_requests && parts.lost_share > 0.5) {
+    return Only(Cause::kOverload, 0.5,
+                absl::StrFormat("%d of %d requests were refused or expired",
+                                window.refused + window.expired, window.arrived),
+                "send less here, or give the model more instances (instance_group count) or "
+                "replicas");
+  }
+  return Only(Cause::kUnknown, 0,
+              absl::StrFormat("%d requests and %d executions seen, %d and %d are needed",
+                              parts.requests.size(), parts.executions.size(),
+                              parts.thresholds.min_requests, parts.thresholds.min_executions));
+}
+
+Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
+  const double requests = static_cast<double>(parts.requests.size());
+  const double seen = requests / (requests + kFewRequests);
+  const std::string numbers = absl::StrCat(
+      "p99 ", TimeText(parts.p99), ", a lone undisturbed request takes ", TimeText(parts.ideal),
+      "; computing at ",
+      PercentText(std::max({parts.limit_share.compute, parts.limit_share.memory, 0.0})),
+      " of the machine's limit, ", PercentText(parts.saturation), " of capacity used");
+  if (!complaint) return Only(Cause::kHealthy, seen, numbers);
+  return Only(Cause::kUnknown, 0.5 * seen, absl::StrCat(numbers, "; no cause explains it"));
+}
+
+}  // namespace
+
+Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const MachineLimits& limits,
+                     const ServiceLine& line, const JudgeThresholds& thresholds) {
+  const WindowParts parts(window, host, limits, line, thresholds);
+  const auto requests = static_cast<int64_t>(parts.requests.size());
+  const auto executions = static_cast<int64_t>(parts.executions.size());
+  if (requests < thresholds.min_requests || executions < thresholds.min_executions) {
+    return TooLittle(parts);
+  }
+  const double stage_sum_error = StageSumError(parts);
+  if (stage_sum_error > thresholds.max_stage_sum_error) {
+    return Only(Cause::kUnknown, 0,
+                absl::StrCat("stages and totals of requests differ by ",
+                             PercentText(stage_sum_error), ": the records are no evidence"));
+  }
+  const WhatIf what_if(parts);
+  std::vector<Candidate> candidates;
+  FindLoadCauses(parts, what_if, candidates);
+  FindDisturbances(parts, what_if, candidates);
+  FindEdgeCauses(parts, candidates);
+  candidates = Counted(std::move(candidates), LeastRecoverableMs(parts));
+  const bool complaint = Complaint(parts);
+  if (candidates.empty()) return NothingFound(parts, complaint);
+
+  Diagnosis diagnosis;
+  for (Candidate& candidate : candidates)
+    diagnosis.findings.push_back(std::move(candidate.finding));
+  SetConfidence(static_cast<double>(requests), diagnosis.findings);
+  const bool content = window.objective.p99_ms > 0 && !complaint;
+  diagnosis.cause = content ? Cause::kHealthy : diagnosis.findings[0].cause;
+  diagnosis.confidence = diagnosis.findings[0].confidence;
+  return diagnosis;
+}
+
+}  // namespace bitmill

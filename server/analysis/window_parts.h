@@ -1,0 +1,101 @@
+// A window taken apart: what each execution and each request spent its time on. Made once, read by
+// every cause.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <vector>
+
+#include "server/analysis/judge.h"
+#include "server/analysis/limit_share.h"
+#include "server/analysis/observation.h"
+#include "server/analysis/quantile.h"
+#include "server/analysis/report.h"
+
+namespace bitmill {
+
+// Nanoseconds of an execution; wall = work + throttled + neighbour + asleep + paging + device +
+// unexplained.
+struct ExecutionParts {
+  double wall = 0;
+  double clean = 0;        // what so many rows usually take in this window, undisturbed
+  double work = 0;         // on the CPU or the device
+  double throttled = 0;    // held back by the CPU quota
+  double neighbour = 0;    // ready, but others ran
+  double asleep = 0;       // by itself, for a lock
+  double paging = 0;       // for a disk
+  double device = 0;       // in an accelerator's queue
+  double unexplained = 0;  // none of it
+  double scale() const { return clean > 0 ? work / clean : 1; }
+  double waits() const { return throttled + neighbour + asleep + paging + device + unexplained; }
+};
+
+// Nanoseconds of an answered request, as its client sees it: latency = transit + stages + write.
+struct RequestParts {
+  int32_t record = 0;  // index in ModelWindow::requests
+  double latency = 0;
+  double serialization = 0;  // decode, split and encode, as far as their bytes explain them
+  double held = 0;           // of those, assemble and schedule: above that, so waiting for a CPU
+  double waking = 0;         // assemble and schedule: mostly waiting for a worker
+  double transit = 0;        // 0 where the client did not tell
+  double write = 0;
+  double queue = 0;      // without formation
+  double formation = 0;  // waiting for company with an instance free
+  double compute = 0;
+};
+
+struct WindowParts {
+  WindowParts(const ModelWindow& window_in, const HostWindow& host_in,
+              const MachineLimits& limits_in, const ServiceLine& line_in,
+              const JudgeThresholds& thresholds_in);
+
+  double CleanNanos(double rows) const { return (clean.a_ms + clean.b_ms * rows) * 1e6; }
+  // How much longer an undisturbed execution takes than the known line says; 1 without one.
+  double SlowedOnCpu() const;
+  // p99 of the answered requests' latency as their clients see it, less `less(request)`; ns.
+  template <typename Less>
+  double LatencyP99(Less less) const;
+
+  const ModelWindow& window;
+  const HostWindow& host;
+  const MachineLimits& limits;
+  const ServiceLine& known_line;
+  const JudgeThresholds& thresholds;
+
+  std::vector<ExecutionParts> executions;  // in the order of window.executions_seen
+  std::vector<RequestParts> requests;
+  ServiceLine clean;  // undisturbed, of this window; by rows computed (padded)
+
+  // Sums over executions, ns.
+  ExecutionParts sum;
+  // Means and quantiles over requests, ns.
+  RequestParts mean;
+  double p99 = 0, ideal = 0;
+  double quick_transit = 0;  // 10th percentile
+  double usual_write = 0;    // median
+  double mean_request_rows = 1, mean_batch_rows = 1;
+  double padding = 1;           // rows computed over rows asked for
+  double concurrency = 1;       // executions at a time, while any runs
+  double usable_instances = 1;  // that have a CPU each
+  double offered_rows_per_s = 0;
+  double capacity_rows_per_s = 0;  // undisturbed, without padding, in full batches
+  double saturation = 0;           // rows that arrive over that, or the share of it in use
+  double burst_share = 0;          // of the half seconds in which more arrives than can be computed
+  double lost_share = 0;           // refused or expired, of those that arrived
+  bool throttled_gate = false;     // the quota holds the process back at all
+  bool neighbour_gate = false;     // others use the machine's CPUs
+  bool memory_gate = false;        // memory is short
+  LimitShare limit_share;          // of the undisturbed executions
+};
+
+template <typename Less>
+double WindowParts::LatencyP99(Less less) const {
+  std::vector<double> left;
+  left.reserve(requests.size());
+  for (const RequestParts& request : requests) {
+    left.push_back(std::max(request.latency - less(request), 0.0));
+  }
+  return TakeQuantile(left, 0.99);
+}
+
+}  // namespace bitmill

@@ -1,0 +1,184 @@
+#include "server/analysis/judge.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <string>
+#include <vector>
+
+#include "tests/server/analysis/injected_windows.h"
+
+namespace bitmill {
+namespace {
+
+using ::testing::HasSubstr;
+
+InjectedWindow Injected(Cause cause, SimulatedModel model = SimulatedModel::kCompute) {
+  return MakeInjectedWindow({.model = model, .causes = {cause}, .intensity = 2, .seed = 7});
+}
+
+InjectedWindow Healthy(SimulatedModel model = SimulatedModel::kCompute) {
+  return MakeInjectedWindow({.model = model, .seed = 7});
+}
+
+Diagnosis Judge(const InjectedWindow& of, const JudgeThresholds& thresholds = {}) {
+  return JudgeModel(of.window, of.host, of.limits, of.line, thresholds);
+}
+
+TEST(JudgeTest, TooFewRequestsAreUnknownAndSaySo) {
+  InjectedWindow few = Injected(Cause::kOverload);
+  few.window.requests.resize(19);
+  const Diagnosis diagnosis = Judge(few);
+  EXPECT_EQ(diagnosis.cause, Cause::kUnknown);
+  EXPECT_EQ(diagnosis.confidence, 0);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("19 requests"));
+  EXPECT_EQ(Judge({}).cause, Cause::kUnknown);
+}
+
+TEST(JudgeTest, NothingAnsweredWhileMostIsRefusedIsOverload) {
+  InjectedWindow refused = Healthy();
+  refused.window.requests.clear();
+  refused.window.arrived = 1000;
+  refused.window.answered = 0;
+  refused.window.refused = 900;
+  EXPECT_EQ(Judge(refused).cause, Cause::kOverload);
+}
+
+TEST(JudgeTest, RecordsWhoseStagesDoNotAddUpAreNoEvidence) {
+  InjectedWindow broken = Injected(Cause::kOverload);
+  for (RequestRecord& request : broken.window.requests) request.total_ns *= 2;
+  const Diagnosis diagnosis = Judge(broken);
+  EXPECT_EQ(diagnosis.cause, Cause::kUnknown);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("differ by"));
+}
+
+TEST(JudgeTest, AnObjectiveThatIsMetIsHealthyWhateverDisturbs) {
+  InjectedWindow throttled = Injected(Cause::kCpuThrottled);
+  throttled.window.objective.p99_ms = 100'000;
+  const Diagnosis diagnosis = Judge(throttled);
+  EXPECT_EQ(diagnosis.cause, Cause::kHealthy);
+  throttled.window.objective.p99_ms = 5;
+  EXPECT_EQ(Judge(throttled).cause, Cause::kCpuThrottled);
+}
+
+TEST(JudgeTest, BatchesThatWaitForWorkersOfABusyServerAreItsOverload) {
+  InjectedWindow waiting = Healthy();
+  for (RequestRecord& request : waiting.window.requests) {
+    request.stages[Stage::kSchedule] += 50'000'000;
+    request.total_ns += 50'000'000;
+  }
+  waiting.host.process_cpu_cores = 1.9;  // of 2
+  const Diagnosis diagnosis = Judge(waiting);
+  EXPECT_EQ(diagnosis.cause, Cause::kOverload);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("for a worker"));
+}
+
+TEST(JudgeTest, SlowWithoutAnyCauseIsUnknown) {
+  InjectedWindow slow = Healthy();
+  for (RequestRecord& request : slow.window.requests) {
+    request.stages[Stage::kAssemble] += 500'000'000;
+    request.total_ns += 500'000'000;
+  }
+  slow.host.machine_busy_cores = slow.host.process_cpu_cores;
+  EXPECT_EQ(Judge(slow).cause, Cause::kUnknown);
+}
+
+TEST(JudgeTest, TheMachinesLimitIsNamedOnlyWhenThereIsReasonToComplain) {
+  InjectedWindow bound = Injected(Cause::kComputeBound);
+  EXPECT_EQ(Judge(bound).cause, Cause::kComputeBound);
+  InjectedWindow content = bound;
+  content.window.objective.p99_ms = 0;  // nobody asked for more
+  EXPECT_EQ(Judge(content).cause, Cause::kHealthy);
+  InjectedWindow unlimited = bound;
+  unlimited.limits = {};
+  unlimited.window.facts.compute_floor_ns = 0;
+  EXPECT_EQ(Judge(unlimited).cause, Cause::kUnknown);
+}
+
+TEST(JudgeTest, MoreLoadThanCanBeComputedIsOverloadEvenAtTheMachinesLimit) {
+  InjectedWindow overload = Injected(Cause::kOverload);
+  overload.window.facts.compute_floor_ns = 2.4e6;
+  const Diagnosis diagnosis = Judge(overload);
+  EXPECT_EQ(diagnosis.cause, Cause::kOverload);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("can be computed"));
+}
+
+TEST(JudgeTest, AdviceNamesTheSettingAndWhatItGains) {
+  const Diagnosis formation = Judge(Injected(Cause::kBatchFormationWait));
+  EXPECT_THAT(formation.findings[0].advice,
+              HasSubstr("max_queue_delay_microseconds from 60000 to 0: p99"));
+  InjectedWindow overload = Injected(Cause::kOverload, SimulatedModel::kMemory);
+  EXPECT_THAT(Judge(overload).findings[0].advice,
+              HasSubstr("instance_group count from 1 to 2: p99"));
+  overload.host.cpu_budget_cores = 1;
+  EXPECT_THAT(Judge(overload).findings[0].advice, HasSubstr("raise max_batch_size from 16 to"));
+  const Diagnosis throttled = Judge(Injected(Cause::kCpuThrottled));
+  EXPECT_THAT(throttled.findings[0].advice, HasSubstr("CPU limit"));
+}
+
+TEST(JudgeTest, ScoresAreOrderedAndNoneIsMoreThanTheWholeP99) {
+  const InjectedWindow pair = MakeInjectedWindow(
+      {.model = SimulatedModel::kCompute, .causes = {Cause::kSlowClient, Cause::kLockContention}});
+  const Diagnosis diagnosis = Judge(pair);
+  ASSERT_GE(diagnosis.findings.size(), 2U);
+  int64_t longest_ns = 0;
+  for (const RequestRecord& request : pair.window.requests) {
+    longest_ns = std::max(longest_ns, request.total_ns + request.write_ns);
+  }
+  for (size_t i = 0; i < diagnosis.findings.size(); ++i) {
+    const Finding& finding = diagnosis.findings[i];
+    EXPECT_GT(finding.recoverable_p99_ms, 0);
+    EXPECT_LE(finding.recoverable_p99_ms, static_cast<double>(longest_ns) * 1e-6);
+    EXPECT_GT(finding.confidence, 0);
+    EXPECT_LE(finding.confidence, 1);
+    if (i > 0) {
+      EXPECT_LE(finding.recoverable_p99_ms, diagnosis.findings[i - 1].recoverable_p99_ms);
+    }
+  }
+}
+
+TEST(JudgeTest, WhatRecoversLessThanTheThresholdDoesNotCount) {
+  const InjectedWindow lock = Injected(Cause::kLockContention);
+  ASSERT_EQ(Judge(lock).cause, Cause::kLockContention);
+  EXPECT_EQ(Judge(lock, {.min_recoverable_of_ideal = 1000, .suspicious_of_ideal = 1000}).cause,
+            Cause::kHealthy);
+}
+
+TEST(JudgeTest, MissingHostValuesAreNotJudgedBy) {
+  InjectedWindow healthy = Healthy();
+  healthy.host = {.seconds = 5};
+  EXPECT_EQ(Judge(healthy).cause, Cause::kHealthy);
+}
+
+Observation ObservationOf(const InjectedWindow& injected) {
+  return {.limits = injected.limits, .host = injected.host, .models = {injected.window}};
+}
+
+TEST(JudgeHostTest, NamesWhatTheHostDoesToTheModelThatSuffersMost) {
+  const InjectedWindow throttled = Injected(Cause::kCpuThrottled);
+  const Observation observation = ObservationOf(throttled);
+  const std::vector<Diagnosis> models = {Judge(throttled)};
+  const Diagnosis host = JudgeHost(observation, models);
+  EXPECT_EQ(host.cause, Cause::kCpuThrottled);
+  EXPECT_EQ(host.findings[0].recoverable_p99_ms, models[0].findings[0].recoverable_p99_ms);
+  EXPECT_THAT(host.findings[0].evidence, HasSubstr("most for model model"));
+}
+
+TEST(JudgeHostTest, IsHealthyWhenNoModelMindsAndUnknownWithoutValues) {
+  const InjectedWindow throttled = Injected(Cause::kCpuThrottled);
+  const Observation observation = ObservationOf(throttled);
+  const std::vector<Diagnosis> content = {{.cause = Cause::kHealthy, .findings = {}}};
+  EXPECT_EQ(JudgeHost(observation, content).cause, Cause::kHealthy);
+  EXPECT_EQ(JudgeHost({}, {}).cause, Cause::kUnknown);
+}
+
+TEST(JudgeHostTest, AModelsOwnTroubleIsNotTheHosts) {
+  const InjectedWindow formation = Injected(Cause::kBatchFormationWait);
+  const std::vector<Diagnosis> models = {Judge(formation)};
+  ASSERT_EQ(models[0].cause, Cause::kBatchFormationWait);
+  EXPECT_EQ(JudgeHost(ObservationOf(formation), models).cause, Cause::kHealthy);
+}
+
+}  // namespace
+}  // namespace bitmill
