@@ -2,12 +2,32 @@
 
 #include <optional>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/rpc_service_method.h"
 #include "server/frontend/call_deadline.h"
 #include "server/frontend/status_map.h"
 
 namespace bitmill {
+namespace {
+
+// Of the header traceparent, https://www.w3.org/TR/trace-context/: "00-", 32 digits, "-", 16, "-",
+// 2; empty when there is none, or another version's or a wrong one.
+TraceId TraceOf(const grpc::ServerContext& context) {
+  const auto found = context.client_metadata().find("traceparent");
+  if (found == context.client_metadata().end()) return {};
+  const absl::string_view header(found->second.data(), found->second.size());
+  TraceId trace;
+  if (header.size() != 55 || !absl::StartsWith(header, "00-") || header[35] != '-' ||
+      !absl::SimpleHexAtoi(header.substr(3, 16), &trace.high) ||
+      !absl::SimpleHexAtoi(header.substr(19, 16), &trace.low)) {
+    return {};
+  }
+  return trace;
+}
+
+}  // namespace
 
 RawInferService::RawInferService() {
   AddMethod(new grpc::internal::RpcServiceMethod("/inference.GRPCInferenceService/ModelInfer",
@@ -40,6 +60,7 @@ void InferCall::OnReceived(bool ok) {
   }
   const MonotonicNanos now = context_.clock.Now();
   Listen(context_, service_, loop_);
+  job_.SetTrace(TraceOf(server_context_));
   const absl::Status status =
       job_.Prepare(message_, now, DeadlineOf(server_context_, now), /*in_stream=*/false);
   if (!status.ok()) {

@@ -126,6 +126,7 @@ void InferJob::Finish(const absl::Status& status) {
   } else {
     const int64_t total_ns = now - task_.received_ns;
     metrics_->RecordRequest(status.code(), total_ns, task_.rows, task_.times);
+    if (!trace_.empty()) metrics_->RecordExemplar(total_ns, trace_);
     metrics_->in_system.Leave(now);
     record_ = {.received_ns = task_.received_ns,
                .total_ns = total_ns,

@@ -16,6 +16,7 @@
 #include "server/frontend/bind_request.h"
 #include "server/frontend/frontend_context.h"
 #include "server/metrics/request_record.h"
+#include "server/metrics/trace_id.h"
 
 namespace bitmill {
 
@@ -30,6 +31,9 @@ class InferJob {
   // and `cancelled`. On an error there is no task, and Finish must be called with it.
   absl::Status Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
                        MonotonicNanos deadline_ns, bool in_stream);
+
+  // The trace that the request belongs to, for Finish; none unless told.
+  void SetTrace(const TraceId& trace) { trace_ = trace; }
 
   InferTask& task() { return task_; }
   // Of the request, as far as it could be read; valid until the job is gone.
@@ -56,6 +60,7 @@ class InferJob {
   absl::InlinedVector<std::byte*, 4> outputs_;           // [output of the signature]
   std::vector<std::unique_ptr<std::byte[]>> discarded_;  // outputs that nobody asked for
   InferTask task_;
+  TraceId trace_;
   ModelMetrics* metrics_ = nullptr;  // once the model is known
   RequestRecord record_;             // of a request whose model is known
   int64_t accounted_bytes_ = 0;
