@@ -14,7 +14,9 @@
 #include "tools/cmd_inspect.h"
 #include "tools/cmd_load.h"
 #include "tools/cmd_probe.h"
+#include "tools/cmd_report.h"
 #include "tools/cmd_serve.h"
+#include "tools/cmd_top.h"
 
 namespace bitmill {
 namespace {
@@ -64,6 +66,14 @@ int Main(int argc, char** argv) {
   AddBenchOptions(*add("bench", "Measure kernels and models against the machine's limits",
                        [&bench] { return Report(RunBench(bench), "bench"); }),
                   bench);
+  TopOptions top;
+  AddTopOptions(*add("top", "Show what servers are doing and what holds them up, live",
+                     [&top] { return Report(RunTop(top), "top"); }),
+                top);
+  ReportOptions report;
+  AddReportOptions(*add("report", "Write a server's performance analysis as one HTML file",
+                        [&report] { return Report(RunReport(report), "report"); }),
+                   report);
   ProbeOptions probe;
   AddProbeOptions(*add("probe", "Ask a server for its health; exit status 0 when it serves",
                        [&probe] { return RunProbe(probe); }),

@@ -1,0 +1,172 @@
+#include "tools/cmd_top.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <memory>
+#include <utility>
+
+#include "CLI/CLI.hpp"
+#include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "base/status_macros.h"
+#include "tools/analysis/analysis_client.h"
+#include "tools/analysis/fleet.h"
+#include "tools/analysis/terminal.h"
+#include "tools/analysis/top_view.h"
+#include "tools/cli.h"
+
+namespace bitmill {
+namespace {
+
+FleetOrder OrderOf(const std::string& name) {
+  for (int i = 0; i < kFleetOrders; ++i) {
+    if (OrderName(static_cast<FleetOrder>(i)) == name) return static_cast<FleetOrder>(i);
+  }
+  return FleetOrder::kRate;
+}
+
+// What the keys have changed.
+struct Choices {
+  FleetOrder order = FleetOrder::kRate;
+  bool paused = false;
+  bool quit = false;
+};
+
+void Press(int key, Choices& choices) {
+  switch (key) {
+    case Terminal::kEnd:
+    case 'q':
+      choices.quit = true;
+      break;
+    case ' ':
+      choices.paused = !choices.paused;
+      break;
+    case 's':
+      choices.order = static_cast<FleetOrder>((static_cast<int>(choices.order) + 1) % kFleetOrders);
+      break;
+    case 'n':
+      choices.order = FleetOrder::kName;
+      break;
+    case 'r':
+      choices.order = FleetOrder::kRate;
+      break;
+    case 'p':
+      choices.order = FleetOrder::kP99;
+      break;
+    case 'u':
+      choices.order = FleetOrder::kQueue;
+      break;
+    case 'h':
+      choices.order = FleetOrder::kHeadroom;
+      break;
+    case 'c':
+      choices.order = FleetOrder::kCost;
+      break;
+    default:
+      break;
+  }
+}
+
+int Once(const TopOptions& options) {
+  std::vector<TargetReport> targets;
+  bool all = true;
+  for (const std::string& address : options.targets) {
+    absl::StatusOr<analysis::v1::Report> report =
+        AskReport(address, absl::Seconds(options.timeout_seconds));
+    TargetReport target;
+    target.address = address;
+    if (report.ok()) {
+      target.report = std::make_shared<analysis::v1::Report>(*std::move(report));
+    } else {
+      target.error = std::string(report.status().message());
+      PrintError(target.error, "");
+      all = false;
+    }
+    targets.push_back(std::move(target));
+  }
+  TopLayout layout;
+  layout.order = OrderOf(options.sort);
+  layout.model = options.model;
+  for (const std::string& line : TopLines(MergeReports(targets), layout)) {
+    std::printf("%s\n", line.c_str());
+  }
+  return all ? kExitOk : kExitFailure;
+}
+
+absl::Status Follow(const TopOptions& options) {
+  BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Terminal> terminal, Terminal::Open());
+  const absl::Duration interval = absl::Seconds(options.interval_seconds);
+  std::vector<std::unique_ptr<ReportWatcher>> watchers;
+  for (const std::string& address : options.targets) {
+    watchers.push_back(std::make_unique<ReportWatcher>(address, interval));
+  }
+  Choices choices{OrderOf(options.sort)};
+  Fleet fleet;
+  // Looks often at first, until each server has answered; a key redraws at once.
+  while (!choices.quit) {
+    if (!choices.paused) {
+      std::vector<TargetReport> targets;
+      for (const auto& watcher : watchers) targets.push_back(watcher->Newest());
+      fleet = MergeReports(targets);
+    }
+    const ScreenSize size = terminal->size();
+    TopLayout layout;
+    layout.columns = size.columns;
+    layout.rows = size.rows;
+    layout.colours = IsRichTerminal(stdout);
+    layout.order = choices.order;
+    layout.model = options.model;
+    layout.message = absl::StrCat(
+        absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone()),
+        choices.paused ? "  PAUSED" : "", "  by ", OrderName(choices.order),
+        "  |  q quit  space pause  sort: n name  r rate  p p99  u queue  h headroom  c cost");
+    terminal->Show(TopLines(fleet, layout));
+    bool waiting = false;
+    for (const TargetReport& target : fleet.targets) {
+      waiting = waiting || (target.report == nullptr && target.error.empty());
+    }
+    Press(terminal->WaitKey(waiting ? std::min(interval, absl::Milliseconds(50)) : interval),
+          choices);
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddTopOptions(CLI::App& command, TopOptions& options) {
+  command
+      .add_option("targets,-t,--targets", options.targets,
+                  "Servers; of several, the same model's figures are added up")
+      ->type_name("HOST:PORT[,...]")
+      ->delimiter(',')
+      ->capture_default_str();
+  command.add_option("-m,--model", options.model, "Only the versions of this model")
+      ->type_name("NAME");
+  command.add_option("--sort", options.sort, "Order: name, rate, p99, queue, headroom, cost")
+      ->type_name("ORDER")
+      ->check(CLI::IsMember({"name", "rate", "p99", "queue", "headroom", "cost"}))
+      ->capture_default_str();
+  command.add_option("-i,--interval", options.interval_seconds, "Seconds between two looks")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.1, 3'600.0))
+      ->capture_default_str();
+  command.add_flag("--once", options.once, "Print it once, as plain text, and end");
+  command.add_option("--timeout", options.timeout_seconds, "How long --once waits for each server")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(0.01, 3'600.0))
+      ->capture_default_str();
+}
+
+absl::StatusOr<int> RunTop(const TopOptions& options) {
+  if (options.once) return Once(options);
+  const absl::Status status = Follow(options);
+  if (absl::IsFailedPrecondition(status)) {
+    return absl::FailedPreconditionError(
+        absl::StrCat(status.message(), "; use --once to print it once"));
+  }
+  BITMILL_RETURN_IF_ERROR(status);
+  return kExitOk;
+}
+
+}  // namespace bitmill
