@@ -28,6 +28,7 @@
 #include "server/frontend/reflection.h"
 #include "server/frontend/unary_call.h"
 #include "server/frontend/unary_rpcs.h"
+#include "server/frontend/watch_list.h"
 
 namespace bitmill {
 namespace {
@@ -79,7 +80,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
       }
       loop->Start();
     }
-    context_.repository.SetChangeListener([this] { watchers_.Notify(); });
+    context_.repository.SetChangeListener([this] { health_watches_.Notify(); });
     return absl::OkStatus();
   }
 
@@ -87,7 +88,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
 
   void BeginDrain() override {
     context_.draining.store(true);
-    watchers_.Notify();
+    health_watches_.Notify();
   }
 
   void Shutdown(absl::Time deadline) override {
@@ -96,7 +97,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     for (const auto& loop : loops_) loop->ShutdownLongCalls();
     server_->Shutdown(absl::ToChronoTime(deadline));
     context_.repository.SetChangeListener(nullptr);
-    watchers_.Close();
+    health_watches_.Close();
     control_.Stop();
     for (const auto& loop : loops_) loop->Stop();
     server_ = nullptr;
@@ -125,7 +126,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     if (method == "/inference.GRPCInferenceService/ModelStreamInfer") {
       return std::make_unique<InferStream>(call);
     }
-    if (method == "/grpc.health.v1.Health/Watch") return watchers_.Create(call);
+    if (method == "/grpc.health.v1.Health/Watch") return CreateHealthWatch(call, health_watches_);
     if (method == "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" ||
         method == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo") {
       return CreateReflectionStream(call);
@@ -137,7 +138,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
   FrontendContext context_;
   std::map<std::string, UnaryRpc, std::less<>> unary_rpcs_;
   HandlerFactory factory_;
-  HealthWatchers watchers_;
+  WatchList health_watches_;
   ControlThread control_;
   RawInferService infer_service_;
   grpc::AsyncGenericService generic_service_;
