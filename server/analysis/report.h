@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -128,6 +129,31 @@ struct Quantiles {
   double mean_ms = 0, p50_ms = 0, p90_ms = 0, p99_ms = 0, max_ms = 0;
 };
 
+// A step of the compiled plan, as a point of the roofline. A value that is -1 is not known.
+struct OperationReport {
+  std::string name, kernel;
+  double row_macs = 0, row_bytes = 0, weight_bytes = 0;
+  double mean_us = 0, mean_rows = 0;  // of the sampled executions
+  double time_share = 0;              // of the model's steps
+  double share_of_limit = -1;
+  std::string bound;  // "compute", "L2", "L3", "memory"
+};
+
+// What labels sent back, and the inputs and answers seen, say of a model. -1: not known.
+struct QualitySummary {
+  int64_t labels = 0;  // in the rolling window
+  double accuracy = -1, macro_precision = -1, macro_recall = -1, macro_f1 = -1;
+  double calibration_error = -1;
+  std::vector<std::string> classes;
+  std::vector<int64_t> confusion;  // [true][predicted], classes squared, row-major
+  double input_psi = -1, input_ks = -1, prediction_psi = -1;
+  double sign_flip_share = -1;  // of thresholds within one count
+  double not_a_number_share = -1, out_of_range_share = -1, outlier_share = -1;
+  int64_t shadow_version = 0;  // 0: none
+  double shadow_agreement = -1;
+  int64_t shadow_compared = 0;
+};
+
 struct ModelReport {
   ModelFacts facts;
   ModelControls controls;
@@ -149,7 +175,9 @@ struct ModelReport {
   ServiceLine line;
   Forecast forecast;
   Diagnosis diagnosis;
-  LatencyHistogram latency_histogram;  // of what `latency` summarizes; empty: not kept
+  LatencyHistogram latency_histogram;            // of what `latency` summarizes; empty: not kept
+  std::vector<OperationReport> operations = {};  // in the plan's order; empty: not sampled
+  std::optional<QualitySummary> quality = {};    // none: it is not watched
 };
 
 struct AnalysisReport {

@@ -18,7 +18,7 @@ struct FrontendContext {
   Engine& engine;
   ServerMetrics& metrics;
   const Clock& clock;
-  const FrontendExtras extras = {};
+  const FrontendServices& services;
   std::atomic<bool> draining{false};
   std::atomic<int64_t> in_flight_bytes{0};  // received and being answered
 };

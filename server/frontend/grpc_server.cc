@@ -18,6 +18,7 @@
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
 #include "grpcpp/server_builder.h"
+#include "server/frontend/analysis_rpcs.h"
 #include "server/frontend/control_thread.h"
 #include "server/frontend/frontend_context.h"
 #include "server/frontend/generic_call.h"
@@ -26,8 +27,10 @@
 #include "server/frontend/infer_stream.h"
 #include "server/frontend/io_loop.h"
 #include "server/frontend/reflection.h"
+#include "server/frontend/report_watch.h"
 #include "server/frontend/unary_call.h"
 #include "server/frontend/unary_rpcs.h"
+#include "server/frontend/watch_list.h"
 
 namespace bitmill {
 namespace {
@@ -36,13 +39,16 @@ namespace {
 constexpr int kInferCallsAhead = 16;
 constexpr int kGenericCallsAhead = 8;
 constexpr int kCpusPerIoThread = 8;
+constexpr size_t kMaxReportWatches = 64;
 
 class GrpcFrontendImpl final : public GrpcFrontend {
  public:
   GrpcFrontendImpl(const FrontendOptions& options, ModelRepository& repository, Engine& engine,
-                   ServerMetrics& metrics, const Clock& clock, const FrontendExtras& extras)
-      : options_(options), context_{options_, repository, engine, metrics, clock, extras} {
+                   ServerMetrics& metrics, const Clock& clock, const FrontendServices& services)
+      : options_(options), services_(services), context_{options_, repository, engine,
+                                                         metrics,  clock,      services_} {
     unary_rpcs_ = InferenceUnaryRpcs();
+    unary_rpcs_.insert(AnalysisUnaryRpcs().begin(), AnalysisUnaryRpcs().end());
     unary_rpcs_["/grpc.health.v1.Health/Check"].run = &CheckHealth;
     factory_ = [this](const std::string& method, GenericCall& call) { return Route(method, call); };
   }
@@ -79,7 +85,10 @@ class GrpcFrontendImpl final : public GrpcFrontend {
       }
       loop->Start();
     }
-    context_.repository.SetChangeListener([this] { watchers_.Notify(); });
+    context_.repository.SetChangeListener([this] { health_watches_.Notify(); });
+    if (services_.analysis != nullptr) {
+      subscription_ = services_.analysis->Subscribe([this] { report_watches_.Notify(); });
+    }
     return absl::OkStatus();
   }
 
@@ -87,7 +96,7 @@ class GrpcFrontendImpl final : public GrpcFrontend {
 
   void BeginDrain() override {
     context_.draining.store(true);
-    watchers_.Notify();
+    health_watches_.Notify();
   }
 
   void Shutdown(absl::Time deadline) override {
@@ -96,7 +105,8 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     for (const auto& loop : loops_) loop->ShutdownLongCalls();
     server_->Shutdown(absl::ToChronoTime(deadline));
     context_.repository.SetChangeListener(nullptr);
-    watchers_.Close();
+    health_watches_.Close();
+    if (services_.analysis != nullptr) services_.analysis->Unsubscribe(subscription_);
     control_.Stop();
     for (const auto& loop : loops_) loop->Stop();
     server_ = nullptr;
@@ -125,7 +135,10 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     if (method == "/inference.GRPCInferenceService/ModelStreamInfer") {
       return std::make_unique<InferStream>(call);
     }
-    if (method == "/grpc.health.v1.Health/Watch") return watchers_.Create(call);
+    if (method == "/grpc.health.v1.Health/Watch") return CreateHealthWatch(call, health_watches_);
+    if (method == kWatchReportMethod) {
+      return CreateUpdateStream(call, report_watches_, CreateReportUpdates(context_));
+    }
     if (method == "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo" ||
         method == "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo") {
       return CreateReflectionStream(call);
@@ -134,10 +147,13 @@ class GrpcFrontendImpl final : public GrpcFrontend {
   }
 
   const FrontendOptions options_;
+  const FrontendServices services_;
   FrontendContext context_;
-  std::map<std::string, UnaryRpc, std::less<>> unary_rpcs_;
+  UnaryRpcs unary_rpcs_;
   HandlerFactory factory_;
-  HealthWatchers watchers_;
+  WatchList health_watches_;
+  WatchList report_watches_{kMaxReportWatches};
+  int64_t subscription_ = 0;  // to reports
   ControlThread control_;
   RawInferService infer_service_;
   grpc::AsyncGenericService generic_service_;
@@ -155,12 +171,12 @@ int FrontendIoThreads(const FrontendOptions& options) {
 
 absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(
     const FrontendOptions& options, ModelRepository& repository, Engine& engine,
-    ServerMetrics& metrics, const Clock& clock, const FrontendExtras& extras) {
+    ServerMetrics& metrics, const Clock& clock, const FrontendServices& services) {
   // gRPC's mutexes are Abseil's, and the distribution's Abseil keeps a graph of them to find
   // deadlocks: 3 % of a request for a debugging aid.
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   auto frontend =
-      std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock, extras);
+      std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock, services);
   const absl::Status status = frontend->Listen();
   if (!status.ok()) return status;
   return std::unique_ptr<GrpcFrontend>(std::move(frontend));

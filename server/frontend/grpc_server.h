@@ -1,4 +1,4 @@
-// The gRPC server: Open Inference Protocol v2, health and reflection on one port.
+// The gRPC server: Open Inference Protocol v2, the analysis, health and reflection on one port.
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,8 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "base/clock.h"
+#include "server/analysis/analysis_source.h"
+#include "server/analysis/quality_service.h"
 #include "server/engine/engine.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/request_log.h"
@@ -29,13 +31,16 @@ struct FrontendOptions {
   bool allow_model_control = true;    // RepositoryModelLoad and RepositoryModelUnload
 };
 
+// What the server offers beyond inference. Borrowed; null: it is switched off.
+struct FrontendServices {
+  RequestLog* log = nullptr;  // gets a record of each request whose model is known
+  AnalysisSource* analysis = nullptr;
+  QualityService* quality = nullptr;
+  HostInfo host = {};  // what reports say of the machine
+};
+
 // How many threads FrontendOptions asks for (the scheduler needs to know).
 int FrontendIoThreads(const FrontendOptions& options);
-
-// What the frontend can do without; borrowed, null: not there.
-struct FrontendExtras {
-  RequestLog* log = nullptr;  // gets a record of each request whose model is known
-};
 
 class GrpcFrontend {
  public:
@@ -47,7 +52,7 @@ class GrpcFrontend {
                                                              ModelRepository& repository,
                                                              Engine& engine, ServerMetrics& metrics,
                                                              const Clock& clock,
-                                                             const FrontendExtras& extras = {});
+                                                             const FrontendServices& services = {});
 
   virtual int port() const = 0;
   // Health says NOT_SERVING and the server is no longer ready; requests are still served.

@@ -1,6 +1,5 @@
 #include "server/frontend/health.h"
 
-#include <atomic>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -42,11 +41,13 @@ absl::StatusOr<std::string> CheckHealth(FrontendContext& context, const std::str
   return response.SerializeAsString();
 }
 
+namespace {
+
 // All state is the loop's thread's, except where said.
 class HealthWatch final : public CallHandler {
  public:
-  HealthWatch(GenericCall& call, HealthWatchers& watchers) : call_(call), watchers_(watchers) {}
-  ~HealthWatch() override { watchers_.Remove(this); }
+  HealthWatch(GenericCall& call, WatchList& list)
+      : call_(call), entry_(list, call, [this] { Look(); }) {}
 
   void OnStart() override { call_.Read(); }
 
@@ -75,20 +76,6 @@ class HealthWatch final : public CallHandler {
 
   void OnShutdown() override { Finish(absl::UnavailableError("the server is shutting down")); }
 
-  // Looks soon, on the loop's thread; changes that come faster than that are seen in one look.
-  // Thread-safe under the watchers' lock, which holds up the destructor.
-  void LookSoon() {
-    if (look_posted_.exchange(true)) return;
-    // The call cannot end before the posted function has run, unless it is ending: then its loop's
-    // thread waits for the lock to remove the watch.
-    if (!call_.TryRef()) return;
-    call_.loop().Post([this] {
-      look_posted_ = false;
-      Look();
-      call_.Unref();
-    });
-  }
-
  private:
   // Sends the status if it is not the one that was sent last.
   void Look() {
@@ -112,35 +99,17 @@ class HealthWatch final : public CallHandler {
   }
 
   GenericCall& call_;
-  HealthWatchers& watchers_;
   std::optional<std::string> service_;
   int sent_ = -1;
   bool writing_ = false;
   bool finished_ = false;
-  std::atomic<bool> look_posted_{false};
+  WatchEntry entry_;
 };
 
-std::unique_ptr<CallHandler> HealthWatchers::Create(GenericCall& call) {
-  auto watch = std::make_unique<HealthWatch>(call, *this);
-  MutexLock lock(&mutex_);
-  open_.insert(watch.get());
-  return watch;
-}
+}  // namespace
 
-void HealthWatchers::Notify() {
-  MutexLock lock(&mutex_);
-  if (closed_) return;
-  for (HealthWatch* const watch : open_) watch->LookSoon();
-}
-
-void HealthWatchers::Close() {
-  MutexLock lock(&mutex_);
-  closed_ = true;
-}
-
-void HealthWatchers::Remove(HealthWatch* watch) {
-  MutexLock lock(&mutex_);
-  open_.erase(watch);
+std::unique_ptr<CallHandler> CreateHealthWatch(GenericCall& call, WatchList& list) {
+  return std::make_unique<HealthWatch>(call, list);
 }
 
 }  // namespace bitmill

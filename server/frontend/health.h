@@ -6,13 +6,11 @@
 #include <memory>
 #include <optional>
 #include <string>
-#include <unordered_set>
 
-#include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "base/mutex.h"
 #include "server/frontend/frontend_context.h"
 #include "server/frontend/generic_call.h"
+#include "server/frontend/watch_list.h"
 
 namespace bitmill {
 
@@ -22,24 +20,7 @@ std::optional<bool> IsServing(const FrontendContext& context, const std::string&
 // Check, from serialized request to serialized answer.
 absl::StatusOr<std::string> CheckHealth(FrontendContext& context, const std::string& request);
 
-class HealthWatch;
-
-// The Watch calls that are open. Thread-safe.
-class HealthWatchers {
- public:
-  std::unique_ptr<CallHandler> Create(GenericCall& call);
-  // Something may have changed: every watcher looks again, on its own thread.
-  void Notify();
-  // Nothing is done on a Notify any more.
-  void Close();
-
- private:
-  friend class HealthWatch;
-  void Remove(HealthWatch* watch);
-
-  Mutex mutex_;
-  std::unordered_set<HealthWatch*> open_ ABSL_GUARDED_BY(mutex_);
-  bool closed_ ABSL_GUARDED_BY(mutex_) = false;
-};
+// Watch. `list` outlives the call.
+std::unique_ptr<CallHandler> CreateHealthWatch(GenericCall& call, WatchList& list);
 
 }  // namespace bitmill

@@ -144,9 +144,9 @@ void InferJob::Finish(const absl::Status& status) {
 }
 
 void InferJob::Written() {
-  if (metrics_ == nullptr || context_.extras.log == nullptr) return;
+  if (metrics_ == nullptr || context_.services.log == nullptr) return;
   record_.write_ns = context_.clock.Now() - record_.received_ns - record_.total_ns;
-  context_.extras.log->Add(record_);
+  context_.services.log->Add(record_);
 }
 
 grpc::ByteBuffer InferJob::TakeResponse() {

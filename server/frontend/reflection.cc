@@ -8,6 +8,7 @@
 #include "google/protobuf/descriptor.h"
 #include "google/protobuf/descriptor.pb.h"
 #include "grpcpp/support/status.h"
+#include "proto/analysis.pb.h"
 #include "proto/health.pb.h"
 #include "proto/inference.pb.h"
 #include "proto/reflection.pb.h"
@@ -24,13 +25,15 @@ using google::protobuf::FileDescriptorProto;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr std::array<const char*, 4> kServices = {
-    "inference.GRPCInferenceService", "grpc.health.v1.Health",
-    "grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"};
+constexpr std::array<const char*, 5> kServices = {
+    "inference.GRPCInferenceService", "bitmill.analysis.v1.AnalysisService",
+    "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
+    "grpc.reflection.v1alpha.ServerReflection"};
 
 // Touching the messages makes sure that their files are registered, however the program is linked.
 const DescriptorPool& Pool() {
   static_cast<void>(inference::ModelInferRequest::descriptor());
+  static_cast<void>(analysis::v1::GetReportRequest::descriptor());
   static_cast<void>(grpc::health::v1::HealthCheckRequest::descriptor());
   static_cast<void>(ServerReflectionRequest::descriptor());
   return *DescriptorPool::generated_pool();

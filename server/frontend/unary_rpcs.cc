@@ -22,19 +22,6 @@ using inference::RepositoryModelUnloadResponse;
 constexpr std::array<const char*, 4> kExtensions = {"model_repository", "schedule_policy",
                                                     "model_configuration", "statistics"};
 
-template <typename Request, typename Response,
-          absl::Status (*Function)(FrontendContext&, const Request&, Response&)>
-absl::StatusOr<std::string> Run(FrontendContext& context, const std::string& bytes) {
-  Request request;
-  if (!request.ParseFromString(bytes)) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("the bytes are not a ", Request::descriptor()->name()));
-  }
-  Response response;
-  BITMILL_RETURN_IF_ERROR(Function(context, request, response));
-  return response.SerializeAsString();
-}
-
 absl::StatusOr<std::string> RefuseSharedMemory(FrontendContext&, const std::string&) {
   return absl::UnimplementedError("the shared memory extension is not supported");
 }
@@ -204,17 +191,15 @@ absl::Status RepositoryModelUnload(FrontendContext& context,
   return context.repository.Unload(request.model_name());
 }
 
-using RpcMap = std::map<std::string, UnaryRpc, std::less<>>;
-
 template <typename Request, typename Response,
           absl::Status (*Function)(FrontendContext&, const Request&, Response&)>
-void Add(RpcMap& rpcs, const char* name, bool may_take_long = false) {
+void Add(UnaryRpcs& rpcs, const char* name, bool may_take_long = false) {
   rpcs[absl::StrCat("/inference.GRPCInferenceService/", name)] = {
-      .run = &Run<Request, Response, Function>, .may_take_long = may_take_long};
+      .run = &RunOnBytes<Request, Response, Function>, .may_take_long = may_take_long};
 }
 
-RpcMap MakeRpcs() {
-  RpcMap rpcs;
+UnaryRpcs MakeRpcs() {
+  UnaryRpcs rpcs;
   Add<inference::ServerLiveRequest, inference::ServerLiveResponse, ServerLive>(rpcs, "ServerLive");
   Add<inference::ServerReadyRequest, inference::ServerReadyResponse, ServerReady>(rpcs,
                                                                                   "ServerReady");
@@ -246,8 +231,8 @@ RpcMap MakeRpcs() {
 
 }  // namespace
 
-const RpcMap& InferenceUnaryRpcs() {
-  static const RpcMap rpcs = MakeRpcs();
+const UnaryRpcs& InferenceUnaryRpcs() {
+  static const UnaryRpcs rpcs = MakeRpcs();
   return rpcs;
 }
 

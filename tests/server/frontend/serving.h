@@ -77,7 +77,7 @@ class Serving : public ::testing::Test {
   void Start() {
     options.host = "127.0.0.1";
     options.port = 0;
-    auto started = GrpcFrontend::Start(options, repository, *engine, *metrics, clock);
+    auto started = GrpcFrontend::Start(options, repository, *engine, *metrics, clock, services);
     ASSERT_TRUE(started.ok()) << started.status();
     frontend = *std::move(started);
     channel = grpc::CreateChannel("127.0.0.1:" + std::to_string(frontend->port()),
@@ -134,6 +134,7 @@ class Serving : public ::testing::Test {
   Gate gate;  // outlives the work that passes it
   const SystemClock clock;
   FrontendOptions options;
+  FrontendServices services;
   std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});
   std::unique_ptr<Scheduler> scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 2}, clock);
   std::unique_ptr<Engine> engine =
