@@ -24,7 +24,7 @@ constexpr size_t kBufferBytes = 128 * 1024;  // /proc/stat up to the lines of th
 // A little less than what is meant: samples come every 100 ms, more or less.
 constexpr MonotonicNanos kSometimesNanos = 450'000'000;
 constexpr MonotonicNanos kSeldomNanos = 950'000'000;
-constexpr MonotonicNanos kBudgetNanos = 1'950'000'000;
+constexpr MonotonicNanos kBudgetNanos = 4'950'000'000;
 constexpr MonotonicNanos kMetricsWindowNanos = 5'000'000'000;
 
 bool IsProc(const std::string& folder) {
@@ -88,7 +88,6 @@ void HostSampler::Sample() {
 
 void HostSampler::SampleOften() {
   HostTotals& totals = current_.totals;
-  totals.cpu = cpu_pressure_.Read(buffer_);
   cgroups_.ReadCpu(buffer_);
   totals.periods = cgroups_.totals().periods;
   totals.throttled_periods = cgroups_.totals().throttled_periods;
@@ -105,6 +104,7 @@ void HostSampler::SampleSometimes() {
   totals.machine_steal_ticks = machine ? machine->steal_ticks : -1;
   totals.machine_ticks = machine ? machine->total_ticks : -1;
   if (machine) current_.machine_cores = machine->cpus;
+  totals.cpu = cpu_pressure_.Read(buffer_);
   totals.memory = memory_pressure_.Read(buffer_);
   totals.io = io_pressure_.Read(buffer_);
   cgroups_.ReadPressure(buffer_);
@@ -132,11 +132,7 @@ void HostSampler::SampleProcess() {
 }
 
 void HostSampler::SampleSeldom() {
-  if (IsDue(current_.at_ns, kBudgetNanos, budget_due_ns_)) {
-    const absl::StatusOr<CpuBudget> budget = DetectCpuBudget(
-        {.override_cpus = override_cpus_, .filesystem_root = root_, .affinity_cpus = 0});
-    if (budget.ok()) current_.cpu_budget_cores = budget->cores;
-  }
+  SampleBudget();
   current_.open_fds = CountDescriptors();
   current_.max_fds = MaxDescriptors();
   current_.pending_write_bytes =
@@ -156,6 +152,17 @@ void HostSampler::SampleSeldom() {
   energy_busy_ticks_ = totals.machine_busy_ticks;
   energy_.Update(current_.at_ns, busy_cores, current_.machine_cores, buffer_);
   current_.energy = energy_.reading();
+}
+
+void HostSampler::SampleBudget() {
+  // It takes as long as all the rest of a second: seldom, but at once when a quota has come to
+  // bind.
+  const int64_t throttled = current_.totals.throttled_periods;
+  const bool held_back = throttled > std::exchange(throttled_periods_, throttled);
+  if (!IsDue(current_.at_ns, kBudgetNanos, budget_due_ns_) && !held_back) return;
+  const absl::StatusOr<CpuBudget> budget = DetectCpuBudget(
+      {.override_cpus = override_cpus_, .filesystem_root = root_, .affinity_cpus = 0});
+  if (budget.ok()) current_.cpu_budget_cores = budget->cores;
 }
 
 int64_t HostSampler::CountDescriptors() const {

@@ -66,6 +66,7 @@ class HostSampler {
   void SampleSometimes();  // twice a second
   void SampleProcess();
   void SampleSeldom();  // once a second
+  void SampleBudget();
   int64_t CountDescriptors() const;
 
   const std::string root_;
@@ -86,6 +87,7 @@ class HostSampler {
   EnergyMeter energy_;
   HostSample current_;
   std::optional<MonotonicNanos> sometimes_due_ns_, seldom_due_ns_, budget_due_ns_;
+  int64_t throttled_periods_ = 0;
   // Machine ticks as of the last look at the energy.
   int64_t energy_busy_ticks_ = -1, energy_ticks_ = -1;
 

@@ -37,6 +37,7 @@ double ThrottledShare(double held_cpus, double cpu_cores, double periods_share) 
 void FillPressure(const HostTotals& a, const HostTotals& b, double micros, HostWindow& window) {
   constexpr auto kSome = &Pressure::some_us;
   constexpr auto kFull = &Pressure::full_us;
+  window.psi_cpu_some = Share(a.cpu, b.cpu, kSome, micros);
   window.psi_memory_some = Share(a.memory, b.memory, kSome, micros);
   window.psi_memory_full = Share(a.memory, b.memory, kFull, micros);
   window.psi_io_some = Share(a.io, b.io, kSome, micros);
@@ -76,7 +77,6 @@ HostWindow WindowBetween(const HostSample& first, const HostSample& last) {
                    : Share(a.throttled_periods, b.throttled_periods, static_cast<double>(periods));
   window.throttled_share = ThrottledShare(Rate(a.throttled_ns, b.throttled_ns, often_nanos),
                                           window.process_cpu_cores, window.throttled_periods_share);
-  window.psi_cpu_some = Share(a.cpu, b.cpu, &Pressure::some_us, often_nanos * 1e-3);
   FillPressure(a, b, nanos * 1e-3, window);
   window.major_faults_per_s = std::max(0.0, Rate(a.major_faults, b.major_faults, seconds));
   window.minor_faults_per_s = std::max(0.0, Rate(a.minor_faults, b.minor_faults, seconds));

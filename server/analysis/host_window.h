@@ -27,7 +27,7 @@ struct HostTotals {
 // One look at the host. Not everything is read each time: what was not is as it was last read.
 struct HostSample {
   MonotonicNanos at_ns = 0;
-  MonotonicNanos sometimes_at_ns = 0;  // of all but throttling and the CPU's pressure
+  MonotonicNanos sometimes_at_ns = 0;  // of all but throttling
   MonotonicNanos perf_at_ns = 0;
   HostTotals totals = {};
   // As it was then.

@@ -119,15 +119,25 @@ TEST_F(HostSamplerTest, AWindowIsNoLongerThanWhatIsRemembered) {
   EXPECT_NEAR(sampler.Window(1'000 * kSecond).seconds, 30, 0.2);
 }
 
-TEST_F(HostSamplerTest, ALimitThatIsSetWhileServingIsSeenWithinTwoSeconds) {
+TEST_F(HostSamplerTest, AQuotaThatComesToBindWhileServingIsSeenWithinASecond) {
   HostSampler sampler = Sampler();
   sampler.Sample();
+  clock_.Advance(kSecond);
+  PutServer(host_, 2);  // held back
   host_.Put("/cpu/x/cpu.cfs_quota_us", "20000\n");
-  for (int i = 0; i < 20; ++i) {
+  sampler.Sample();
+  EXPECT_DOUBLE_EQ(sampler.Window(kSecond).cpu_budget_cores, 0.2);
+}
+
+TEST_F(HostSamplerTest, AQuotaThatIsLiftedIsSeenWithinFiveSeconds) {
+  HostSampler sampler = Sampler();
+  sampler.Sample();
+  host_.Put("/cpu/x/cpu.cfs_quota_us", "80000\n");
+  for (int i = 0; i < 50; ++i) {
     clock_.Advance(kTenth);
     sampler.Sample();
   }
-  EXPECT_DOUBLE_EQ(sampler.Window(kSecond).cpu_budget_cores, 0.2);
+  EXPECT_DOUBLE_EQ(sampler.Window(kSecond).cpu_budget_cores, 0.8);
 }
 
 TEST_F(HostSamplerTest, GarbageEverywhereIsNotKnownAndNoCrash) {
@@ -272,10 +282,9 @@ TEST(HostOfThisMachineTest, RelatesSanely) {
     while (ThreadCpuNanos() < until) {
     }
   }
+  const HostWindow window = sampler.Window(60 * kSecond);
   stop = true;
   for (std::thread& spinner : spinners) spinner.join();
-  sampler.Sample();
-  const HostWindow window = sampler.Window(60 * kSecond);
   EXPECT_GT(window.seconds, 1);
   EXPECT_GE(window.machine_cores, 1);
   EXPECT_GT(window.cpu_budget_cores, 0);
@@ -289,9 +298,9 @@ TEST(HostOfThisMachineTest, RelatesSanely) {
     EXPECT_TRUE(share == -1 || (share >= 0 && share <= 1)) << share;
   }
   if (window.run_queue_wait_cores >= 0) {
-    // Four threads either run, or wait for a CPU.
+    // Four threads either run, or wait for a CPU; a wait that goes on is not counted yet.
     EXPECT_LE(window.run_queue_wait_cores + window.process_cpu_cores, 4.5);
-    EXPECT_GE(window.run_queue_wait_cores + window.process_cpu_cores, 2.5);
+    EXPECT_GE(window.run_queue_wait_cores + window.process_cpu_cores, 2);
   }
   EXPECT_GT(window.resident_bytes, 1'000'000);
   EXPECT_GE(window.open_fds, 3);

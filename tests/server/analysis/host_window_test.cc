@@ -137,12 +137,14 @@ TEST(HostWindowTest, WhatIsReadLessOftenIsDividedByItsOwnTime) {
   Looks looks;
   looks.first.sometimes_at_ns = 9 * kSecond;
   looks.last.sometimes_at_ns = 13 * kSecond;
-  looks.first.totals = {.process_cpu_ns = 0, .cpu = {.some_us = 0}};
-  looks.last.totals = {.process_cpu_ns = 4 * kSecond, .cpu = {.some_us = 1'000'000}};
+  looks.first.totals = {.process_cpu_ns = 0, .throttled_ns = 0, .cpu = {.some_us = 0}};
+  looks.last.totals = {
+      .process_cpu_ns = 4 * kSecond, .throttled_ns = kSecond / 10, .cpu = {.some_us = 1'000'000}};
   const HostWindow window = WindowBetween(looks.first, looks.last);
   EXPECT_DOUBLE_EQ(window.seconds, 5);
   EXPECT_DOUBLE_EQ(window.process_cpu_cores, 1);
-  EXPECT_DOUBLE_EQ(window.psi_cpu_some, 0.2);
+  EXPECT_DOUBLE_EQ(window.psi_cpu_some, 0.25);
+  EXPECT_DOUBLE_EQ(window.throttled_share, 0.02 / 1.02);
 }
 
 TEST(HostWindowTest, HardwareCountersHaveTheirOwnTime) {
