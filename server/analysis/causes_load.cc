@@ -190,7 +190,8 @@ void FindLimits(const WindowParts& parts, std::vector<Candidate>& candidates) {
   double computing = 0;
   for (const RequestParts& request : parts.requests) computing += CleanCompute(parts, request);
   computing /= static_cast<double>(parts.requests.size());
-  if (computing < parts.thresholds.limit_compute_share * parts.mean.latency) return;
+  const double here = parts.mean.latency - parts.mean.transit - parts.mean.write;
+  if (computing < parts.thresholds.limit_compute_share * here) return;
   const double left =
       parts.LatencyP99([&](const RequestParts& request) { return CleanCompute(parts, request); });
   candidates.push_back({.finding = LimitFinding(parts, memory, (parts.p99 - left) * 1e-6)});

@@ -46,6 +46,18 @@ bool Complaint(const WindowParts& parts) {
          parts.p99 > parts.thresholds.suspicious_of_ideal * parts.ideal;
 }
 
+// Whether the load as it is, on undisturbed executions and with nothing around them but decoding
+// and encoding, already gives most of the p99 that was seen: full batches one behind the other,
+// short of saturation.
+bool UsualForTheLoad(const WindowParts& parts, const WhatIf& what_if) {
+  Scenario scenario = what_if.Undisturbed();
+  for (size_t i = 0; i < parts.requests.size(); ++i) {
+    const RequestParts& of = parts.requests[i];
+    scenario.less_ns[i] = of.latency - of.queue - of.formation - of.compute - of.serialization;
+  }
+  return what_if.P99(scenario) >= parts.thresholds.usual_share * parts.p99;
+}
+
 double LeastRecoverableMs(const WindowParts& parts) {
   const JudgeThresholds& thresholds = parts.thresholds;
   const double absolute = parts.window.objective.p99_ms > 0
@@ -53,6 +65,18 @@ double LeastRecoverableMs(const WindowParts& parts) {
                               : thresholds.min_recoverable_ms;
   return std::max({thresholds.min_recoverable_share * parts.p99 * 1e-6,
                    thresholds.min_recoverable_of_ideal * parts.ideal * 1e-6, absolute});
+}
+
+// Of the findings, what a missed objective is due to: what a client waits for beyond the server is
+// no part of the objective.
+Cause Verdict(const WindowParts& parts, const std::vector<Finding>& findings) {
+  const double objective_ms = parts.window.objective.p99_ms;
+  if (objective_ms > 0 && findings.size() > 1 && findings[0].cause == Cause::kSlowClient) {
+    const double here = parts.LatencyP99(
+        [](const RequestParts& request) { return request.transit + request.write; });
+    if (here * 1e-6 > objective_ms) return findings[1].cause;
+  }
+  return findings[0].cause;
 }
 
 // Those that count, one a cause, largest first.
@@ -135,14 +159,19 @@ Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const Ma
   FindEdgeCauses(parts, candidates);
   candidates = Counted(std::move(candidates), LeastRecoverableMs(parts));
   const bool complaint = Complaint(parts);
-  if (candidates.empty()) return NothingFound(parts, complaint);
+  if (candidates.empty()) {
+    const bool usual = complaint && window.objective.p99_ms <= 0 &&
+                       parts.lost_share <= thresholds.max_lost_share &&
+                       UsualForTheLoad(parts, what_if);
+    return NothingFound(parts, complaint && !usual);
+  }
 
   Diagnosis diagnosis;
   for (Candidate& candidate : candidates)
     diagnosis.findings.push_back(std::move(candidate.finding));
   SetConfidence(static_cast<double>(requests), diagnosis.findings);
   const bool content = window.objective.p99_ms > 0 && !complaint;
-  diagnosis.cause = content ? Cause::kHealthy : diagnosis.findings[0].cause;
+  diagnosis.cause = content ? Cause::kHealthy : Verdict(parts, diagnosis.findings);
   diagnosis.confidence = diagnosis.findings[0].confidence;
   return diagnosis;
 }

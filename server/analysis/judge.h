@@ -25,7 +25,7 @@ struct JudgeThresholds {
 
   // A cause counts when it costs at least all of these.
   double min_recoverable_share = 0.05;    // of p99
-  double min_recoverable_of_ideal = 0.5;  // of the ideal latency: a lone request's, undisturbed
+  double min_recoverable_of_ideal = 0.4;  // of the ideal latency: a lone request's, undisturbed
   double min_recoverable_ms = 0.2;        // where no objective is stated
   double min_share_of_objective = 0.05;   // where one is
   // With an objective all is well as long as it is met by 99 % and as many are answered at all.
@@ -33,6 +33,8 @@ struct JudgeThresholds {
   // Without one p99 is suspicious, though nothing explains it, from here on.
   double suspicious_of_ideal = 10;
   double suspicious_ms = 2;
+  // Unless so much of it is what undisturbed executions give at this load.
+  double usual_share = 0.7;
 
   // A cause's contributions: smaller ones are noise.
   double overload_saturation = 0.9;  // rows that arrive, of those that can be computed
@@ -43,7 +45,7 @@ struct JudgeThresholds {
   double worker_busy_share = 0.85;   // of the CPUs that the process may use, at such times
   double formation_share = 0.1;      // of the mean latency
   double limit_share = 0.5;          // of the machine's limit: at it
-  double limit_compute_share = 0.5;  // of the mean latency, in undisturbed executions
+  double limit_compute_share = 0.5;  // of the mean latency, here, in undisturbed executions
   double limit_saturation = 0.85;    // a reason to complain where no objective is stated
   double limit_of_objective = 0.7;   // likewise where one is: an ideal request's share of it
   double flat_line_share = 0.3;      // b rows / (a + b rows): time hardly depends on rows

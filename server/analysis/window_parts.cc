@@ -323,9 +323,10 @@ WindowParts::WindowParts(const ModelWindow& window_in, const HostWindow& host_in
 }
 
 double WindowParts::SlowedOnCpu() const {
-  const double known_ns = (known_line.a_ms + known_line.b_ms * mean_batch_rows) * 1e6;
+  const double rows = mean_batch_rows * padding;
+  const double known_ns = (known_line.a_ms + known_line.b_ms * rows) * 1e6;
   if (known_line.samples == 0 || known_ns <= 0) return 1;
-  return CleanNanos(mean_batch_rows * padding) / known_ns;
+  return CleanNanos(rows) / known_ns;
 }
 
 }  // namespace bitmill

@@ -63,6 +63,12 @@ struct Setup {
   bool slow_by_waiting = false;
   double cold_factor = 0, cold_decay = 0;
   bool line_known = true;
+  // What is always there and does no harm.
+  double others = 0.1;  // CPUs used by others
+  double burst = 0;     // arrivals come at 1 +- burst times the rate, for 0.3 s on average
+  int more_rows = 0;    // of a request, at most
+  double nap_chance = 0, nap_mean = 0;
+  double harmless_hold = 0;  // share of the time, where the quota is hardly ever used up
   double lone() const { return a + b; }
   double Capacity() const {
     return instances * max_rows / (a + b * PaddedRows(max_rows));
@@ -264,7 +270,7 @@ class Simulator {
   }
   double Rate() const {  // requests a nanosecond
     if (setup_.rate_per_second > 0) return setup_.rate_per_second / kSecond;
-    return setup_.load * setup_.Capacity() / setup_.request_rows;
+    return setup_.load * setup_.Capacity() / (setup_.request_rows + 0.5 * setup_.more_rows);
   }
 
   double AfterHold(double at) const {
@@ -301,8 +307,13 @@ class Simulator {
   void MakeArrivals() {
     const bool cold = setup_.cold_factor > 0;
     double at = cold ? LoadedAt() : -static_cast<double>(kBefore);
+    double phase_ends = at, factor = 1;
     while (true) {
-      at += random_.Exponential(1 / Rate());
+      while (at >= phase_ends) {
+        factor = random_.Chance(0.5) ? 1 + setup_.burst : 1 - setup_.burst;
+        phase_ends += random_.Exponential(0.3 * kSecond);
+      }
+      at += random_.Exponential(1 / (Rate() * factor));
       if (at >= static_cast<double>(kWindow)) break;
       RequestRecord record;
       const double received = AfterHold(at);
@@ -311,8 +322,12 @@ class Simulator {
         record.transit_ns = std::llround(setup_.transit * random_.Noise(0.1) + received - at);
       }
       record.rows = setup_.request_rows;
-      record.input_bytes = static_cast<uint32_t>(setup_.input_bytes * setup_.request_rows);
-      record.output_bytes = static_cast<uint32_t>(setup_.output_bytes * setup_.request_rows);
+      if (setup_.more_rows > 0) {
+        record.rows +=
+            static_cast<int32_t>(random_.Next() % static_cast<uint64_t>(setup_.more_rows + 1));
+      }
+      record.input_bytes = static_cast<uint32_t>(setup_.input_bytes * record.rows);
+      record.output_bytes = static_cast<uint32_t>(setup_.output_bytes * record.rows);
       const auto took = [this](double usual) {
         const double cpu = usual * random_.Noise(0.15);
         return std::llround(cpu + TurnsOfOthers(cpu));
@@ -362,6 +377,10 @@ class Simulator {
     if (random_.Chance(setup_.lock_chance)) {
       asleep += random_.Exponential(setup_.lock_mean);
       record.blocked = 1 + static_cast<int32_t>(random_.Next() % 3);
+    }
+    if (random_.Chance(setup_.nap_chance)) {
+      asleep += random_.Exponential(setup_.nap_mean);
+      ++record.blocked;
     }
     if (random_.Chance(setup_.fault_chance)) {
       record.major_faults = 1 + static_cast<int32_t>(random_.Next() % 4);
@@ -475,8 +494,8 @@ class Simulator {
     host.cpu_budget_cores = std::max(setup_.instances, 2);
     host.machine_cores = 4;
     host.process_cpu_cores = cpu_ns_ / static_cast<double>(kWindow);
-    double others = random_.Between(0.02, 0.3);
-    if (setup_.own_share < 1) others = random_.Between(2.2, 3.0);
+    double others = setup_.others;
+    if (setup_.own_share < 0.9) others = random_.Between(2.2, 3.0);
     if (setup_.slow_instance > 1 && setup_.slow_by_waiting) others += 1;
     host.machine_busy_cores = std::min(host.process_cpu_cores + others, 4.0);
     host.run_queue_wait_cores =
@@ -484,6 +503,10 @@ class Simulator {
     host.psi_cpu_some = std::min(host.run_queue_wait_cores + random_.Between(0, 0.03), 1.0);
     host.steal_share = random_.Between(0, 0.004);
     host.throttled_share = host.throttled_periods_share = random_.Chance(0.5) ? 0 : -1;
+    if (setup_.harmless_hold > 0) {
+      host.throttled_share = setup_.harmless_hold;
+      host.throttled_periods_share = 2 * setup_.harmless_hold;
+    }
     if (setup_.quota_of_need > 0) {
       double held = 0;
       for (const Interval& interval : held_) {
@@ -546,6 +569,25 @@ class Simulator {
   double cpu_ns_ = 0, ready_ns_ = 0, major_faults_ = 0;
 };
 
+// A busy world: of these each window has some.
+void AddBackground(Random random, Setup& setup) {
+  const double lone = setup.lone();
+  setup.others = random.Chance(0.4) ? random.Between(0.5, 1.2) : random.Between(0.02, 0.3);
+  // Seldom enough not to be p99, of requests that take turns four times.
+  if (setup.own_share >= 1 && setup.others > 0.5) setup.own_share = lone < kMilli ? 0.998 : 0.98;
+  if (random.Chance(0.3)) setup.burst = random.Between(0.1, 0.4);
+  if (random.Chance(0.3) && setup.bucket_factor == 0 && setup.objective_ms == 0) {
+    setup.more_rows = 2;
+  }
+  if (random.Chance(0.3)) {
+    setup.nap_chance = 0.03;
+    setup.nap_mean = 0.2 * lone;
+  }
+  if (random.Chance(0.3)) setup.harmless_hold = random.Between(0.0005, 0.004);
+  if (random.Chance(0.3) && setup.write == 0) setup.write = random.Between(0.02, 0.1) * lone;
+  if (random.Chance(0.5) && setup.transit < 0) setup.transit = random.Between(50e3, 150e3);
+}
+
 }  // namespace
 
 InjectedWindow MakeInjectedWindow(const InjectedCase& injected) {
@@ -565,6 +607,7 @@ InjectedWindow MakeInjectedWindow(const InjectedCase& injected) {
   uint64_t seed = injected.seed * 1009 + static_cast<uint64_t>(injected.model) * 31 +
                   static_cast<uint64_t>(injected.intensity) * 7;
   for (const Cause cause : injected.causes) seed = seed * 37 + static_cast<uint64_t>(cause);
+  AddBackground(Random(injected.seed * 77 + static_cast<uint64_t>(injected.model)), setup);
   return Simulator(setup, seed).Run();
 }
 

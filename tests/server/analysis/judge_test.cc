@@ -84,6 +84,13 @@ TEST(JudgeTest, SlowWithoutAnyCauseIsUnknown) {
   EXPECT_EQ(Judge(slow).cause, Cause::kUnknown);
 }
 
+TEST(JudgeTest, FullBatchesShortOfSaturationAreHealthyThoughFarAboveALoneRequest) {
+  InjectedWindow busy = MakeInjectedWindow(
+      {.model = SimulatedModel::kCompute, .intensity = 2, .seed = 112});  // p99 31 ms, alone 3 ms
+  EXPECT_EQ(Judge(busy).cause, Cause::kHealthy);
+  EXPECT_EQ(Judge(busy, {.usual_share = 1.5}).cause, Cause::kUnknown);
+}
+
 TEST(JudgeTest, TheMachinesLimitIsNamedOnlyWhenThereIsReasonToComplain) {
   InjectedWindow bound = Injected(Cause::kComputeBound);
   EXPECT_EQ(Judge(bound).cause, Cause::kComputeBound);
