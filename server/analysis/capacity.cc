@@ -35,16 +35,18 @@ constexpr std::array<GridLoad, 13> kGrid = {{{0.02, 0.5},
                                              {0.985, 3}}};
 constexpr double kLastLoad = kGrid.back().load;
 constexpr double kUnitNanos = 1e8;  // S(max_rows) in the replays
-constexpr double kLikeShare = 0.03, kLikeSpread = 0.1;
+constexpr double kLikeShare = 0.03, kLikeRows = 0.1, kLikeRatios = 0.02;
+constexpr double kLikeStalls = 0.25, kFewStalls = 0.02;  // relative; of the time
 
-double Deviation(const std::vector<double>& spread) {
+double Deviation(const std::vector<double>& ratios) {
   double square = 0;
-  for (const double ratio : spread) square += (ratio - 1) * (ratio - 1);
-  return std::sqrt(square / static_cast<double>(spread.size()));
+  for (const double ratio : ratios) square += (ratio - 1) * (ratio - 1);
+  return std::sqrt(square / static_cast<double>(ratios.size()));
 }
 
-double Mean(const std::vector<int32_t>& rows) {
-  return std::accumulate(rows.begin(), rows.end(), 0.0) / static_cast<double>(rows.size());
+template <typename Number>
+double Mean(const std::vector<Number>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
 }
 
 // Numbers that look random and are the same each time: splitmix64 (Steele and others, 2014).
@@ -93,11 +95,18 @@ double ReplayedP99(const QueueShape& shape, double load, int requests) {
                                .instances = shape.instances,
                                .max_queue_requests = std::numeric_limits<int64_t>::max()};
   Numbers numbers;
+  const double typical_ns = kUnitNanos / shape.stretch();
   const double b = (1 - shape.share_a) / static_cast<double>(shape.max_rows);
+  double due = 0.5;  // stalls: as many as there should be, evenly, so that few are representative
   const ServiceTime service = [&](int64_t rows, MonotonicNanos, int) {
-    const double ratio =
-        shape.spread.size() == 1 ? 1 : shape.spread[numbers.Next() % shape.spread.size()];
-    return std::llround(kUnitNanos * ratio * (shape.share_a + b * static_cast<double>(rows)));
+    const double typical = shape.share_a + b * static_cast<double>(rows);
+    double takes = typical * shape.ratios[numbers.Next() % shape.ratios.size()];
+    due += shape.stall_rate * typical;
+    if (due >= 1 && !shape.stalls.empty()) {
+      takes += shape.stalls[numbers.Next() % shape.stalls.size()];
+      due -= 1;
+    }
+    return std::llround(typical_ns * takes);
   };
   const ReplayResult result = Replay(arrivals, controls, service);
   return static_cast<double>(result.LatencyQuantile(0.99)) / kUnitNanos;
@@ -119,16 +128,20 @@ double SaturationRowsPerSecond(const ServiceLine& line, int64_t max_rows, double
   return parallel * rows * kMillisPerSecond / full_ms;
 }
 
+double QueueShape::stretch() const { return stalls.empty() ? 1 : 1 + stall_rate * Mean(stalls); }
+
 bool QueueShape::Like(const QueueShape& other) const {
-  const double deviation = Deviation(spread), theirs = Deviation(other.spread);
+  const double stalled = stretch() - 1, theirs = other.stretch() - 1;
   return max_rows == other.max_rows && instances == other.instances &&
          std::abs(share_a - other.share_a) <= kLikeShare &&
-         std::abs(delay - other.delay) <= kLikeSpread * std::max(delay, other.delay) &&
-         std::abs(deviation - theirs) <= kLikeSpread * std::max(deviation, theirs) + 0.02 &&
-         std::abs(Mean(request_rows) / Mean(other.request_rows) - 1) <= kLikeSpread;
+         std::abs(delay - other.delay) <= kLikeRows * std::max(delay, other.delay) &&
+         std::abs(Deviation(ratios) - Deviation(other.ratios)) <= kLikeRatios &&
+         std::abs(stalled - theirs) <= kLikeStalls * std::max(stalled, theirs) + kFewStalls &&
+         std::abs(Mean(request_rows) / Mean(other.request_rows) - 1) <= kLikeRows;
 }
 
-QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls) {
+QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls,
+                   const Variation& variation) {
   QueueShape shape;
   shape.max_rows = std::max<int64_t>(controls.max_rows, 1);
   shape.instances = std::max(controls.instances, 1);
@@ -136,6 +149,10 @@ QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls) {
   if (!(full_ms > 0)) return shape;
   shape.share_a = line.a_ms / full_ms;
   shape.delay = static_cast<double>(controls.max_delay_ns) / kNanosPerMilli / full_ms;
+  const double typical_ms = full_ms / variation.stretch();
+  shape.ratios = variation.ratios;
+  shape.stall_rate = variation.stalls_per_ms * typical_ms;
+  for (const double ms : variation.stall_ms) shape.stalls.push_back(ms / typical_ms);
   return shape;
 }
 

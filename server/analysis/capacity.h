@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "server/analysis/report.h"
+#include "server/analysis/service_line_fit.h"
 
 namespace bitmill {
 
@@ -30,15 +31,20 @@ struct QueueShape {
   int64_t max_rows = 1;
   int instances = 1;
   std::vector<int32_t> request_rows = {1};  // a sample of the requests' sizes
-  std::vector<double> spread = {1};         // of the times of executions of a size, mean 1
+  std::vector<double> ratios = {1};         // Variation::ratios
+  double stall_rate = 0;                    // stalls in a run of the typical time of max_rows
+  std::vector<double> stalls = {};          // what they add, over that time
 
+  // Mean over typical time.
+  double stretch() const;
   // Whether the curve of the one is good enough for the other: 3 % of a's share, 10 % of the
-  // deviation of the spread.
+  // requests' sizes, a quarter of what stalls add.
   bool Like(const QueueShape& other) const;
 };
 
-// Of a request a row, and executions that do not vary.
-QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls);
+// Of a request a row. The line is that of the mean time.
+QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls,
+                   const Variation& variation = {});
 
 // p99 over load of a shape. Immutable.
 class LatencyCurve {

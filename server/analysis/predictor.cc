@@ -14,10 +14,10 @@ constexpr size_t kLeastGaps = 5;
 constexpr double kGain = 0.3;             // of what is smoothed from tick to tick
 constexpr double kBacklogSeconds = 0.25;  // of capacity, waiting: no burst is that patient
 constexpr double kRefusedShare = 0.01;
-constexpr double kLeastLoad = 0.01;                    // where no load meets the objective
+constexpr double kLeastLoad = 0.01;                           // where no load meets the objective
+constexpr int64_t kEnoughSamples = 20'000, kMoreSamples = 4;  // executions behind a curve; times
 constexpr MonotonicNanos kCurveNanos = 5'000'000'000;  // least between two replays of a shape
 constexpr size_t kRequestSample = 64;
-constexpr int kSpread = 16;
 
 MonotonicNanos EndOf(const ExecutionRecord& execution) {
   return execution.start_ns + execution.compute_ns;
@@ -151,16 +151,17 @@ void ModelPredictor::UpdateCpuShare(const ModelWindow& window) {
 }
 
 void ModelPredictor::UpdateCurve(const ModelWindow& window, double parallel) {
-  QueueShape shape = ShapeOf(line_, window.controls);
+  QueueShape shape = ShapeOf(line_, window.controls, fit_.variation());
   shape.instances = std::max(static_cast<int>(std::lround(parallel)), 1);
-  shape.spread = fit_.Spread(kSpread);
   shape.request_rows = RequestRows(window);
-  if (curve_.known() && curve_.shape().Like(shape)) return;
+  const bool few = curve_samples_ < kEnoughSamples && line_.samples > kMoreSamples * curve_samples_;
+  if (curve_.known() && !few && curve_.shape().Like(shape)) return;
   const bool changed =
       curve_.shape().max_rows != shape.max_rows || curve_.shape().instances != shape.instances;
   if (curve_.known() && !changed && window.end_ns - curve_built_ns_ < kCurveNanos) return;
   curve_ = LatencyCurve(shape);
   curve_built_ns_ = window.end_ns;
+  curve_samples_ = line_.samples;
 }
 
 // What a request spends outside queue and execution.

@@ -52,6 +52,7 @@ class ModelPredictor {
   LineDrift drift_;
   LatencyCurve curve_;
   MonotonicNanos curve_built_ns_ = 0;
+  int64_t curve_samples_ = 0;  // executions that were known when it was built
   ServiceLine line_;
   MonotonicNanos seen_until_ns_ = 0;  // executions that ended no later were seen
   MonotonicNanos last_tick_ns_ = 0;

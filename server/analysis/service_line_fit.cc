@@ -19,13 +19,31 @@ constexpr double kShareGain = 0.2;
 constexpr double kSigmaGain = 0.2;
 constexpr double kMostShare = 0.999;
 constexpr double kLeastExecutions = 10;  // no further than this many is the stretch forgotten
-constexpr size_t kRecent = 512;
-constexpr size_t kLeastRecent = 32;
+constexpr size_t kRecentRatios = 512, kRecentStalls = 128, kLeastRecent = 32;
+constexpr size_t kRatios = 16, kStalls = 32;
+constexpr double kStallSigmas = 4, kLeastStall = 0.3;  // of the typical time
 
 double Median(std::vector<double>& values) {
   const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
   std::nth_element(values.begin(), middle, values.end());
   return *middle;
+}
+
+double Mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(values.size());
+}
+
+// Sorted, in even slices, each as its mean: the mean of all stays.
+std::vector<double> SliceMeans(std::vector<double> values, size_t most) {
+  std::sort(values.begin(), values.end());
+  const size_t count = std::min(most, values.size());
+  std::vector<double> means;
+  for (size_t i = 0; i < count; ++i) {
+    const auto from = values.begin() + static_cast<ptrdiff_t>(values.size() * i / count);
+    const auto to = values.begin() + static_cast<ptrdiff_t>(values.size() * (i + 1) / count);
+    means.push_back(std::accumulate(from, to, 0.0) / static_cast<double>(to - from));
+  }
+  return means;
 }
 
 // What remains of `held` after `seconds`, but never less than brings it down to `least`.
@@ -50,6 +68,7 @@ void ServiceLineFit::Update(absl::Span<const ExecutionSample> executions, double
   Accumulate(valid, weight, seconds);
   Solve();
   UpdateStretch(valid, weight, seconds);
+  UpdateVariation(valid, weight, seconds);
   samples_ += std::llround(static_cast<double>(valid.size()) * weight);
 }
 
@@ -86,8 +105,9 @@ void ServiceLineFit::FollowMedian(absl::Span<const ExecutionSample> executions) 
     for (double* w : {&waa_, &wab_, &wbb_}) *w /= median * median;
     for (double* w : {&wa_, &wb_}) *w /= median;
     taken_ = expected_ = error_square_ = error_weight_ = 0;
-    recent_.clear();
-    next_recent_ = 0;
+    ratios_.clear();
+    stall_ms_.clear();
+    stall_weight_ = typical_ms_ = 0;
     for (double& ratio : ratios) ratio /= median;
     median = 1;
   }
@@ -162,16 +182,30 @@ void ServiceLineFit::UpdateStretch(absl::Span<const ExecutionSample> executions,
   }
   stretch_ = taken_ / expected_;
   for (const ExecutionSample& execution : executions) {
-    const double ratio = execution.ms / (At(execution.rows) * stretch_);
-    error_square_ += weight * (ratio - 1) * (ratio - 1);
-    if (recent_.size() < kRecent) {
-      recent_.push_back(ratio);
-    } else {
-      recent_[next_recent_] = ratio;
-      next_recent_ = (next_recent_ + 1) % kRecent;
-    }
+    const double error = execution.ms / (At(execution.rows) * stretch_) - 1;
+    error_square_ += weight * error * error;
   }
   error_weight_ += added;
+}
+
+void ServiceLineFit::UpdateVariation(absl::Span<const ExecutionSample> executions, double weight,
+                                     double seconds) {
+  const double keep = std::exp(-std::max(seconds, 0.0) / options_.stall_memory_seconds);
+  stall_weight_ *= keep;
+  typical_ms_ *= keep;
+  for (const ExecutionSample& execution : executions) {
+    const double typical = At(execution.rows);
+    const double ratio = execution.ms / typical;
+    typical_ms_ += weight * typical;
+    if (ratio > 1 + std::max(kStallSigmas * sigma_, kLeastStall)) {
+      stall_weight_ += weight;
+      stall_ms_.push_back(execution.ms - typical);
+    } else {
+      ratios_.push_back(ratio);
+    }
+  }
+  while (ratios_.size() > kRecentRatios) ratios_.pop_front();
+  while (stall_ms_.size() > kRecentStalls) stall_ms_.pop_front();
 }
 
 ServiceLine ServiceLineFit::line() const {
@@ -190,23 +224,18 @@ ServiceLine ServiceLineFit::typical() const {
           .split_known = split_known_};
 }
 
-std::vector<double> ServiceLineFit::Spread(int quantiles) const {
-  if (recent_.size() < kLeastRecent || quantiles < 2) return {1.0};
-  std::vector<double> sorted = recent_;
-  std::sort(sorted.begin(), sorted.end());
-  // Each of the even slices is represented by its mean, so that outliers keep their weight.
-  const auto count = std::min(static_cast<size_t>(quantiles), sorted.size());
-  std::vector<double> spread;
-  for (size_t i = 0; i < count; ++i) {
-    const auto from = static_cast<ptrdiff_t>(sorted.size() * i / count);
-    const auto to = static_cast<ptrdiff_t>(sorted.size() * (i + 1) / count);
-    spread.push_back(std::accumulate(sorted.begin() + from, sorted.begin() + to, 0.0) /
-                     static_cast<double>(to - from));
-  }
-  const double mean =
-      std::accumulate(spread.begin(), spread.end(), 0.0) / static_cast<double>(spread.size());
-  for (double& ratio : spread) ratio /= mean;
-  return spread;
+Variation ServiceLineFit::variation() const {
+  Variation variation;
+  if (ratios_.size() + stall_ms_.size() < kLeastRecent) return variation;
+  variation.stalls_per_ms = stall_weight_ / typical_ms_;
+  variation.stall_ms = SliceMeans({stall_ms_.begin(), stall_ms_.end()}, kStalls);
+  if (ratios_.empty()) return variation;
+  variation.ratios = SliceMeans({ratios_.begin(), ratios_.end()}, kRatios);
+  const double mean = Mean(variation.ratios);
+  for (double& ratio : variation.ratios) ratio /= mean;
+  return variation;
 }
+
+double Variation::mean_stall_ms() const { return stall_ms.empty() ? 0 : Mean(stall_ms); }
 
 }  // namespace bitmill

@@ -19,6 +19,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <vector>
 
 #include "absl/types/span.h"
@@ -31,9 +32,22 @@ struct ExecutionSample {
   double ms = 0;    // positive
 };
 
+// How much recent executions of a size vary. Noise is a factor; a stall (preempted, held back by a
+// quota) adds a time that does not depend on the size, and comes the more often the longer an
+// execution runs.
+struct Variation {
+  std::vector<double> ratios = {1};  // times without stalls over the typical one; mean 1, ascending
+  double stalls_per_ms = 0;          // of typical run time
+  std::vector<double> stall_ms = {};  // what they add, ascending
+
+  double mean_stall_ms() const;
+  double stretch() const { return 1 + stalls_per_ms * mean_stall_ms(); }  // mean over typical
+};
+
 struct ServiceLineFitOptions {
   double memory_seconds = 10;         // of the line
   double stretch_memory_seconds = 2;  // of what outliers add
+  double stall_memory_seconds = 20;   // of how often executions stall
   double min_samples = 30;            // no further than this many executions is forgotten
   double prior_rows = 1;              // a / b, until it is known
 };
@@ -53,9 +67,9 @@ class ServiceLineFit {
   ServiceLine typical() const;
   double stretch() const { return stretch_; }
 
-  // Recent times over the mean time, ascending, evenly spaced quantiles with a mean of 1: how much
-  // executions vary. {1} before there are enough.
-  std::vector<double> Spread(int quantiles) const;
+  // Of the last 512 executions and 128 stalls, as at most 16 ratios and 32 stalls, each the mean of
+  // an even slice. Nothing varies before there are 32 executions.
+  Variation variation() const;
 
  private:
   double At(double rows) const { return a_ + b_ * rows; }
@@ -64,6 +78,7 @@ class ServiceLineFit {
   void Accumulate(absl::Span<const ExecutionSample> executions, double weight, double seconds);
   void Solve();
   void UpdateStretch(absl::Span<const ExecutionSample> executions, double weight, double seconds);
+  void UpdateVariation(absl::Span<const ExecutionSample> executions, double weight, double seconds);
 
   ServiceLineFitOptions options_;
   double a_ = 0, b_ = 0;                                  // milliseconds
@@ -75,8 +90,9 @@ class ServiceLineFit {
   double stretch_ = 1;
   bool split_known_ = false;
   int64_t samples_ = 0;
-  std::vector<double> recent_;  // the last ratios, a ring
-  size_t next_recent_ = 0;
+  std::deque<double> ratios_;                 // of the last executions without a stall
+  std::deque<double> stall_ms_;               // the last stalls
+  double stall_weight_ = 0, typical_ms_ = 0;  // with a memory of stall_memory_seconds
 };
 
 }  // namespace bitmill

@@ -64,11 +64,13 @@ TEST(LatencyCurveTest, ADelayIsPartOfTheP99OfALowLoad) {
   EXPECT_GT(curve.P99(0.1) * 29.8, 20);
 }
 
-TEST(LatencyCurveTest, ExecutionsThatVaryMakeTheTailLonger) {
-  QueueShape shape = ShapeOf(kLine, {.max_rows = 32});
-  const LatencyCurve even(shape);
-  shape.spread = {0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 0.8, 2.8};
-  EXPECT_GT(LatencyCurve(shape).P99(0.6), 1.3 * even.P99(0.6));
+TEST(LatencyCurveTest, StallsMakeTheTailLonger) {
+  // 100 ms for one execution in a hundred of those of 30 ms: 3 % of the time, a longer p99.
+  const Variation stalls{.stalls_per_ms = 0.01 / 30, .stall_ms = {90, 100, 110}};
+  const LatencyCurve even(ShapeOf(kLine, {.max_rows = 32}));
+  const LatencyCurve stalled(ShapeOf(kLine, {.max_rows = 32}, stalls));
+  EXPECT_NEAR(stalls.stretch(), 1 + 1.0 / 30, 1e-9);
+  EXPECT_GT(stalled.P99(0.6) * 29.8, even.P99(0.6) * 29.8 + 30);
 }
 
 TEST(QueueShapeTest, IsAlikeWhenEverythingIsSlowerByTheSame) {

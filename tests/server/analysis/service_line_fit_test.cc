@@ -39,7 +39,7 @@ TEST(ServiceLineFitTest, KnowsNothingBeforeTheFirstExecution) {
   ServiceLineFit fit;
   fit.Update({}, 1, 1);
   EXPECT_EQ(fit.line().samples, 0);
-  EXPECT_EQ(fit.Spread(8), std::vector<double>{1.0});
+  EXPECT_EQ(fit.variation().ratios, std::vector<double>{1.0});
 }
 
 TEST(ServiceLineFitTest, BatchesOfOneSizeFixTheSumButNotTheSplit) {
@@ -129,21 +129,24 @@ TEST(ServiceLineFitTest, WhatIsKnownDoesNotFadeWhileIdle) {
   EXPECT_NEAR(fit.line().b_ms, before.b_ms, 0.01);
 }
 
-TEST(ServiceLineFitTest, TheSpreadHasAMeanOfOneAndKeepsItsOutliers) {
+TEST(ServiceLineFitTest, StallsAreToldFromNoise) {
   RandomNumbers random(7);
   ServiceLineFit fit;
   for (int tick = 0; tick < 20; ++tick) {
     std::vector<ExecutionSample> samples = OnLine(1.0, 0.9, 90, random);
-    for (int i = 0; i < 10; ++i) samples.push_back({.rows = 8, .ms = 30});  // 8.2 by the line
+    for (int i = 0; i < 10; ++i) samples.push_back({.rows = 8, .ms = 8.2 + 30});
     fit.Update(samples, 1, 1);
   }
-  const std::vector<double> spread = fit.Spread(10);
-  ASSERT_EQ(spread.size(), 10U);
+  const Variation variation = fit.variation();
+  EXPECT_NEAR(variation.mean_stall_ms(), 30, 0.5);
+  // 10 in 90 executions of 15.85 ms and 10 of 8.2 ms.
+  EXPECT_NEAR(variation.stalls_per_ms, 10 / (90 * 15.85 + 82), 0.0003);
+  EXPECT_NEAR(variation.stretch(), fit.stretch(), 0.02);
   double sum = 0;
-  for (const double ratio : spread) sum += ratio;
-  EXPECT_NEAR(sum, 10, 1e-9);
-  EXPECT_GT(spread.back(), 2.5);
-  EXPECT_NEAR(spread[4], 0.8, 0.1);
+  for (const double ratio : variation.ratios) sum += ratio;
+  EXPECT_NEAR(sum, 16, 1e-9);
+  EXPECT_GT(variation.ratios.front(), 0.9);
+  EXPECT_LT(variation.ratios.back(), 1.1);
 }
 
 }  // namespace
