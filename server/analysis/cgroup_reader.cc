@@ -13,6 +13,8 @@ namespace {
 
 // Of each hierarchy; deeper nesting costs too much to look at ten times a second.
 constexpr size_t kMaxGroups = 16;
+// Of a second: version 2 adds up all CPUs for a group's cpu.stat, quota or not.
+constexpr int kSkippedCalls = 9;
 
 // How often the group ran into its limit.
 std::optional<int64_t> ParseHits(absl::string_view text, bool v2) {
@@ -64,11 +66,19 @@ void CgroupReader::ReadCpu(absl::Span<char> buffer) {
   bool readable = false;
   CgroupCpuStat worst;
   for (CpuGroup& group : cpu_groups_) {
+    if (group.skip > 0) {
+      --group.skip;
+      readable = true;
+      continue;
+    }
     const std::optional<absl::string_view> text = group.stat.Read(buffer);
     const std::optional<CgroupCpuStat> stat = text ? ParseCgroupCpuStat(*text) : std::nullopt;
     if (!stat) continue;
     readable = true;
-    if (!stat->can_throttle) continue;
+    if (!stat->can_throttle) {
+      group.skip = kSkippedCalls;
+      continue;
+    }
     const CgroupCpuStat growth{
         .can_throttle = true,
         .periods = group.periods.Add(stat->periods),

@@ -42,6 +42,7 @@ class CgroupReader {
  private:
   struct CpuGroup {
     PseudoFile stat;
+    int skip = 0;  // calls of ReadCpu(): it could not be held back when last read
     RunningTotal periods, throttled_periods, throttled_ns;
   };
   struct MemoryGroup {

@@ -13,7 +13,6 @@
 
 #include "absl/strings/string_view.h"
 #include "base/cpu_budget.h"
-#include "server/analysis/pending_writes.h"
 #include "server/analysis/proc_text.h"
 
 namespace bitmill {
@@ -136,7 +135,7 @@ void HostSampler::SampleSeldom() {
   current_.open_fds = CountDescriptors();
   current_.max_fds = MaxDescriptors();
   current_.pending_write_bytes =
-      PendingWriteBytes(port_.load(std::memory_order_relaxed), current_.open_fds);
+      pending_writes_.Update(port_.load(std::memory_order_relaxed), current_.open_fds);
   if (perf_ != nullptr) {
     current_.perf = perf_->Read();
     current_.perf_at_ns = current_.at_ns;

@@ -25,6 +25,7 @@
 #include "server/analysis/energy.h"
 #include "server/analysis/host_window.h"
 #include "server/analysis/observation.h"
+#include "server/analysis/pending_writes.h"
 #include "server/analysis/perf_counters.h"
 #include "server/analysis/pressure_reader.h"
 #include "server/analysis/sample_ring.h"
@@ -84,6 +85,7 @@ class HostSampler {
   PressureReader cpu_pressure_, memory_pressure_, io_pressure_;
   CgroupReader cgroups_;
   ThreadWaits waits_;
+  PendingWrites pending_writes_;
   EnergyMeter energy_;
   HostSample current_;
   std::optional<MonotonicNanos> sometimes_due_ns_, seldom_due_ns_, budget_due_ns_;

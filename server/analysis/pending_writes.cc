@@ -6,12 +6,11 @@
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 
-#include <cerrno>
+#include <algorithm>
+#include <numeric>
 
 namespace bitmill {
 namespace {
-
-constexpr int kMaxDescriptors = 4096;
 
 // 0: not a TCP or UDP socket.
 int LocalPort(int fd) {
@@ -27,21 +26,25 @@ int LocalPort(int fd) {
   return 0;
 }
 
-}  // namespace
-
-int64_t PendingWriteBytes(int port, int64_t open_descriptors) {
-  if (port <= 0) return -1;
+int64_t PendingInSlice(int port, int first_fd) {
   int64_t pending = 0;
-  int64_t seen = 0;
-  // The lowest free number is always given out next, so that they lie close together: the search
-  // ends with the last of them, not with the largest number.
-  for (int fd = 0; fd < kMaxDescriptors && seen < open_descriptors; ++fd) {
+  for (int fd = first_fd; fd < first_fd + PendingWrites::kSlice; ++fd) {
     int bytes = 0;
-    const bool asked = ioctl(fd, SIOCOUTQ, &bytes) == 0;
-    if (asked || errno != EBADF) ++seen;
-    if (asked && bytes > 0 && LocalPort(fd) == port) pending += bytes;
+    if (ioctl(fd, SIOCOUTQ, &bytes) == 0 && bytes > 0 && LocalPort(fd) == port) pending += bytes;
   }
   return pending;
+}
+
+}  // namespace
+
+int64_t PendingWrites::Update(int port, int64_t open_descriptors) {
+  if (port <= 0) return -1;
+  // The lowest free number is always given out next, so that they lie close together.
+  const int64_t slices = std::clamp<int64_t>(open_descriptors / kSlice + 1, 1, kSlices);
+  std::fill(bytes_.begin() + slices, bytes_.end(), 0);
+  next_ = (next_ + 1) % static_cast<size_t>(slices);
+  bytes_[next_] = PendingInSlice(port, static_cast<int>(next_) * kSlice);
+  return std::accumulate(bytes_.begin(), bytes_.end(), int64_t{0});
 }
 
 }  // namespace bitmill

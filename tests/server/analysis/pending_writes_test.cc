@@ -7,12 +7,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
 
 namespace bitmill {
 namespace {
 
-constexpr int64_t kAllDescriptors = 1'000'000;
+constexpr int64_t kFewDescriptors = 20;
 
 // A connection over loopback whose client does not read.
 class PendingWritesTest : public ::testing::Test {
@@ -44,25 +45,40 @@ class PendingWritesTest : public ::testing::Test {
     }
   }
 
+  PendingWrites pending_;
   int listener_ = -1, client_ = -1, server_ = -1, port_ = 0;
 };
 
 TEST_F(PendingWritesTest, NothingIsPendingBeforeAWrite) {
-  EXPECT_EQ(PendingWriteBytes(port_, kAllDescriptors), 0);
+  EXPECT_EQ(pending_.Update(port_, kFewDescriptors), 0);
 }
 
 TEST_F(PendingWritesTest, CountsWhatTheClientHasNotTaken) {
   WriteAll();
-  EXPECT_GT(PendingWriteBytes(port_, kAllDescriptors), 10'000);
+  EXPECT_GT(pending_.Update(port_, kFewDescriptors), 10'000);
+}
+
+TEST_F(PendingWritesTest, ManyDescriptorsTakeTurns) {
+  WriteAll();
+  const int high = fcntl(server_, F_DUPFD, 3 * PendingWrites::kSlice);
+  ASSERT_GE(high, 0);
+  close(server_);
+  server_ = high;
+  int64_t most = 0;
+  for (int turn = 0; turn < 4; ++turn) {
+    most = std::max(most, pending_.Update(port_, 4 * PendingWrites::kSlice - 1));
+  }
+  EXPECT_GT(most, 10'000);
+  EXPECT_GT(pending_.Update(port_, 4 * PendingWrites::kSlice - 1), 10'000);  // as it was
 }
 
 TEST_F(PendingWritesTest, OtherPortsAreNotOurs) {
   WriteAll();
-  EXPECT_EQ(PendingWriteBytes(port_ == 1 ? 2 : 1, kAllDescriptors), 0);
+  EXPECT_EQ(pending_.Update(port_ == 1 ? 2 : 1, kFewDescriptors), 0);
 }
 
 TEST_F(PendingWritesTest, WithoutAPortItIsNotKnown) {
-  EXPECT_EQ(PendingWriteBytes(0, kAllDescriptors), -1);
+  EXPECT_EQ(pending_.Update(0, kFewDescriptors), -1);
 }
 
 }  // namespace
