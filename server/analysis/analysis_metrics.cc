@@ -68,12 +68,14 @@ void AddForecast(const ModelReport& model, const Labels& labels, Families& out) 
           "Rows that are expected to arrive a horizon of about 30 s ahead.", labels,
           forecast.demand_ahead_rows_per_s);
   if (model.line.samples == 0 || forecast.capacity_rows_per_s <= 0) return;
-  out.Add("bitmill_service_time_fixed_seconds",
-          "a of an execution's time a + b rows, fitted: what it takes whatever it holds.", labels,
-          model.line.a_ms * kSeconds);
-  out.Add("bitmill_service_time_per_row_seconds",
-          "b of an execution's time a + b rows, fitted: what each row adds.", labels,
-          model.line.b_ms * kSeconds);
+  if (model.line.split_known) {
+    out.Add("bitmill_service_time_fixed_seconds",
+            "a of an execution's time a + b rows, fitted: what it takes whatever it holds.", labels,
+            model.line.a_ms * kSeconds);
+    out.Add("bitmill_service_time_per_row_seconds",
+            "b of an execution's time a + b rows, fitted: what each row adds.", labels,
+            model.line.b_ms * kSeconds);
+  }
   out.Add("bitmill_capacity_rows_per_second",
           "Rows that can be served under the objective, or at saturation where none is stated.",
           labels, forecast.capacity_rows_per_s);

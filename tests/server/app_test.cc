@@ -48,6 +48,7 @@ INSTANTIATE_TEST_SUITE_P(
         WrongOption{[](ServeOptions& o) { o.load_models = {"m"}; }, "explicit mode"},
         WrongOption{[](ServeOptions& o) { o.grpc_port = 65536; }, "gRPC port 65536"},
         WrongOption{[](ServeOptions& o) { o.metrics_port = -1; }, "metrics port -1"},
+        WrongOption{[](ServeOptions& o) { o.metrics_compat = "tfs"; }, "compatibility 'tfs'"},
         WrongOption{[](ServeOptions& o) { o.poll_seconds = 0; }, "poll period 0"},
         WrongOption{[](ServeOptions& o) { o.max_batch_rows = 1'000'000; }, "batch rows 1000000"},
         WrongOption{[](ServeOptions& o) { o.max_message_mib = 4096; }, "message MiB 4096"},

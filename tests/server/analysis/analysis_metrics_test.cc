@@ -43,7 +43,8 @@ ModelReport Model(const char* name) {
   model.share_of_limit = 0.4;
   model.stage_sum_error = 0.05;
   model.little_error = 0.01;
-  model.line = {.a_ms = 1, .b_ms = 0.5, .relative_error = 0.02, .samples = 100};
+  model.line = {
+      .a_ms = 1, .b_ms = 0.5, .relative_error = 0.02, .samples = 100, .split_known = true};
   model.forecast.demand_rows_per_s = 400;
   model.forecast.demand_ahead_rows_per_s = 500;
   model.forecast.capacity_rows_per_s = 1000;
@@ -113,6 +114,15 @@ TEST(AnalysisMetricsTest, LeavesOutWhatIsNotKnown) {
   }
   EXPECT_THAT(text, HasSubstr("bitmill_bottleneck_info{model=\"new\",version=\"0\","
                               "cause=\"unknown\"} 1\n"));
+}
+
+TEST(AnalysisMetricsTest, DoesNotDivideAServiceTimeThatWasSeenForOneSizeOnly) {
+  AnalysisReport report;
+  report.models = {Model("m")};
+  report.models[0].line.split_known = false;
+  const std::string text = Shown(report);
+  EXPECT_THAT(text, Not(HasSubstr("bitmill_service_time")));
+  EXPECT_THAT(text, HasSubstr("bitmill_capacity_rows_per_second"));
 }
 
 TEST(AnalysisMetricsTest, ALongTimeToSaturationIsInfinite) {
