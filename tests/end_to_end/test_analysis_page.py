@@ -28,9 +28,10 @@ TYPES = {".html": "text/html; charset=utf-8", ".css": "text/css; charset=utf-8",
 
 
 def policy() -> str:
-    """The content security policy that the server sends: kAnalysisPagePolicy of page_files.h."""
-    declared = re.search(r"kAnalysisPagePolicy =\s*(.*?);\n\n", (PAGE / "page_files.h").read_text(), re.S)[1]
-    return "".join(re.findall(r'"([^"]*)"', declared))
+    """The content security policy that the metrics port sends."""
+    exporter = (ROOT / "server" / "metrics" / "exporter.cc").read_text()
+    header = re.search(r'"Content-Security-Policy: .*?\\r\\n"', exporter, re.S)[0]
+    return "".join(re.findall(r'"([^"]*)"', header)).removesuffix("\\r\\n").partition(": ")[2]
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -157,6 +158,8 @@ def test_a_hostile_name_is_only_text(site, browser):
     browser.wait("document.querySelector('#model h2') !== null")
     assert hostile["name"] in browser.run("return document.querySelector('#model h2').textContent")
     assert browser.run("return document.images.length") == 0
+    row = browser.run("return [...document.querySelectorAll('#models tbody tr')].pop().textContent")
+    assert "Not known" in row and row.endswith("––"), "neither headroom nor saturation are known"
     keep(browser, "page-hostile")
     assert browser.console() == []
 
@@ -228,7 +231,7 @@ def test_html_report_stands_alone(browser, tmp_path):
         pytest.skip("the program is not built")
     file = tmp_path / "report.html"
     subprocess.run([PROGRAM, "report", "--from", FIXTURE, "-o", file], check=True, timeout=60, capture_output=True)
-    browser.open(file.as_uri())
+    browser.open(file.as_uri() + "#" + urllib.parse.urlencode({"model": "fmnist_wide_w1a1/3"}))
     browser.wait("document.querySelectorAll('#lanes svg rect').length > 0")
     for chart in CHARTS:
         assert marks(browser, chart) >= 1, chart

@@ -141,6 +141,8 @@ TEST(FleetTest, TheCauseIsThatWhichCostsMostAnywhere) {
   const FleetModel well =
       MergeReports({Server("a", {healthy}), Server("b", {healthy})}).models.at(0);
   EXPECT_EQ(well.cause, pb::HEALTHY);
+  EXPECT_EQ(MergeReports({Server("a", {Model("m", {1})})}).models.at(0).cause, pb::UNKNOWN)
+      << "not judged is not healthy";
 }
 
 TEST(FleetTest, AServerThatDidNotAnswerCountsAsNone) {

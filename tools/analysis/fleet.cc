@@ -58,12 +58,14 @@ void AddForecast(const pb::ModelReport& report, Sum& sum) {
   }
 }
 
-void AddCause(const pb::Diagnosis& diagnosis, Sum& sum) {
+void AddCause(const pb::ModelReport& report, Sum& sum) {
+  const pb::Diagnosis& diagnosis = report.diagnosis();
+  const pb::Cause cause = report.has_diagnosis() ? diagnosis.cause() : pb::UNKNOWN;
   double cost = 0;
   for (const pb::Finding& finding : diagnosis.findings()) {
-    if (finding.cause() == diagnosis.cause()) cost = finding.recoverable_p99_ms();
+    if (finding.cause() == cause) cost = finding.recoverable_p99_ms();
   }
-  auto& [servers, most] = sum.causes[diagnosis.cause()];
+  auto& [servers, most] = sum.causes[cause];
   ++servers;
   most = std::max(most, cost);
 }
@@ -88,7 +90,7 @@ void Add(const pb::ModelReport& report, double window_seconds, Sum& sum) {
   sum.busy_instances += instances * report.busy_share();
   AddLatencies(report, window_seconds, sum);
   AddForecast(report, sum);
-  AddCause(report.diagnosis(), sum);
+  AddCause(report, sum);
 }
 
 // The cause that costs most; where none costs anything, a named one before unknown before healthy.

@@ -17,7 +17,7 @@ namespace {
 namespace pb = analysis::v1;
 
 constexpr size_t kNameColumns = 40;  // at most, of a terminal of no stated width
-constexpr size_t kLeastName = 8;
+constexpr size_t kLeastName = 16;    // columns are left out until a name has so many, or a quarter
 constexpr size_t kGap = 2;
 constexpr double kStaleSeconds = 5;
 
@@ -143,7 +143,8 @@ Chosen ChooseColumns(const std::vector<FleetModel>& models, bool several_servers
     chosen.name_width = wanted_name;
     return chosen;
   }
-  while (!chosen.columns.empty() && total + std::min(wanted_name, kLeastName * 2) > columns) {
+  const size_t kept_name = std::min(wanted_name, std::max(kLeastName, columns / 4));
+  while (!chosen.columns.empty() && total + kept_name > columns) {
     const auto least = std::min_element(
         chosen.columns.begin(), chosen.columns.end(),
         [](size_t a, size_t b) { return kColumns[a].importance < kColumns[b].importance; });
@@ -216,7 +217,8 @@ void AppendServers(const Fleet& fleet, const TopLayout& layout, std::vector<std:
       continue;
     }
     const bool stale = !target.error.empty() || target.age_seconds > kStaleSeconds;
-    const pb::Cause cause = target.report->host().diagnosis().cause();
+    const pb::Host& host = target.report->host();
+    const pb::Cause cause = host.has_diagnosis() ? host.diagnosis().cause() : pb::UNKNOWN;
     std::string line = absl::StrCat(who, "  ");
     if (stale) {
       absl::StrAppendFormat(&line, "LAST HEARD %.0f s AGO  ", target.age_seconds);

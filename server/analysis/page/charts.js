@@ -359,9 +359,9 @@
     }
     for (const g of groups) {
       const radius = Math.max(...g.map(radiusOf)), inside = g.length === 1 && radius >= 7.5;
-      const at = Math.max(...g.map((p) => x(p.x))), text = g.map((p) => p.number).join(", ");
-      const left = at + radius + 4 + 6 * text.length > width;
-      picture.append(svg("text", { x: inside ? at : left ? at - radius - 4 : at + radius + 4, y: y(g[0].y) + 4,
+      const [first, last] = extremes(g.map((p) => x(p.x))), text = g.map((p) => p.number).join(", ");
+      const left = last + radius + 4 + 6 * text.length > width;
+      picture.append(svg("text", { x: inside ? first : left ? first - radius - 4 : last + radius + 4, y: y(g[0].y) + 4,
         "text-anchor": inside ? "middle" : left ? "end" : "start", class: inside ? "number" : "number beside" }, text));
     }
     place.replaceChildren(picture);

@@ -119,12 +119,12 @@ var Bitmill = {};
   }
 
   /**
-   * A table; `columns` are {title, right, cell(row), header, wide}. Narrow screens show rows as
+   * A table; `columns` are {title, about, right, cell(row), header, wide}. Narrow screens show rows as
    * cards, in which a wide cell has a line of its own.
    */
   function table(caption, columns, rows, options = {}) {
     const head = columns.map((column) =>
-      el("th", { scope: "col", class: column.right && "right" }, column.title));
+      el("th", { scope: "col", title: column.about, class: column.right && "right" }, column.title));
     const body = rows.map((row) => el("tr", options.row ? options.row(row) : {},
       columns.map((column) => {
         const content = column.cell(row);

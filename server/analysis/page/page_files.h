@@ -1,6 +1,6 @@
 // The web page that shows the analysis, as files that are built into the program. It loads nothing
-// but itself and asks api/report and api/timeline beside it, so it works under the content security
-// policy below.
+// but itself, without inline script or style, and asks api/report and api/timeline beside it, so it
+// works under the content security policy of the metrics port.
 #pragma once
 
 #include <vector>
@@ -14,11 +14,6 @@ struct EmbeddedFile {
   absl::string_view content_type;  // as HTTP's header has it
   absl::string_view bytes;         // live as long as the program
 };
-
-// To be sent with each of them.
-inline constexpr absl::string_view kAnalysisPagePolicy =
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 // "/" first.
 std::vector<EmbeddedFile> AnalysisPageFiles();

@@ -36,7 +36,8 @@
   }
 
   function saturation(forecast) {
-    const until = num((forecast || {}).seconds_to_saturation);
+    if (!(num((forecast || {}).capacity_rows_per_s) > 0)) return Bitmill.NONE;  // nothing was forecast
+    const until = num(forecast.seconds_to_saturation);
     if (!(until >= 0)) return Bitmill.NONE;
     return until === 0 ? "now" : "in " + seconds(until);
   }
@@ -63,7 +64,7 @@
     const columns = [
       { title: "Model", header: true, cell: (m) => el("button", { type: "button", class: "choose", "data-model": keyOf(m), "aria-pressed": String(keyOf(m) === chosen), onclick: () => choose(keyOf(m)) }, name(m.name), el("span", { class: "quiet" }, " v" + m.version)) },
       { title: "Answered/s", right: true, cell: (m) => short(num(m.answered_per_s)) },
-      { title: "Not answered/s", right: true, cell: (m) => short(sum([m.refused_per_s, m.expired_per_s, m.failed_per_s].map((v) => num(v) || 0))) },
+      { title: "Lost/s", about: "refused, expired or failed", right: true, cell: (m) => short(sum([m.refused_per_s, m.expired_per_s, m.failed_per_s].map((v) => num(v) || 0))) },
       { title: "p50", right: true, cell: (m) => ms(num((m.latency || {}).p50_ms)) },
       { title: "p99", right: true, cell: (m) => {
         const late = num(m.objective_p99_ms) > 0 && num((m.latency || {}).p99_ms) > num(m.objective_p99_ms);
