@@ -148,6 +148,10 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
   add(kRequests, "--timeout", settings.timeout_seconds, "SECONDS", "Deadline of a request; 0: none")
       ->check(CLI::Range(0.0, 3'600.0))
       ->capture_default_str();
+  add(kRequests, "--objective", settings.objective_ms, "MILLISECONDS",
+      "Count the answers within it; 0: none")
+      ->check(CLI::Range(0.0, 3'600'000.0))
+      ->capture_default_str();
   command
       .add_flag("--check", settings.check,
                 "Compare every answer with the first one to the same request")

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "base/clock.h"
+#include "server/metrics/adapt_mode.h"
 #include "server/metrics/request_record.h"
 
 namespace bitmill {
@@ -70,6 +71,7 @@ struct ModelControls {
 // What its operator wants of it.
 struct Objective {
   double p99_ms = 0;  // of the time from received to answered; 0: none was stated
+  AdaptMode adapt = AdaptMode::kOff;
 };
 
 // One model over the window. Where there were more records than are kept, a uniform sample: each
@@ -95,6 +97,7 @@ struct ModelWindow {
   std::vector<RequestRecord> requests;  // by received_ns
   std::vector<ExecutionRecord> executions_seen;  // by start_ns
   double request_weight = 1, execution_weight = 1;
+  ModelControls configured;  // as it was loaded: no change goes beyond
 
   double seconds() const { return static_cast<double>(end_ns - begin_ns) * 1e-9; }
 };

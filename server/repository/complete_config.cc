@@ -115,6 +115,16 @@ absl::StatusOr<google::protobuf::RepeatedPtrField<Tensor>> CompleteTensors(
   return complete;
 }
 
+// Whoever states an objective and no mode is told what would help.
+AdaptMode AdaptModeOf(const ModelSettings& settings) {
+  const auto adapt = settings.parameters.find("adapt");
+  if (adapt == settings.parameters.end()) {
+    return settings.slo_p99_ms > 0 ? AdaptMode::kAdvise : AdaptMode::kOff;
+  }
+  if (adapt->second == "on") return AdaptMode::kOn;
+  return adapt->second == "advise" ? AdaptMode::kAdvise : AdaptMode::kOff;
+}
+
 }  // namespace
 
 inference::DataType ToConfigType(DType dtype) {
@@ -186,10 +196,14 @@ absl::StatusOr<ModelSettings> MakeSettings(const GivenConfig& given, const std::
   }
   for (const auto& [key, value] : config.parameters()) {
     settings.parameters[key] = value.string_value();
+    // Rules made sure of what these say.
     if (key == "threads") {
-      BITMILL_CHECK(absl::SimpleAtoi(value.string_value(), &settings.threads));  // a rule
+      BITMILL_CHECK(absl::SimpleAtoi(value.string_value(), &settings.threads));
+    } else if (key == "slo_p99_ms") {
+      BITMILL_CHECK(absl::SimpleAtod(value.string_value(), &settings.slo_p99_ms));
     }
   }
+  settings.adapt = AdaptModeOf(settings);
   return settings;
 }
 

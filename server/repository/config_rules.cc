@@ -21,6 +21,8 @@ constexpr int64_t kMaxTimeoutUs = int64_t{24} * 3600 * 1'000'000;
 constexpr int kMaxDims = 32;
 constexpr int kMaxThreads = 1024;
 constexpr double kMaxTuneSeconds = 3600.0;
+constexpr double kMinObjectiveMillis = 0.01;
+constexpr double kMaxObjectiveMillis = 600'000.0;
 
 // Adds what every rule needs: the place, and the list of things without effect.
 class Rules {
@@ -297,6 +299,50 @@ absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {
                                   kMaxTuneSeconds, " seconds"));
 }
 
+bool IsObjective(double millis) {
+  return millis >= kMinObjectiveMillis && millis <= kMaxObjectiveMillis;
+}
+
+// Leaves the objective in the parameter slo_p99_ms alone, wherever it was written.
+absl::Status CheckObjective(inference::ModelConfig& config, Rules& rules) {
+  const auto wanted = [] {
+    return absl::StrCat(", expected ", kMinObjectiveMillis, " to ", kMaxObjectiveMillis,
+                        " milliseconds");
+  };
+  const Path place = {{"parameters"}};
+  auto& parameters = *config.mutable_parameters();
+  if (const auto found = parameters.find("slo_p99_ms"); found != parameters.end()) {
+    if (config.has_slo()) {
+      return rules.Wrong({{"slo"}}, "slo and the parameter 'slo_p99_ms', expected one of them");
+    }
+    double millis = 0;
+    if (!absl::SimpleAtod(found->second.string_value(), &millis) || !IsObjective(millis)) {
+      return rules.Wrong(place, absl::StrCat("parameter 'slo_p99_ms' is ",
+                                             Quoted(found->second.string_value()), wanted()));
+    }
+  }
+  if (config.has_slo()) {
+    if (!IsObjective(config.slo().p99_ms())) {
+      return rules.Wrong({{"slo"}, {"p99_ms"}},
+                         absl::StrCat("p99_ms ", config.slo().p99_ms(), wanted()));
+    }
+    parameters["slo_p99_ms"].set_string_value(absl::StrCat(config.slo().p99_ms()));
+    config.clear_slo();
+  }
+  const auto adapt = parameters.find("adapt");
+  if (adapt == parameters.end()) return absl::OkStatus();
+  const std::string& mode = adapt->second.string_value();
+  if (mode != "off" && mode != "advise" && mode != "on") {
+    return rules.Wrong(place, absl::StrCat("parameter 'adapt' is ", Quoted(mode),
+                                           ", expected 'off', 'advise' or 'on'"));
+  }
+  if (mode != "off" && !parameters.contains("slo_p99_ms")) {
+    return rules.Wrong(place, absl::StrCat("parameter 'adapt' is ", Quoted(mode),
+                                           ", which wants an objective: a parameter 'slo_p99_ms'"));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
   if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
   if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
@@ -333,6 +379,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckObjective(config.proto, rules));
   return CheckOtherFeatures(config.proto, rules);
 }
 

@@ -3,7 +3,9 @@
 // Acted on: name, platform and backend (checked), version_policy, max_batch_size, input and output
 // (checked against the model, filled in when missing), dynamic_batching (preferred sizes, delay,
 // the default queue policy), instance_group (count on CPU), default_model_filename, model_warmup,
-// parameters (kept; "precision" and "calibration" choose int8 for float layers, "tune" measures).
+// parameters (kept; "precision" and "calibration" choose int8 for float layers, "tune" measures,
+// "slo_p99_ms" states an objective and "adapt" lets the settings follow it), slo (our own: the same
+// as the parameter slo_p99_ms, and kept as that).
 // Accepted without effect, each with a line in the log: optimization, rate limits, priority queue
 // policies, response_cache, metric settings, label files, preserve_ordering.
 // Refused, because answers would be wrong or missing without them: sequence_batching, ensembles,

@@ -45,6 +45,11 @@ TEST(LatencyStatsTest, SummaryDoesNotDependOnTheOrder) {
   EXPECT_EQ(summary.max_ns, 50);
 }
 
+TEST(LatencyStatsTest, CountsWhatIsWithinAnObjective) {
+  EXPECT_EQ(CountWithin({1'000'000, 2'000'000, 2'000'001}, 2), 2);
+  EXPECT_EQ(CountWithin({1, 2, 3}, 0), 3) << "no objective";
+}
+
 TEST(LatencyStatsTest, NothingMeasuredIsAllZero) {
   const LatencySummary summary = Summarize({});
   EXPECT_EQ(summary.count, 0);

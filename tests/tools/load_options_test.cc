@@ -129,6 +129,14 @@ TEST(LoadJsonTest, IsJsonWithOneResultAPoint) {
       "a");
 }
 
+TEST(LoadTableTest, SaysHowMuchWasInTime) {
+  LoadReport report = SmallReport();
+  report.results[0].total.in_time = 1000;
+  EXPECT_THAT(LoadTable(report), ::testing::Not(HasSubstr("within")));
+  report.settings.objective_ms = 2.5;
+  EXPECT_THAT(LoadTable(report), HasSubstr("4 in flight: 500 requests/s within 2.5 ms"));
+}
+
 TEST(LoadTableTest, NamesTheErrors) {
   const std::string text = LoadTable(SmallReport());
   EXPECT_THAT(text, HasSubstr("UNAVAILABLE 2"));

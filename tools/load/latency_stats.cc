@@ -17,6 +17,13 @@ int64_t Percentile(absl::Span<const int64_t> sorted, double share) {
   return sorted[static_cast<size_t>(std::clamp<int64_t>(rank - 1, 0, last))];
 }
 
+int64_t CountWithin(absl::Span<const int64_t> latencies_ns, double millis) {
+  if (millis <= 0) return static_cast<int64_t>(latencies_ns.size());
+  return std::count_if(latencies_ns.begin(), latencies_ns.end(), [millis](int64_t latency_ns) {
+    return static_cast<double>(latency_ns) <= millis * 1e6;
+  });
+}
+
 LatencySummary Summarize(std::vector<int64_t> latencies_ns) {
   LatencySummary summary;
   if (latencies_ns.empty()) return summary;

@@ -19,6 +19,9 @@ struct LatencySummary {
 // rank). `sorted` is ascending and not empty.
 int64_t Percentile(absl::Span<const int64_t> sorted, double share);
 
+// How many are at most `millis`; all when that is 0.
+int64_t CountWithin(absl::Span<const int64_t> latencies_ns, double millis);
+
 // Sorts `latencies_ns`.
 LatencySummary Summarize(std::vector<int64_t> latencies_ns);
 

@@ -63,6 +63,7 @@ void AppendLatency(const LatencySummary& latency, JsonWriter& json) {
 
 void AppendTally(const ModelTally& tally, JsonWriter& json) {
   json.Key("requests").Int(tally.requests).Key("rows").Int(tally.rows);
+  json.Key("in_time").Int(tally.in_time);
   json.Key("latency_us");
   AppendLatency(tally.latency, json);
   if (tally.labelled_rows > 0) {
@@ -124,6 +125,11 @@ std::string LoadTable(const LoadReport& report) {
   for (const LoadResult& result : report.results) {
     if (result.models.size() > 1) {
       absl::StrAppend(&text, "\n", PointName(result.point), ":\n", ModelsTable(result));
+    }
+    if (report.settings.objective_ms > 0 && result.seconds > 0) {
+      absl::StrAppend(&text, "\n", PointName(result.point), ": ",
+                      WithCommas(static_cast<double>(result.total.in_time) / result.seconds),
+                      " requests/s within ", report.settings.objective_ms, " ms\n");
     }
     if (result.total.error_count() > 0) {
       absl::StrAppend(&text, "\n", PointName(result.point), ", errors:");

@@ -305,6 +305,8 @@ class LoadRunner::Impl {
     std::vector<int64_t> all_ns;
     for (Tally& tally : tallies_) {
       Add(tally.counts, result.total);
+      tally.counts.in_time = CountWithin(tally.latencies_ns, settings_.objective_ms);
+      result.total.in_time += tally.counts.in_time;
       all_ns.insert(all_ns.end(), tally.latencies_ns.begin(), tally.latencies_ns.end());
       tally.counts.latency = Summarize(std::move(tally.latencies_ns));
       result.models.push_back(tally.counts);

@@ -43,6 +43,7 @@ struct LoadSettings {
   double warmup_seconds = 0.5;
   double duration_seconds = 3.0;
   double timeout_seconds = 0.0;  // deadline of a request; 0: none
+  double objective_ms = 0.0;     // counts answers within it; 0: none
   bool check = false;            // compare each answer with the first one to the same request
   uint64_t seed = 1;
   std::optional<ServerProcess> server;  // whose CPU time and memory are read
@@ -59,6 +60,7 @@ struct ModelTally {
   std::string name;      // empty for the sum of all models
   int64_t requests = 0;  // answered with success
   int64_t rows = 0;
+  int64_t in_time = 0;  // of the requests: within the objective, all where there is none
   std::map<std::string, int64_t> errors;  // by code: "UNAVAILABLE"; "MISMATCH" for wrong answers
   std::string first_error;                // message of the first one
   int64_t labelled_rows = 0, correct_rows = 0;

@@ -139,5 +139,26 @@ TEST(SettingsTest, AddsUpInstancesAndKeepsParameters) {
   EXPECT_EQ(settings->parameters.at("a"), "b");
 }
 
+TEST(SettingsTest, CarriesTheObjectiveAndWhetherToFollowIt) {
+  const auto settings = [](const std::string& text) {
+    return *MakeSettings(Given(text), "m", true, 64);
+  };
+  const std::string adapt_on = "parameters { key: \"adapt\" value { string_value: \"on\" } }";
+  const std::string adapt_off = "parameters { key: \"adapt\" value { string_value: \"off\" } }";
+  EXPECT_EQ(settings("").slo_p99_ms, 0);
+  EXPECT_EQ(settings("").adapt, AdaptMode::kOff);
+  EXPECT_EQ(settings("slo { p99_ms: 7.5 }").slo_p99_ms, 7.5);
+  EXPECT_EQ(settings("slo { p99_ms: 7.5 }").adapt, AdaptMode::kAdvise);
+  EXPECT_EQ(settings("slo { p99_ms: 7.5 }" + adapt_on).adapt, AdaptMode::kOn);
+  EXPECT_EQ(settings("slo { p99_ms: 7.5 }" + adapt_off).adapt, AdaptMode::kOff);
+}
+
+TEST(CompleteConfigTest, ShowsTheObjectiveAsAParameterThatEveryClientCanRead) {
+  const auto config = Complete("slo { p99_ms: 7.5 }", Images());
+  ASSERT_TRUE(config.ok()) << config.status();
+  EXPECT_EQ(config->parameters().at("slo_p99_ms").string_value(), "7.5");
+  EXPECT_FALSE(config->has_slo());
+}
+
 }  // namespace
 }  // namespace bitmill

@@ -127,6 +127,35 @@ TEST(ModelConfigTest, KeepsMessagesShortAndPrintable) {
   EXPECT_EQ(MessageOf("platform: \"a\\nb\"").find('\n'), std::string::npos);
 }
 
+std::string Parameter(const std::string& key, const std::string& value) {
+  return "parameters { key: \"" + key + "\" value { string_value: \"" + value + "\" } }\n";
+}
+
+TEST(ModelConfigTest, KeepsAnObjectiveAsAParameterHoweverItIsWritten) {
+  const auto field = ParseModelConfig("slo { p99_ms: 10 }", "c");
+  ASSERT_TRUE(field.ok()) << field.status();
+  EXPECT_EQ(field->proto.parameters().at("slo_p99_ms").string_value(), "10");
+  EXPECT_FALSE(field->proto.has_slo()) << "other servers' clients do not know it";
+  const auto parameter = ParseModelConfig(Parameter("slo_p99_ms", "2.5"), "c");
+  ASSERT_TRUE(parameter.ok()) << parameter.status();
+  EXPECT_EQ(parameter->proto.parameters().at("slo_p99_ms").string_value(), "2.5");
+}
+
+TEST(ModelConfigTest, NamesAWrongObjectiveOrMode) {
+  EXPECT_THAT(MessageOf("\nslo { p99_ms: -3 }"),
+              HasSubstr("m/config.pbtxt:2:7: p99_ms -3, expected 0.01 to 600000 milliseconds"));
+  EXPECT_THAT(MessageOf("slo { }"), HasSubstr("p99_ms 0, expected 0.01"));
+  EXPECT_THAT(MessageOf(Parameter("slo_p99_ms", "fast")),
+              HasSubstr("parameter 'slo_p99_ms' is 'fast', expected 0.01 to 600000"));
+  EXPECT_THAT(MessageOf(Parameter("slo_p99_ms", "nan")), HasSubstr("'slo_p99_ms' is 'nan'"));
+  EXPECT_THAT(MessageOf(Parameter("slo_p99_ms", "5") + "slo { p99_ms: 5 }"),
+              HasSubstr(":2:1: slo and the parameter 'slo_p99_ms', expected one of them"));
+  EXPECT_THAT(MessageOf(Parameter("slo_p99_ms", "5") + Parameter("adapt", "yes")),
+              HasSubstr("parameter 'adapt' is 'yes', expected 'off', 'advise' or 'on'"));
+  EXPECT_THAT(MessageOf(Parameter("adapt", "on")), HasSubstr("which wants an objective"));
+  EXPECT_TRUE(StatusOf(Parameter("adapt", "off")).ok());
+}
+
 TEST(ModelConfigTest, LatestCountsOneWhenNothingIsGiven) {
   EXPECT_EQ(VersionPolicyOf(ParseModelConfig("version_policy { latest { } }", "c")->proto).latest,
             1);
