@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include "server/metrics/answer_tap.h"
+
 namespace bitmill {
 
 struct BatchSettings {
@@ -33,6 +35,7 @@ struct ModelSettings {
   int64_t instances = 0;  // concurrent executions; 0: as many as CPUs in the budget
   int threads = 0;        // that may share a batch; 0: as the server says
   int64_t warmup_requests = 1;
+  WatchSettings watch;
   std::map<std::string, std::string> parameters;
 };
 
