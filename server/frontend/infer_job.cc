@@ -24,6 +24,7 @@ bool Flatten(grpc::ByteBuffer& message, grpc::Slice& slice) {
 }  // namespace
 
 InferJob::~InferJob() {
+  if (tap_ != nullptr) ShowAnswer();
   if (accounted_bytes_ != 0) {
     context_.in_flight_bytes.fetch_sub(accounted_bytes_, std::memory_order_relaxed);
   }
@@ -140,6 +141,10 @@ void InferJob::Finish(const absl::Status& status) {
                .code = static_cast<uint8_t>(status.code()),
                .closed = task_.closed};
   }
+  if (status.ok() && task_.model->tap != nullptr) {
+    tap_ = task_.model->tap;
+    answered_ns_ = now;
+  }
   task_.model.reset();
 }
 
@@ -149,9 +154,18 @@ void InferJob::Written() {
   context_.services.log->Add(record_);
 }
 
+void InferJob::ShowAnswer() const {
+  tap_->OnAnswer({.request_id = View(id_),
+                  .rows = task_.rows,
+                  .inputs = task_.inputs,
+                  .outputs = task_.outputs,
+                  .answered_ns = answered_ns_,
+                  .serve_ns = task_.computed_ns - task_.queued_ns});
+}
+
 grpc::ByteBuffer InferJob::TakeResponse() {
   grpc::ByteBuffer buffer(&response_, 1);
-  response_ = grpc::Slice();
+  if (tap_ == nullptr) response_ = grpc::Slice();  // the buffer has a reference of its own
   return buffer;
 }
 

@@ -15,6 +15,7 @@
 #include "server/engine/engine.h"
 #include "server/frontend/bind_request.h"
 #include "server/frontend/frontend_context.h"
+#include "server/metrics/answer_tap.h"
 #include "server/metrics/request_record.h"
 #include "server/metrics/trace_id.h"
 
@@ -40,7 +41,9 @@ class InferJob {
   std::string_view id() const { return id_; }
   std::string_view model_name() const { return model_name_; }
 
-  // Records what happened, drops the model's handle. Call it once, before the answer is sent.
+  // Records what happened, drops the model's handle. Call it once, before the answer is sent. The
+  // answer of a model that is watched is shown to its tap when the job is destroyed, which is after
+  // it was handed to the transport.
   void Finish(const absl::Status& status);
   // The transport has taken the answer, or the client is gone: tells the performance analysis.
   void Written();
@@ -50,6 +53,7 @@ class InferJob {
 
  private:
   absl::Status Account(int64_t bytes);
+  void ShowAnswer() const;
   absl::Status LayOutResponse(const InferRequestView& view, bool in_stream);
 
   FrontendContext& context_;
@@ -64,6 +68,9 @@ class InferJob {
   ModelMetrics* metrics_ = nullptr;  // once the model is known
   RequestRecord record_;             // of a request whose model is known
   int64_t accounted_bytes_ = 0;
+  // Where the answer is watched; the memory that task_ points to then lives as long as the job.
+  std::shared_ptr<AnswerTap> tap_;
+  MonotonicNanos answered_ns_ = 0;
 };
 
 }  // namespace bitmill

@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "server/repository/watch_settings.h"
 
 namespace bitmill {
 namespace {
@@ -204,6 +205,10 @@ absl::StatusOr<ModelSettings> MakeSettings(const GivenConfig& given, const std::
     }
   }
   settings.adapt = AdaptModeOf(settings);
+  BITMILL_ASSIGN_OR_RETURN(settings.watch, ParseWatchSettings([&settings](const char* key) {
+                             const auto found = settings.parameters.find(key);
+                             return found == settings.parameters.end() ? "" : found->second;
+                           }));
   return settings;
 }
 

@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/repository/model_path.h"
+#include "server/repository/watch_settings.h"
 
 namespace bitmill {
 namespace {
@@ -343,6 +344,17 @@ absl::Status CheckObjective(inference::ModelConfig& config, Rules& rules) {
   return absl::OkStatus();
 }
 
+absl::Status CheckWatch(const inference::ModelConfig& config, Rules& rules) {
+  const auto settings = ParseWatchSettings([&config](const char* key) {
+    const auto found = config.parameters().find(key);
+    return found == config.parameters().end() ? std::string() : found->second.string_value();
+  });
+  if (!settings.ok()) {
+    return rules.Wrong({{"parameters"}}, std::string(settings.status().message()));
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rules) {
   if (config.batch_input_size() > 0) return rules.Refused({{"batch_input", 0}}, "batch_input");
   if (config.batch_output_size() > 0) return rules.Refused({{"batch_output", 0}}, "batch_output");
@@ -380,6 +392,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckObjective(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckWatch(config.proto, rules));
   return CheckOtherFeatures(config.proto, rules);
 }
 

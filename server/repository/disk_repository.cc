@@ -11,7 +11,9 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "server/repository/calibration_file.h"
 #include "server/repository/model_path.h"
+#include "server/repository/promoted_version.h"
 
 namespace bitmill {
 namespace {
@@ -162,8 +164,11 @@ absl::Status DiskRepository::LoadHeld(const std::string& name) {
 absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOnDisk& on_disk,
                                           const GivenConfig& config) {
   const VersionPolicy policy = VersionPolicyOf(config.proto);
+  // One that is held back needs another that answers beside it.
+  const bool holds_back = ParameterOf(config, "shadow") == "on";
+  const int64_t latest = holds_back ? std::max<int64_t>(2, policy.latest) : policy.latest;
   const size_t limit =
-      policy.kind == VersionPolicy::Kind::kLatest ? static_cast<size_t>(policy.latest) : SIZE_MAX;
+      policy.kind == VersionPolicy::Kind::kLatest ? static_cast<size_t>(latest) : SIZE_MAX;
   const std::vector<int64_t> wanted = VersionsWanted(policy, on_disk);
   if (wanted.empty()) {
     return Fail(name, absl::NotFoundError(
@@ -172,10 +177,15 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
                                        on_disk.skipped.empty() ? "" : on_disk.skipped.front())));
   }
   const ModelTable::Entry before = table_.Get(name);
+  int64_t kept = 0;
+  if (holds_back) {
+    kept =
+        before.answering != 0 ? before.answering : ReadPromotedVersion(real_root_, on_disk.folder);
+  }
   ModelTable::Entry entry;
   absl::Status first_error;
   for (const int64_t version : wanted) {
-    if (entry.ready.size() >= limit) {
+    if (entry.ready.size() >= limit && version != kept) {
       entry.versions[version] = {ModelState::kUnavailable, "not selected by the version policy"};
       continue;
     }
@@ -197,10 +207,40 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
     if (old != before.ready.end()) entry.ready[version] = old->second;
   }
   if (entry.ready.empty()) entry.ready = before.ready;
+  if (holds_back && !entry.ready.empty()) {
+    std::vector<int64_t> ready;
+    for (const auto& [version, loaded] : entry.ready) ready.push_back(version);
+    entry.answering = ChooseAnswering(kept, ready);
+  }
   entry.state = entry.ready.empty() ? ModelState::kUnavailable : ModelState::kReady;
   entry.reason = Text(first_error);
   Publish(name, std::move(entry));
   return first_error;
+}
+
+absl::Status DiskRepository::Promote(absl::string_view given_name, int64_t version) {
+  BITMILL_RETURN_IF_ERROR(CheckModelName(given_name));
+  const std::string name(given_name);
+  const BusyNames::Hold hold(busy_, name);
+  BITMILL_RETURN_IF_ERROR(table_.Find(name, version).status());
+  ModelTable::Entry entry = table_.Get(name);
+  if (entry.answering == 0) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("model ", QuoteName(name),
+                     " holds no version back: its parameter 'shadow' is "
+                     "not 'on'"));
+  }
+  if (version == 0 || entry.answering == version) return absl::OkStatus();
+  const absl::Status written =
+      WritePromotedVersion(real_root_, absl::StrCat(real_root_, "/", name), version);
+  if (!written.ok()) {
+    LogWarning(absl::StrCat("promotion is not remembered over a restart name=", name,
+                            " version=", version, ": ", Text(written)));
+  }
+  LogInfo(absl::StrCat("version promoted name=", name, " from=", entry.answering, " to=", version));
+  entry.answering = version;
+  Publish(name, std::move(entry));
+  return absl::OkStatus();
 }
 
 absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, int64_t version,

@@ -2,6 +2,7 @@
 //
 //   <root>/<name>/config.pbtxt        optional, model_config.h
 //   <root>/<name>/<version>/model.onnx
+//   <root>/<name>/promoted_version    written by Promote, promoted_version.h
 //
 // A version that cannot be served leaves what was served before in place: an intact version of the
 // same number that is in memory, or the next older one on disk. A file is read only if it did not
@@ -55,6 +56,10 @@ class DiskRepository final : public ModelRepository {
     return table_.Versions(name);
   }
   std::vector<ModelHandle> AllReady() const override { return table_.AllReady(); }
+  absl::StatusOr<AnsweringVersions> Answering(absl::string_view name) const override {
+    return table_.Answering(name);
+  }
+  absl::Status Promote(absl::string_view name, int64_t version) override;
   std::vector<IndexEntry> Index() const override;
   absl::Status Load(absl::string_view name) override;
   absl::Status Unload(absl::string_view name) override;

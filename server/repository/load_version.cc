@@ -11,6 +11,8 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/status_macros.h"
+#include "model/passes/passes.h"
+#include "model/passes/sign_margin.h"
 #include "server/repository/calibration_file.h"
 #include "server/repository/complete_config.h"
 #include "server/repository/model_path.h"
@@ -18,6 +20,8 @@
 
 namespace bitmill {
 namespace {
+
+constexpr char kReferenceFile[] = "reference.npz";
 
 // The same status with the file in front, unless the message names it already.
 absl::Status InFile(const absl::Status& status, const std::string& file) {
@@ -94,6 +98,74 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   return compiled;
 }
 
+std::vector<TapPort> PortsOf(const std::vector<TensorSpec>& specs) {
+  std::vector<TapPort> ports;
+  for (const TensorSpec& spec : specs) {
+    ports.push_back({spec.name, spec.dtype, spec.row_shape, spec.row_bytes});
+  }
+  return ports;
+}
+
+// The reference of the model's lowered graph, one row at a time.
+class GraphMargin final : public MarginSource {
+ public:
+  explicit GraphMargin(Graph lowered) : lowered_(std::move(lowered)), probe_(lowered_) {}
+  bool empty() const { return probe_.empty(); }
+
+  absl::StatusOr<RowMargin> Measure(absl::Span<const std::byte* const> inputs) const override {
+    std::vector<TensorView> views;
+    for (size_t i = 0; i < lowered_.inputs.size(); ++i) {
+      const Value& value = lowered_.value(lowered_.inputs[i].value);
+      views.push_back({value.dtype, value.shape, inputs[i]});
+    }
+    BITMILL_ASSIGN_OR_RETURN(const MarginCounts counts, probe_.Count(views));
+    return RowMargin{counts.thresholds, counts.near};
+  }
+
+ private:
+  const Graph lowered_;
+  const SignMarginProbe probe_;
+};
+
+// Reads the model once more: what is served has its weights packed, perhaps from a plan file.
+absl::StatusOr<std::shared_ptr<const MarginSource>> MakeMargin(const VersionToLoad& what,
+                                                               const RepositoryOptions& options,
+                                                               const LoaderParts& parts) {
+  BITMILL_ASSIGN_OR_RETURN(const std::string bytes, ReadModelFile(what, options.max_model_bytes));
+  BITMILL_ASSIGN_OR_RETURN(const Graph graph, parts.reader(bytes, what.on_disk.file));
+  BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
+  auto margin = std::make_shared<const GraphMargin>(std::move(lowered));
+  if (margin->empty()) return nullptr;
+  return margin;
+}
+
+// Null unless the model asks for it and somebody watches.
+absl::StatusOr<std::shared_ptr<AnswerTap>> MakeTap(const ServedModel& model,
+                                                   const VersionToLoad& what,
+                                                   const RepositoryOptions& options,
+                                                   const LoaderParts& parts) {
+  if (parts.taps == nullptr || !model.settings.watch.on) return nullptr;
+  const Signature& signature = model.executable->signature();
+  TappedModel tapped;
+  tapped.name = model.name;
+  tapped.version = model.version;
+  tapped.inputs = PortsOf(signature.inputs);
+  tapped.outputs = PortsOf(signature.outputs);
+  tapped.settings = model.settings.watch;
+  const std::string reference = absl::StrCat(
+      std::filesystem::path(what.on_disk.file).parent_path().string(), "/", kReferenceFile);
+  absl::StatusOr<std::string> real = ResolveInside(what.real_root, reference);
+  if (real.ok()) {
+    tapped.reference_file = *std::move(real);
+  } else if (!absl::IsNotFound(real.status())) {
+    return real.status();
+  }
+  if (tapped.settings.margin) {
+    BITMILL_ASSIGN_OR_RETURN(tapped.margin, MakeMargin(what, options, parts));
+  }
+  return parts.taps->Watch(tapped);
+}
+
 }  // namespace
 
 absl::StatusOr<GivenConfig> ReadConfig(const std::string& real_root, const ModelOnDisk& model) {
@@ -120,6 +192,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
   BITMILL_ASSIGN_OR_RETURN(model->config_text,
                            CompleteConfig(config, model->settings, model->executable->signature()));
   BITMILL_RETURN_IF_ERROR(RunWarmup(config, *model->executable, what.real_root, what.model_folder));
+  BITMILL_ASSIGN_OR_RETURN(model->tap, MakeTap(*model, what, options, parts));
   absl::StatusOr<std::unique_ptr<ModelRuntime>> runtime = parts.runtime_factory(*model);
   if (!runtime.ok()) return InFile(runtime.status(), what.on_disk.file);
   model->runtime = *std::move(runtime);

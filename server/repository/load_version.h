@@ -24,6 +24,7 @@ struct LoaderParts {
   const Backend& backend;
   ModelReader reader;
   RuntimeFactory runtime_factory;
+  AnswerTaps* taps = nullptr;  // for models that ask to be watched; null: none is
 };
 
 // Reads and checks <model>/config.pbtxt; an empty configuration when there is none.

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "server/metrics/adapt_mode.h"
+#include "server/metrics/answer_tap.h"
 
 namespace bitmill {
 
@@ -37,6 +38,7 @@ struct ModelSettings {
   int64_t warmup_requests = 1;
   double slo_p99_ms = 0;  // objective: of the time from received to answered; 0: none
   AdaptMode adapt = AdaptMode::kOff;
+  WatchSettings watch;
   std::map<std::string, std::string> parameters;
 };
 

@@ -46,7 +46,8 @@ absl::StatusOr<ModelHandle> ModelTable::Find(absl::string_view name, int64_t ver
   if (found == entries_.end()) return UnknownModel(name);
   const Entry& entry = found->second;
   if (entry.ready.empty()) return NotReady(name, entry);
-  if (version == 0) return entry.ready.rbegin()->second.handle;
+  if (version == 0 && entry.answering == 0) return entry.ready.rbegin()->second.handle;
+  if (version == 0) version = entry.answering;
   const auto loaded = entry.ready.find(version);
   if (loaded != entry.ready.end()) return loaded->second.handle;
   const auto known = entry.versions.find(version);
@@ -66,6 +67,17 @@ absl::StatusOr<std::vector<ModelHandle>> ModelTable::Versions(absl::string_view 
   std::vector<ModelHandle> handles;
   for (const auto& [version, loaded] : found->second.ready) handles.push_back(loaded.handle);
   return handles;
+}
+
+absl::StatusOr<AnsweringVersions> ModelTable::Answering(absl::string_view name) const {
+  ReaderLock lock(&mutex_);
+  const auto found = entries_.find(Key(name));
+  if (found == entries_.end()) return UnknownModel(name);
+  const Entry& entry = found->second;
+  if (entry.ready.empty()) return NotReady(name, entry);
+  const int64_t newest = entry.ready.rbegin()->first;
+  if (entry.answering == 0) return AnsweringVersions{newest, 0};
+  return AnsweringVersions{entry.answering, newest > entry.answering ? newest : 0};
 }
 
 std::vector<ModelHandle> ModelTable::AllReady() const {

@@ -33,6 +33,8 @@ class ModelTable {
     ModelState state = ModelState::kUnavailable;  // of the model as a whole
     std::string reason;                           // why it is not ready
     std::map<int64_t, LoadedVersion> ready;
+    // Of `ready`: answers requests that name no version; 0: the newest, none is held back.
+    int64_t answering = 0;
     std::map<int64_t, VersionState> versions;  // all that were tried
   };
 
@@ -40,6 +42,8 @@ class ModelTable {
   absl::StatusOr<ModelHandle> Find(absl::string_view name, int64_t version) const;
   absl::StatusOr<std::vector<ModelHandle>> Versions(absl::string_view name) const;
   std::vector<ModelHandle> AllReady() const;
+  // As ModelRepository::Answering.
+  absl::StatusOr<AnsweringVersions> Answering(absl::string_view name) const;
 
   // A copy, handles included: drop it soon. An empty entry when the name is not known.
   Entry Get(const std::string& name) const;

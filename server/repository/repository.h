@@ -16,6 +16,7 @@
 #include "absl/strings/string_view.h"
 #include "backends/backend.h"
 #include "backends/plan_cache.h"
+#include "server/metrics/answer_tap.h"
 #include "server/repository/model_settings.h"
 
 namespace bitmill {
@@ -38,6 +39,7 @@ struct ServedModel {
   bool plan_from_file = false;
   std::unique_ptr<const Executable> executable;
   std::unique_ptr<ModelRuntime> runtime;
+  std::shared_ptr<AnswerTap> tap;  // told of each answer; null unless settings.watch.on
 };
 
 // Keeps a version alive; drop it soon. Null never occurs.
@@ -54,6 +56,12 @@ struct IndexEntry {
   int64_t version = 0;  // 0 when the model has no version that could be read
   ModelState state = ModelState::kUnavailable;
   std::string reason;  // why it is not ready
+};
+
+// Of a model whose newest version is held back until it is promoted (parameter "shadow").
+struct AnsweringVersions {
+  int64_t answering = 0;  // requests that name no version are answered by it
+  int64_t shadow = 0;     // the newest ready version, where it is another, newer one; 0: none
 };
 
 enum class ControlMode : uint8_t { kNone, kPoll, kExplicit };
@@ -77,13 +85,20 @@ class ModelRepository {
  public:
   virtual ~ModelRepository() = default;
 
-  // The newest ready version when `version` is 0. NotFound if the name or version is unknown,
+  // When `version` is 0 the newest ready version, or the one that answers while a newer is held
+  // back. NotFound if the name or version is unknown,
   // Unavailable while it is loading or unloading; never waits. Thread-safe, wait-free for readers
   // in practice (one atomic shared pointer).
   virtual absl::StatusOr<ModelHandle> Find(absl::string_view name, int64_t version) const = 0;
   // All ready versions of a model, ascending; NotFound as above.
   virtual absl::StatusOr<std::vector<ModelHandle>> Versions(absl::string_view name) const = 0;
   virtual std::vector<ModelHandle> AllReady() const = 0;
+  // Without the parameter "shadow": the newest ready version and no shadow. NotFound as above.
+  virtual absl::StatusOr<AnsweringVersions> Answering(absl::string_view name) const = 0;
+  // From now on `version` answers requests that name none; checks no guard. It is remembered in
+  // the model's folder, if that can be written to. OK when it did so already; FailedPrecondition
+  // without the parameter "shadow", NotFound for a version that is not ready.
+  virtual absl::Status Promote(absl::string_view name, int64_t version) = 0;
   virtual std::vector<IndexEntry> Index() const = 0;
 
   // Loads or reloads from disk; returns when the versions of its policy are ready (or why not).

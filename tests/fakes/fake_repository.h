@@ -92,6 +92,15 @@ class FakeRepository final : public ModelRepository {
     return entries;
   }
 
+  absl::StatusOr<AnsweringVersions> Answering(absl::string_view name) const override {
+    const absl::StatusOr<ModelHandle> model = Find(name, 0);
+    if (!model.ok()) return model.status();
+    return AnsweringVersions{(*model)->version, 0};
+  }
+  absl::Status Promote(absl::string_view name, int64_t version) override {
+    return Find(name, version).status();
+  }
+
   absl::Status Load(absl::string_view name) override {
     std::function<std::unique_ptr<ServedModel>()> make;
     {

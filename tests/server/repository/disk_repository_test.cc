@@ -329,5 +329,82 @@ TEST_F(DiskRepositoryTest, PollingReloadsWhenTheConfigurationChanges) {
   EXPECT_EQ((*repository_->Find("m", 0))->settings.max_batch_size, 8);
 }
 
+// --------------------------------------------------------------------------------- a held-back
+// version
+
+constexpr char kHoldsBack[] = R"(parameters { key: "shadow" value { string_value: "on" } })";
+
+TEST_F(DiskRepositoryTest, HoldsTheNewestVersionBackUntilItIsPromoted) {
+  root_.Put("m/config.pbtxt", kHoldsBack);
+  root_.Put("m/1/model.onnx", "add 1");
+  Open(ControlMode::kNone);
+  EXPECT_EQ(Answer("m"), 1);
+  EXPECT_EQ(repository_->Answering("m")->answering, 1);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 0);
+
+  root_.Put("m/2/model.onnx", "add 2");
+  ASSERT_TRUE(repository_->Load("m").ok());
+  EXPECT_EQ(Answer("m"), 1);
+  EXPECT_EQ(Answer("m", 2), 2);  // who names it gets it
+  EXPECT_EQ(repository_->Answering("m")->answering, 1);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 2);
+
+  // Another takes the shadow's place; the one that answers stays, though it is not of the newest 2.
+  root_.Put("m/3/model.onnx", "add 3");
+  ASSERT_TRUE(repository_->Load("m").ok());
+  EXPECT_EQ(Answer("m"), 1);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 3);
+
+  ASSERT_TRUE(repository_->Promote("m", 3).ok());
+  EXPECT_EQ(Answer("m"), 3);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 0);
+  // And back.
+  ASSERT_TRUE(repository_->Promote("m", 1).ok());
+  EXPECT_EQ(Answer("m"), 1);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 3);
+}
+
+TEST_F(DiskRepositoryTest, RemembersAPromotionOverARestart) {
+  root_.Put("m/config.pbtxt", kHoldsBack);
+  root_.Put("m/1/model.onnx", "add 1");
+  root_.Put("m/2/model.onnx", "add 2");
+  Open(ControlMode::kNone);
+  EXPECT_EQ(Answer("m"), 1);  // the newest but one, at a first start
+  ASSERT_TRUE(repository_->Promote("m", 2).ok());
+  Open(ControlMode::kNone);
+  EXPECT_EQ(Answer("m"), 2);
+  root_.Put("m/3/model.onnx", "add 3");
+  Open(ControlMode::kNone);
+  EXPECT_EQ(Answer("m"), 2);
+  EXPECT_EQ(repository_->Answering("m")->shadow, 3);
+  root_.Put("m/promoted_version", "two");  // is reported and ignored
+  Open(ControlMode::kNone);
+  EXPECT_EQ(Answer("m"), 2);
+}
+
+TEST_F(DiskRepositoryTest, PromotesOnlyWhatIsReadyAndHeldBack) {
+  root_.Put("m/config.pbtxt", kHoldsBack);
+  root_.Put("m/1/model.onnx", "add 1");
+  root_.Put("plain/1/model.onnx", "add 1");
+  Open(ControlMode::kNone);
+  EXPECT_EQ(repository_->Promote("m", 2).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(repository_->Promote("none", 1).code(), absl::StatusCode::kNotFound);
+  EXPECT_EQ(repository_->Promote("../m", 1).code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(repository_->Promote("plain", 1).code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(repository_->Promote("m", 1).ok());
+  EXPECT_EQ(repository_->Answering("plain")->answering, 1);
+  EXPECT_EQ(repository_->Answering("none").status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(DiskRepositoryTest, AVersionThatAnswersAndIsRemovedGivesWay) {
+  root_.Put("m/config.pbtxt", kHoldsBack);
+  root_.Put("m/1/model.onnx", "add 1");
+  root_.Put("m/2/model.onnx", "add 2");
+  Open(ControlMode::kNone);
+  root_.Remove("m/1");
+  ASSERT_TRUE(repository_->Load("m").ok());
+  EXPECT_EQ(Answer("m"), 2);
+}
+
 }  // namespace
 }  // namespace bitmill
