@@ -26,12 +26,21 @@
 #include "kernels/isa.h"
 #include "kernels/roofline/roofline.h"
 #include "model/onnx/onnx_reader.h"
+#include "server/analysis/analysis_metrics.h"
+#include "server/analysis/analyzer.h"
+#include "server/analysis/host_sampler.h"
+#include "server/analysis/quality/quality_watch.h"
+#include "server/analysis_pages.h"
 #include "server/engine/batching_engine.h"
+#include "server/frontend/engine_shadow.h"
 #include "server/frontend/grpc_server.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/request_log.h"
+#include "server/quality_of_watch.h"
 #include "server/repository/disk_repository.h"
 #include "server/schedule/tbb_scheduler.h"
+#include "server/served_versions.h"
 #include "server/shutdown_signal.h"
 
 namespace bitmill {
@@ -146,28 +155,41 @@ class Server {
             {.override_cpus = options_.cpu_budget, .filesystem_root = "", .affinity_cpus = 0}));
     LogInfo(absl::StrFormat("bitmill %s cpu=\"%s\" isa=%s cpu_budget=%d (%s)", BITMILL_VERSION,
                             CpuModelName(), IsaName(isa), budget.cpus, budget.source));
-    metrics_ = CreateServerMetrics(
-        {.cpu = CpuModelName(),
-         .isa = IsaName(isa),
-         .compiler = CompilerName(),
-         .cpu_budget_cores = budget.cores,
-         .limits = options_.measure_machine ? MeasureMachine(isa) : std::vector<MachineLimit>{}},
-        {.triton_names = options_.metrics_compat == "triton"});
+    const std::vector<MachineLimit> limits =
+        options_.measure_machine ? MeasureMachine(isa) : std::vector<MachineLimit>{};
+    const HostInfo host{.cpu = CpuModelName(),
+                        .isa = IsaName(isa),
+                        .compiler = CompilerName(),
+                        .cpu_budget_cores = budget.cores,
+                        .limits = limits};
+    metrics_ = CreateServerMetrics(host, {.triton_names = options_.metrics_compat == "triton"});
+    if (options_.analysis) log_ = std::make_unique<RequestLog>();
     const FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
     scheduler_ = CreateTbbScheduler(
         {.workers = budget.cpus, .io_threads = FrontendIoThreads(frontend)}, clock_);
     EngineOptions engine;
+    engine.log = log_.get();
     if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
     engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
     backend_ = CreateCpuBackend(&scheduler_->helpers());
+    if (options_.analysis) quality_ = std::make_unique<QualityWatch>(clock_);
     BITMILL_ASSIGN_OR_RETURN(
         repository_,
         DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
-                               {*backend_, ReadOnnx, engine_->runtime_factory()}, *metrics_));
-    BITMILL_ASSIGN_OR_RETURN(exporter_,
-                             StartMetricsExporter(options_.host, options_.metrics_port, *metrics_));
+                               {*backend_, ReadOnnx, engine_->runtime_factory(), quality_.get()},
+                               *metrics_));
+    if (options_.analysis) StartAnalysis(limits);
     BITMILL_ASSIGN_OR_RETURN(
-        frontend_, GrpcFrontend::Start(frontend, *repository_, *engine_, *metrics_, clock_));
+        exporter_, StartMetricsExporter(options_.host, options_.metrics_port, *metrics_,
+                                        analyzer_ != nullptr ? AnalysisPages(*analyzer_, host)
+                                                             : std::vector<HttpPage>{}));
+    BITMILL_ASSIGN_OR_RETURN(
+        frontend_, GrpcFrontend::Start(frontend, *repository_, *engine_, *metrics_, clock_,
+                                       {.log = log_.get(),
+                                        .analysis = analyzer_.get(),
+                                        .quality = labels_.get(),
+                                        .host = host}));
+    if (host_ != nullptr) host_->WatchPort(frontend_->port());
     LogInfo(absl::StrCat("listening host=", options_.host, " grpc_port=", frontend_->port(),
                          " metrics_port=", exporter_->port()));
     return absl::OkStatus();
@@ -192,6 +214,7 @@ class Server {
     LogInfo("draining");
     if (!options_.ready_file.empty()) unlink(options_.ready_file.c_str());
     frontend_->BeginDrain();
+    if (quality_ != nullptr) quality_->StopShadows();
     absl::SleepFor(absl::Seconds(std::min(options_.drain_seconds, options_.grace_seconds / 2)));
     std::thread finish([this] { engine_->Drain(); });
     absl::SleepFor(absl::Seconds(std::min(kRefuseSeconds, options_.grace_seconds / 4)));
@@ -209,6 +232,23 @@ class Server {
   Server& operator=(const Server&) = delete;
 
  private:
+  void StartAnalysis(const std::vector<MachineLimit>& limits) {
+    host_ = std::make_unique<HostSampler>(
+        HostSamplerOptions{.override_cpus = options_.cpu_budget, .perf = OpenPerfEvents()}, clock_);
+    served_ = std::make_unique<ServedVersionsOfRepository>(*repository_, *engine_, limits);
+    analyzer_ = std::make_unique<Analyzer>(
+        AnalyzerOptions{.limits = ToMachineLimits(limits),
+                        .quality = [this] { return quality_->Reports(); }},
+        *log_, *served_, *host_, clock_);
+    shadow_ = std::make_unique<EngineShadow>(*repository_, *engine_, clock_);
+    labels_ = std::make_unique<QualityOfWatch>(*repository_, *quality_);
+    quality_->StartShadows(*shadow_);
+    metrics_->AddSource([this] { return quality_->Points(); });
+    metrics_->AddSource([this] { return host_->Metrics(); });
+    metrics_->AddSource(AnalysisMetricsOf(*analyzer_));
+    analyzer_->Start();
+  }
+
   FrontendOptions MakeFrontendOptions(ControlMode mode, int cpus) const {
     FrontendOptions frontend;
     frontend.host = options_.host;
@@ -257,12 +297,19 @@ class Server {
   const SystemClock clock_;
   // In the order in which each needs the ones before.
   std::unique_ptr<ServerMetrics> metrics_;
-  std::unique_ptr<MetricsExporter> exporter_;
+  std::unique_ptr<RequestLog> log_;  // this and what is below are null without the analysis
   std::unique_ptr<TbbScheduler> scheduler_;
   std::unique_ptr<Engine> engine_;
   std::unique_ptr<Backend> backend_;
+  std::unique_ptr<QualityWatch> quality_;
   std::unique_ptr<DiskRepository> repository_;
+  std::unique_ptr<HostSampler> host_;
+  std::unique_ptr<ServedVersionsOfRepository> served_;
+  std::unique_ptr<Analyzer> analyzer_;
+  std::unique_ptr<EngineShadow> shadow_;
+  std::unique_ptr<QualityOfWatch> labels_;
   std::unique_ptr<GrpcFrontend> frontend_;
+  std::unique_ptr<MetricsExporter> exporter_;
   std::thread loader_;
 };
 

@@ -30,11 +30,14 @@ struct ServeOptions {
   int64_t max_connection_age_seconds = 0;  // 0: no limit
   std::string ready_file;  // JSON with ports and pid, written when ready; empty: none
 
-  double cpu_budget = 0;         // CPUs to use at most; 0: what the system grants
-  int io_threads = 0;            // 0: by the budget
-  int intra_op_threads = 0;      // CPUs that may share a batch; 0: all of the budget
-  std::string isa = "auto";      // or a name of kernels/isa.h
-  bool measure_machine = false;  // at the start: what one core can do at most, as metrics
+  double cpu_budget = 0;     // CPUs to use at most; 0: what the system grants
+  int io_threads = 0;        // 0: by the budget
+  int intra_op_threads = 0;  // CPUs that may share a batch; 0: all of the budget
+  std::string isa = "auto";  // or a name of kernels/isa.h
+  // At the start: what one core can do at most, as metrics and for the analysis. Half a second, and
+  // 256 MiB of memory for that long.
+  bool measure_machine = false;
+  bool analysis = true;          // names the bottleneck, forecasts, warns, adapts
   int64_t inline_limit_us = -1;  // batches predicted to be shorter run on I/O threads; -1: default
 
   double drain_seconds = 1;   // answering NOT_SERVING, and everything else as ever, after a signal

@@ -97,6 +97,12 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->capture_default_str()
       ->group("Network");
   command
+      .add_option("--analysis", options.analysis,
+                  "Names the bottleneck, forecasts, warns: web page, RPCs and metrics")
+      ->type_name("BOOL")
+      ->capture_default_str()
+      ->group("Network");
+  command
       .add_option("--metrics-compat", options.metrics_compat,
                   "triton: /metrics also has Triton's names (nv_inference_*), for its dashboards")
       ->check(CLI::IsMember({"none", "triton"}))

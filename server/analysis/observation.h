@@ -108,7 +108,7 @@ struct Observation {
   int64_t unix_millis = 0;
   MachineLimits limits;
   HostWindow host;
-  std::vector<ModelWindow> models;
+  std::vector<ModelWindow> models = {};
 };
 
 }  // namespace bitmill

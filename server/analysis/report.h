@@ -10,6 +10,7 @@
 
 #include "server/analysis/latency_histogram.h"
 #include "server/analysis/observation.h"
+#include "server/analysis/quality/quality_report.h"
 
 namespace bitmill {
 
@@ -136,22 +137,7 @@ struct OperationReport {
   double mean_us = 0, mean_rows = 0;  // of the sampled executions
   double time_share = 0;              // of the model's steps
   double share_of_limit = -1;
-  std::string bound;  // "compute", "L2", "L3", "memory"
-};
-
-// What labels sent back, and the inputs and answers seen, say of a model. -1: not known.
-struct QualitySummary {
-  int64_t labels = 0;  // in the rolling window
-  double accuracy = -1, macro_precision = -1, macro_recall = -1, macro_f1 = -1;
-  double calibration_error = -1;
-  std::vector<std::string> classes;
-  std::vector<int64_t> confusion;  // [true][predicted], classes squared, row-major
-  double input_psi = -1, input_ks = -1, prediction_psi = -1;
-  double sign_flip_share = -1;  // of thresholds within one count
-  double not_a_number_share = -1, out_of_range_share = -1, outlier_share = -1;
-  int64_t shadow_version = 0;  // 0: none
-  double shadow_agreement = -1;
-  int64_t shadow_compared = 0;
+  std::string bound = {};  // "compute", "L1", "L2", "L3", "memory"; empty: not known
 };
 
 struct ModelReport {
@@ -177,7 +163,7 @@ struct ModelReport {
   Diagnosis diagnosis;
   LatencyHistogram latency_histogram;            // of what `latency` summarizes; empty: not kept
   std::vector<OperationReport> operations = {};  // in the plan's order; empty: not sampled
-  std::optional<QualitySummary> quality = {};    // none: it is not watched
+  std::optional<QualityReport> quality = {};     // none: it is not watched
 };
 
 struct AnalysisReport {

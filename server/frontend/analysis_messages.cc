@@ -110,7 +110,7 @@ void Fill(const OperationReport& operation, pb::Operation& message) {
   message.set_bound(operation.bound);
 }
 
-void Fill(const QualitySummary& quality, pb::Quality& message) {
+void Fill(const QualityReport& quality, pb::Quality& message) {
   message.set_labels(quality.labels);
   message.set_accuracy(quality.accuracy);
   message.set_macro_precision(quality.macro_precision);

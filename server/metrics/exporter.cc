@@ -15,6 +15,14 @@
 #include "base/hash.h"
 
 namespace bitmill {
+
+std::optional<std::string> QueryValue(absl::string_view query, const char* name) {
+  std::string value(query.size() + 1, '\0');
+  const int length = mg_get_var(query.data(), query.size(), name, value.data(), value.size());
+  if (length < 0) return std::nullopt;
+  value.resize(static_cast<size_t>(length));
+  return value;
+}
 namespace {
 
 constexpr char kPage[] =

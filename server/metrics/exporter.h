@@ -4,6 +4,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,9 @@ struct HttpPage {
   // 503, any other error 500; its message is the body.
   std::function<absl::StatusOr<std::string>(absl::string_view query)> render;
 };
+
+// The value of `name` in "a=1&b=two%20words", decoded; none when it is not there.
+std::optional<std::string> QueryValue(absl::string_view query, const char* name);
 
 // The listener stops when destroyed; nothing is rendered after that.
 class MetricsExporter {

@@ -116,7 +116,7 @@ TEST(AnalysisMessagesTest, TellsLatenciesOperationsAndQuality) {
   OperationReport& operation = model.operations.emplace_back();
   operation.name = "conv1";
   operation.bound = "L2";
-  QualitySummary& quality = model.quality.emplace();
+  QualityReport& quality = model.quality.emplace();
   quality.labels = 2;
   quality.classes = {"a", "b"};
   quality.confusion = {1, 0, 1, 0};
