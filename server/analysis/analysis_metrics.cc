@@ -55,6 +55,7 @@ void AddDiagnosis(const ModelReport& model, const Labels& labels, Families& out)
   out.Add("bitmill_bottleneck_confidence", "How sure the bottleneck is, 0 to 1.", labels,
           diagnosis.confidence);
   for (const Finding& finding : diagnosis.findings) {
+    if (finding.cause == Cause::kHealthy) continue;  // costs nothing
     out.Add("bitmill_bottleneck_score_seconds", "How much shorter p99 would be without the cause.",
             With(labels, "cause", CauseName(finding.cause)), finding.recoverable_p99_ms * kSeconds);
   }

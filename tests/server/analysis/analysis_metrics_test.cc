@@ -107,6 +107,7 @@ TEST(AnalysisMetricsTest, LeavesOutWhatIsNotKnown) {
   AnalysisReport report;
   ModelReport& model = report.models.emplace_back();
   model.facts.name = "new";
+  model.diagnosis.findings = {Found(Cause::kHealthy, 0)};
   const std::string text = Shown(report);
   for (const char* name : {"service_time", "capacity", "headroom", "time_to_saturation",
                            "predicted", "objective", "share_of_limit", "bottleneck_score"}) {
