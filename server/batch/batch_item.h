@@ -26,6 +26,8 @@ struct BatchItem {
 
   MonotonicNanos queued_ns = 0;  // start of the queue stage; 0: the batcher sets it on arrival
 
+  MonotonicNanos taken_ns = 0;  // set by the batcher: end of the queue stage
+
   BatchItem* next = nullptr;      // the batcher's own
   int64_t formation_mark_ns = 0;  // the batcher's own: its formation clock on arrival
 };

@@ -400,6 +400,7 @@ int64_t DynamicBatcher::MarkTaken(Items& items, Items& dead, const LoopTimes& ti
         std::max<MonotonicNanos>(times.now_ns - item->queued_ns - schedule_ns, 0);
     item->times[Stage::kSchedule] = schedule_ns;
     item->times[Stage::kQueue] = queue_ns;
+    item->taken_ns = times.now_ns;
     item->formation_ns = std::min(item->formation_ns, queue_ns);
     rows += item->rows;
     items[kept++] = item;

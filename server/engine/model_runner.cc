@@ -163,12 +163,14 @@ absl::Status ModelRunner::Compute(const BatchRows& batch, MonotonicNanos now, In
 
 int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, int index) {
   Instance& instance = instances_[static_cast<size_t>(index)];
-  const MonotonicNanos start = clock_.Now();
+  // Each stage begins where the one before ended, so that they add up to the total.
+  const MonotonicNanos taken = items.front()->taken_ns;
   Assemble(items, instance);
-  const MonotonicNanos assembled = clock_.Now();
   const bool measure = log_ != nullptr && WorthMeasuring(rows);
   const ThreadUsage before = measure ? ThreadUsageNow() : ThreadUsage{};
-  const absl::Status status = Compute({rows, instance.inputs, instance.outputs}, start, instance);
+  const MonotonicNanos assembled = clock_.Now();
+  const absl::Status status =
+      Compute({rows, instance.inputs, instance.outputs}, assembled, instance);
   const MonotonicNanos end = clock_.Now();
   const MonotonicNanos compute_ns = end - assembled;
   if (!status.ok() && items.size() > 1) {
@@ -199,7 +201,7 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
   }
   for (BatchItem* const item : items) {
     auto& task = static_cast<InferTask&>(*item);
-    task.times[Stage::kAssemble] = assembled - start;
+    task.times[Stage::kAssemble] = assembled - taken;
     task.times[Stage::kCompute] = compute_ns;
     task.computed_ns = end;
     Finish(task, status);

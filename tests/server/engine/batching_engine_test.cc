@@ -280,5 +280,56 @@ TEST(BatchingEngineThreadsTest, ServesWhileModelsAreReplaced) {
   EXPECT_GT(served, 0);
 }
 
+// A clock that moves on whenever somebody looks.
+class RestlessClock final : public Clock {
+ public:
+  MonotonicNanos Now() const override { return now_ += 7; }
+  int64_t UnixMillis() const override { return 0; }
+
+ private:
+  mutable MonotonicNanos now_ = 1'000'000'000;
+};
+
+TEST(BatchingEngineLogTest, StagesLeaveNoTimeOutAndExecutionsAreRecorded) {
+  const RestlessClock clock;
+  FakeScheduler scheduler;
+  RequestLog log;
+  const std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});
+  const std::unique_ptr<Engine> engine =
+      CreateBatchingEngine({.inline_limit_ns = 0, .log = &log}, scheduler, *metrics, clock);
+  FakeRepository repository{engine->runtime_factory()};
+  ASSERT_TRUE(repository
+                  .Add("m",
+                       [] {
+                         return MakeServedModel(
+                             "m", 1,
+                             std::make_unique<FakeExecutable>(IdentitySignature(DType::kInt32, {2}),
+                                                              kMaxRows));
+                       })
+                  .ok());
+  Request a(*repository.Find("m", 0), {1, 2});
+  Request b(*repository.Find("m", 0), {3, 4, 5, 6});
+  for (Request* const request : {&a, &b}) {
+    request->task.received_ns = request->task.queued_ns = clock.Now();
+  }
+  InferTask* const tasks[] = {&a.task, &b.task};
+  engine->Submit(tasks, /*may_run_inline=*/false);
+  scheduler.RunAll();
+  for (const Request* const request : {&a, &b}) {
+    const StageTimes& times = request->task.times;
+    EXPECT_EQ(times[Stage::kQueue] + times[Stage::kSchedule] + times[Stage::kAssemble] +
+                  times[Stage::kCompute],
+              request->task.computed_ns - request->task.queued_ns);
+  }
+  std::vector<ExecutionRecord> records;
+  log.Drain([](const RequestRecord&) {},
+            [&records](const ExecutionRecord& record) { records.push_back(record); });
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_EQ(records[0].rows, 3);
+  EXPECT_EQ(records[0].requests, 2);
+  EXPECT_EQ(records[0].compute_ns, a.task.times[Stage::kCompute]);
+  EXPECT_EQ(records[0].closed, BatchClosed::kNoDelay);
+}
+
 }  // namespace
 }  // namespace bitmill
