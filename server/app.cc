@@ -144,7 +144,10 @@ class Events {
 
 class Server {
  public:
-  explicit Server(const ServeOptions& options) : options_(options) {}
+  // Before any other thread exists: what is counted are this thread's and its children's events.
+  explicit Server(const ServeOptions& options) : options_(options) {
+    if (options.analysis) perf_events_ = OpenPerfEvents();
+  }
 
   absl::Status Start() {
     BITMILL_ASSIGN_OR_RETURN(const ControlMode mode, ParseControlMode(options_.model_control_mode));
@@ -225,6 +228,7 @@ class Server {
   }
 
   ~Server() {
+    if (quality_ != nullptr) quality_->StopShadows();
     if (repository_ != nullptr) repository_->Stop();
     if (loader_.joinable()) loader_.join();
   }
@@ -234,7 +238,8 @@ class Server {
  private:
   void StartAnalysis(const std::vector<MachineLimit>& limits) {
     host_ = std::make_unique<HostSampler>(
-        HostSamplerOptions{.override_cpus = options_.cpu_budget, .perf = OpenPerfEvents()}, clock_);
+        HostSamplerOptions{.override_cpus = options_.cpu_budget, .perf = std::move(perf_events_)},
+        clock_);
     served_ = std::make_unique<ServedVersionsOfRepository>(*repository_, *engine_, limits);
     analyzer_ = std::make_unique<Analyzer>(
         AnalyzerOptions{.limits = ToMachineLimits(limits),
@@ -295,6 +300,7 @@ class Server {
 
   const ServeOptions options_;
   const SystemClock clock_;
+  absl::StatusOr<std::unique_ptr<PerfReader>> perf_events_ = absl::UnavailableError("not opened");
   // In the order in which each needs the ones before.
   std::unique_ptr<ServerMetrics> metrics_;
   std::unique_ptr<RequestLog> log_;  // this and what is below are null without the analysis
