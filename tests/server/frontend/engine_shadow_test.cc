@@ -140,6 +140,29 @@ TEST_F(EngineShadowTest, WithoutTheParameterThereIsNothingToPromote) {
   EXPECT_EQ(PromoteVersion(*repository_, watch_, "x", 1).code(), absl::StatusCode::kNotFound);
 }
 
+TEST_F(EngineShadowTest, LabelsReachBothVersions) {
+  root_.Put("m/config.pbtxt",
+            "parameters { key: 'watch' value { string_value: 'on' } }\n"
+            "parameters { key: 'shadow' value { string_value: 'on' } }\n"
+            "parameters { key: 'shadow_share' value { string_value: '1' } }");
+  root_.Put("m/1/model.onnx", "add 1");
+  root_.Put("m/2/model.onnx", "add 1");
+  Open();
+  AskOnce("a");  // 1 + 1 and 2 + 1: class 1
+  const QualityLabel labels[] = {{.key = "a", .class_index = 1},
+                                 {.key = "b", .class_index = 1},
+                                 {.key = "a", .class_index = 2}};
+  const auto counts = watch_.Feedback("m", 0, labels);
+  ASSERT_TRUE(counts.ok()) << counts.status();
+  EXPECT_EQ(counts->matched, 1);
+  EXPECT_EQ(counts->unmatched, 1);
+  EXPECT_EQ(counts->invalid, 1);
+  EXPECT_EQ(Report(1).labels, 1);
+  EXPECT_EQ(Report(2).labels, 1);  // what the shadow computed is judged as well
+  EXPECT_EQ(Report(2).accuracy, 1);
+  EXPECT_EQ(watch_.Feedback("none", 0, labels).status().code(), absl::StatusCode::kNotFound);
+}
+
 TEST_F(EngineShadowTest, ABrokenReferenceIsAnErrorOfTheLoad) {
   root_.Put("m/config.pbtxt", Config());
   root_.Put("m/1/model.onnx", "add 1");
