@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "server/analysis/latency_histogram.h"
 #include "server/analysis/limit_share.h"
 #include "server/analysis/quantile.h"
 
@@ -84,6 +85,12 @@ void SetRequests(const ModelWindow& window, ModelReport& report) {
   report.write_mean_ms = write / count / kNanosPerMilli;
   report.goodput_per_s = report.answered_per_s * static_cast<double>(good) / count;
   report.stage_sum_error = sum_of_totals > 0 ? sum_of_gaps / sum_of_totals : 0;
+  std::vector<double> totals_ms;
+  totals_ms.reserve(totals.size());
+  for (const int64_t total : totals) {
+    totals_ms.push_back(static_cast<double>(total) / kNanosPerMilli);
+  }
+  report.latency_histogram = HistogramOf(totals_ms, window.request_weight);
   report.latency = QuantilesOf(totals);
 }
 

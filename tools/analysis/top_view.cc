@@ -95,6 +95,8 @@ constexpr std::array kColumns = std::to_array<Column>({
     {"BUSY", Align::kRight, 2, [](const FleetModel& m) { return Cell{Percent(m.busy_share)}; }},
     {"BOTTLENECK", Align::kLeft, 8,
      [](const FleetModel& m) {
+       // Nothing to judge is no doubt.
+       if (m.cause == pb::UNKNOWN && m.offered_per_s <= 0) return Cell{"idle"};
        const std::string where =
            m.servers > 1 ? absl::StrCat(" ", m.cause_servers, "/", m.servers) : "";
        return Cell{CauseText(m.cause) + where, CauseTone(m.cause)};

@@ -72,7 +72,7 @@
       } },
       { title: "Batch", right: true, cell: (m) => short(num(m.mean_batch_rows)) },
       { title: "Queue", right: true, cell: (m) => short(num(m.queue_depth)) },
-      { title: "Bottleneck", wide: true, cell: (m) => chip((m.diagnosis || {}).cause) },
+      { title: "Bottleneck", wide: true, cell: (m) => num(m.offered_per_s) > 0 ? chip((m.diagnosis || {}).cause) : el("span", { class: "quiet" }, "idle") },
       { title: "Headroom", cell: headroom },
       { title: "Saturates", cell: (m) => saturation(m.forecast) },
     ];

@@ -60,6 +60,10 @@ TEST(SummarizeTest, QuantilesAndStagesAreOfAnsweredRequests) {
   EXPECT_DOUBLE_EQ(report.latency.p50_ms, 6);  // index round(4.5)
   EXPECT_DOUBLE_EQ(report.latency.p99_ms, 10);
   EXPECT_DOUBLE_EQ(report.latency.max_ms, 10);
+  double counted = 0;
+  for (const double count : report.latency_histogram.counts) counted += count;
+  EXPECT_DOUBLE_EQ(counted, 10);
+  EXPECT_NEAR(QuantileMs(report.latency_histogram, 0.5), 5.5, 0.5);
   EXPECT_DOUBLE_EQ(report.stage_mean_ms[static_cast<size_t>(Stage::kQueue)], 4.5);
   EXPECT_DOUBLE_EQ(report.stage_p99_ms[static_cast<size_t>(Stage::kCompute)], 1);
   EXPECT_DOUBLE_EQ(report.write_mean_ms, 0.5);
