@@ -6,11 +6,13 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
@@ -42,6 +44,9 @@
 #include "server/schedule/tbb_scheduler.h"
 #include "server/served_versions.h"
 #include "server/shutdown_signal.h"
+#include "server/tracing/trace_exporter.h"
+#include "server/tracing/trace_transport.h"
+#include "server/tracing/tracer.h"
 
 namespace bitmill {
 namespace {
@@ -68,6 +73,15 @@ absl::StatusOr<Isa> ChooseIsa(const std::string& name) {
         absl::StrCat("isa '", name, "', this machine has ", IsaName(BestIsa()), " at most"));
   }
   return isa;
+}
+
+absl::StatusOr<LoadReports> ParseLoadReports(const std::string& name) {
+  if (name == "off") return LoadReports::kOff;
+  if (name == "out-of-band") return LoadReports::kOutOfBand;
+  if (name == "asked") return LoadReports::kAsked;
+  if (name == "per-request") return LoadReports::kPerRequest;
+  return absl::InvalidArgumentError(
+      absl::StrCat("load reports '", name, "', expected off, out-of-band, asked or per-request"));
 }
 
 template <typename T>
@@ -109,6 +123,29 @@ std::vector<MachineLimit> MeasureMachine(Isa isa) {
   }
   LogInfo(line);
   return limits;
+}
+
+// "host:port" with a port that can be connected to.
+absl::Status CheckEndpoint(const std::string& endpoint) {
+  const size_t colon = endpoint.rfind(':');
+  int port = 0;
+  if (colon != std::string::npos && colon > 0 &&
+      absl::SimpleAtoi(endpoint.substr(colon + 1), &port) && port > 0 && port <= 65535) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(
+      absl::StrCat("collector '", endpoint, "', expected host:port, as 127.0.0.1:4317"));
+}
+
+std::string HostName() {
+  char name[256] = "";
+  if (gethostname(name, sizeof(name) - 1) != 0) return "";
+  return name;
+}
+
+uint64_t RandomNumber() {
+  std::random_device device;
+  return uint64_t{device()} << 32 | device();
 }
 
 // What happened to the server from outside and inside; the main thread waits for it.
@@ -167,7 +204,8 @@ class Server {
                         .limits = limits};
     metrics_ = CreateServerMetrics(host, {.triton_names = options_.metrics_compat == "triton"});
     if (options_.analysis) log_ = std::make_unique<RequestLog>();
-    const FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
+    FrontendOptions frontend = MakeFrontendOptions(mode, budget.cpus);
+    BITMILL_ASSIGN_OR_RETURN(frontend.load_reports, ParseLoadReports(options_.orca));
     scheduler_ = CreateTbbScheduler(
         {.workers = budget.cpus, .io_threads = FrontendIoThreads(frontend)}, clock_);
     EngineOptions engine;
@@ -182,6 +220,7 @@ class Server {
                                {*backend_, ReadOnnx, engine_->runtime_factory(), quality_.get()},
                                *metrics_));
     if (options_.analysis) StartAnalysis(limits);
+    if (!options_.otlp_endpoint.empty()) StartTracing();
     BITMILL_ASSIGN_OR_RETURN(
         exporter_, StartMetricsExporter(options_.host, options_.metrics_port, *metrics_,
                                         analyzer_ != nullptr ? AnalysisPages(*analyzer_, host)
@@ -191,6 +230,7 @@ class Server {
                                        {.log = log_.get(),
                                         .analysis = analyzer_.get(),
                                         .quality = labels_.get(),
+                                        .tracer = tracer_.get(),
                                         .host = host}));
     if (host_ != nullptr) host_->WatchPort(frontend_->port());
     LogInfo(absl::StrCat("listening host=", options_.host, " grpc_port=", frontend_->port(),
@@ -266,6 +306,15 @@ class Server {
     return frontend;
   }
 
+  void StartTracing() {
+    const TraceResource resource{.instance_id = absl::StrFormat("%016x", RandomNumber()),
+                                 .host_name = HostName()};
+    traces_ = std::make_unique<TraceExporter>(TraceExporterOptions{}, resource, RandomNumber(),
+                                              CreateOtlpTransport(options_.otlp_endpoint), clock_);
+    tracer_ = std::make_unique<Tracer>(options_.trace_ratio, RandomNumber(), *traces_, clock_);
+    metrics_->AddSource([this] { return traces_->Points(); });
+  }
+
   RepositoryOptions MakeRepositoryOptions(ControlMode mode, const char* isa, int cpus) const {
     RepositoryOptions repository;
     repository.root = options_.model_repository;
@@ -314,6 +363,8 @@ class Server {
   std::unique_ptr<Analyzer> analyzer_;
   std::unique_ptr<EngineShadow> shadow_;
   std::unique_ptr<QualityOfWatch> labels_;
+  std::unique_ptr<TraceExporter> traces_;  // this and the next are null without tracing
+  std::unique_ptr<Tracer> tracer_;
   std::unique_ptr<GrpcFrontend> frontend_;
   std::unique_ptr<MetricsExporter> exporter_;
   std::thread loader_;
@@ -324,6 +375,7 @@ class Server {
 absl::Status CheckServeOptions(const ServeOptions& options) {
   BITMILL_RETURN_IF_ERROR(ParseControlMode(options.model_control_mode).status());
   BITMILL_RETURN_IF_ERROR(ChooseIsa(options.isa).status());
+  BITMILL_RETURN_IF_ERROR(ParseLoadReports(options.orca).status());
   if (!options.load_models.empty() && options.model_control_mode != "explicit") {
     return absl::InvalidArgumentError("models to load are named only in explicit mode");
   }
@@ -342,6 +394,12 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   BITMILL_RETURN_IF_ERROR(
       CheckRange("grace period in seconds", options.grace_seconds, 0.0, 86'400.0));
   BITMILL_RETURN_IF_ERROR(CheckRange("seconds of tuning", options.tune_seconds, 0.0, 3600.0));
+  BITMILL_RETURN_IF_ERROR(CheckRange("share of requests to trace", options.trace_ratio, 0.0, 1.0));
+  if (!options.otlp_endpoint.empty()) {
+    BITMILL_RETURN_IF_ERROR(CheckEndpoint(options.otlp_endpoint));
+  } else if (options.trace_ratio > 0) {
+    return absl::InvalidArgumentError("a share of requests to trace, but no collector to send to");
+  }
   BITMILL_RETURN_IF_ERROR(CheckRange("drain seconds", options.drain_seconds, 0.0, 86'400.0));
   if (options.metrics_compat != "none" && options.metrics_compat != "triton") {
     return absl::InvalidArgumentError(absl::StrCat(

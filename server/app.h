@@ -40,6 +40,12 @@ struct ServeOptions {
   bool analysis = true;          // names the bottleneck, forecasts, warns, adapts
   int64_t inline_limit_us = -1;  // batches predicted to be shorter run on I/O threads; -1: default
 
+  std::string orca = "out-of-band";  // load reports; or off, asked, per-request
+
+  // Traces go to an OpenTelemetry collector, OTLP over gRPC at "host:port"; empty: no tracing.
+  std::string otlp_endpoint;
+  double trace_ratio = 0;  // of the requests whose callers have not decided by a traceparent
+
   double drain_seconds = 1;   // answering NOT_SERVING, and everything else as ever, after a signal
   double grace_seconds = 30;  // from the signal to the end
 

@@ -161,6 +161,28 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->group("Computation");
 
   command
+      .add_option("--orca", options.orca,
+                  "Load reports for balancing clients (ORCA): off; out-of-band, on streams of "
+                  "their own; asked, and with answers whose request asks; per-request, and with "
+                  "every answer")
+      ->check(CLI::IsMember({"off", "out-of-band", "asked", "per-request"}))
+      ->type_name("WHEN")
+      ->capture_default_str()
+      ->group("Network");
+  command
+      .add_option("--otlp-endpoint", options.otlp_endpoint,
+                  "Collector of traces, OTLP over gRPC without encryption; none: no tracing")
+      ->type_name("HOST:PORT")
+      ->group("Tracing");
+  command
+      .add_option("--trace-ratio", options.trace_ratio,
+                  "Share of requests to trace where the caller has not decided, 0 to 1; a caller "
+                  "decides by sending a traceparent")
+      ->type_name("SHARE")
+      ->capture_default_str()
+      ->group("Tracing");
+
+  command
       .add_option("--drain-seconds", options.drain_seconds,
                   "After SIGTERM or SIGINT: seconds of health NOT_SERVING while all is served")
       ->type_name("SECONDS")

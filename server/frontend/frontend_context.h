@@ -12,6 +12,8 @@
 
 namespace bitmill {
 
+class LoadReporter;
+
 struct FrontendContext {
   const FrontendOptions& options;
   ModelRepository& repository;
@@ -19,6 +21,7 @@ struct FrontendContext {
   ServerMetrics& metrics;
   const Clock& clock;
   const FrontendServices& services;
+  const LoadReporter& load;
   std::atomic<bool> draining{false};
   std::atomic<int64_t> in_flight_bytes{0};  // received and being answered
 };

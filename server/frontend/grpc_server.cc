@@ -26,6 +26,7 @@
 #include "server/frontend/infer_call.h"
 #include "server/frontend/infer_stream.h"
 #include "server/frontend/io_loop.h"
+#include "server/frontend/load_report.h"
 #include "server/frontend/reflection.h"
 #include "server/frontend/report_watch.h"
 #include "server/frontend/unary_call.h"
@@ -40,13 +41,14 @@ constexpr int kInferCallsAhead = 16;
 constexpr int kGenericCallsAhead = 8;
 constexpr int kCpusPerIoThread = 8;
 constexpr size_t kMaxReportWatches = 64;
+constexpr size_t kMaxLoadWatches = 4096;  // one for each connection of a balancing client
 
 class GrpcFrontendImpl final : public GrpcFrontend {
  public:
   GrpcFrontendImpl(const FrontendOptions& options, ModelRepository& repository, Engine& engine,
                    ServerMetrics& metrics, const Clock& clock, const FrontendServices& services)
-      : options_(options), services_(services), context_{options_, repository, engine,
-                                                         metrics,  clock,      services_} {
+      : options_(options), services_(services), context_{options_, repository, engine, metrics,
+                                                         clock,    services_,  load_} {
     unary_rpcs_ = InferenceUnaryRpcs();
     unary_rpcs_.insert(AnalysisUnaryRpcs().begin(), AnalysisUnaryRpcs().end());
     unary_rpcs_["/grpc.health.v1.Health/Check"].run = &CheckHealth;
@@ -87,7 +89,8 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     }
     context_.repository.SetChangeListener([this] { health_watches_.Notify(); });
     if (services_.analysis != nullptr) {
-      subscription_ = services_.analysis->Subscribe([this] { report_watches_.Notify(); });
+      subscription_ = services_.analysis->Subscribe([this] { OnReport(); });
+      OnReport();
     }
     return absl::OkStatus();
   }
@@ -129,6 +132,13 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     }
   }
 
+  // On the analysis' thread, but for the first report.
+  void OnReport() {
+    load_.Update(*services_.analysis->Newest());
+    report_watches_.Notify();
+    load_watches_.Notify();
+  }
+
   std::unique_ptr<CallHandler> Route(const std::string& method, GenericCall& call) {
     const auto unary = unary_rpcs_.find(method);
     if (unary != unary_rpcs_.end()) return CreateUnaryCall(call, unary->second, control_);
@@ -136,6 +146,9 @@ class GrpcFrontendImpl final : public GrpcFrontend {
       return std::make_unique<InferStream>(call);
     }
     if (method == "/grpc.health.v1.Health/Watch") return CreateHealthWatch(call, health_watches_);
+    if (method == kStreamLoadMethod && options_.load_reports != LoadReports::kOff) {
+      return CreateUpdateStream(call, load_watches_, CreateLoadUpdates(context_, load_));
+    }
     if (method == kWatchReportMethod) {
       return CreateUpdateStream(call, report_watches_, CreateReportUpdates(context_));
     }
@@ -148,11 +161,13 @@ class GrpcFrontendImpl final : public GrpcFrontend {
 
   const FrontendOptions options_;
   const FrontendServices services_;
+  LoadReporter load_;
   FrontendContext context_;
   UnaryRpcs unary_rpcs_;
   HandlerFactory factory_;
   WatchList health_watches_;
   WatchList report_watches_{kMaxReportWatches};
+  WatchList load_watches_{kMaxLoadWatches};
   int64_t subscription_ = 0;  // to reports
   ControlThread control_;
   RawInferService infer_service_;

@@ -14,8 +14,17 @@
 #include "server/metrics/metrics.h"
 #include "server/metrics/request_log.h"
 #include "server/repository/repository.h"
+#include "server/tracing/tracer.h"
 
 namespace bitmill {
+
+// Where clients learn how loaded the server is (load_report.h); all needs the analysis.
+enum class LoadReports : uint8_t {
+  kOff,
+  kOutOfBand,   // on streams of their own
+  kAsked,       // and with answers whose request asks for it: each request's metadata is read
+  kPerRequest,  // and with every answer but those on streams
+};
 
 struct FrontendOptions {
   std::string host = "0.0.0.0";
@@ -28,7 +37,8 @@ struct FrontendOptions {
   // A connection without traffic is probed after so long, and closed when no answer comes.
   int64_t keepalive_ms = 60'000, keepalive_timeout_ms = 20'000;
   int64_t max_connection_age_ms = 0;  // 0: no limit
-  bool allow_model_control = true;    // RepositoryModelLoad and RepositoryModelUnload
+  LoadReports load_reports = LoadReports::kOutOfBand;
+  bool allow_model_control = true;  // RepositoryModelLoad and RepositoryModelUnload
 };
 
 // What the server offers beyond inference. Borrowed; null: it is switched off.
@@ -36,6 +46,7 @@ struct FrontendServices {
   RequestLog* log = nullptr;  // gets a record of each request whose model is known
   AnalysisSource* analysis = nullptr;
   QualityService* quality = nullptr;
+  Tracer* tracer = nullptr;
   HostInfo host = {};  // what reports say of the machine
 };
 

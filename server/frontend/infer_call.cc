@@ -2,33 +2,14 @@
 
 #include <optional>
 
-#include "absl/strings/match.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/rpc_service_method.h"
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/caller_trace.h"
+#include "server/frontend/load_report.h"
 #include "server/frontend/status_map.h"
 
 namespace bitmill {
-namespace {
-
-// Of the header traceparent, https://www.w3.org/TR/trace-context/: "00-", 32 digits, "-", 16, "-",
-// 2; empty when there is none, or another version's or a wrong one.
-TraceId TraceOf(const grpc::ServerContext& context) {
-  const auto found = context.client_metadata().find("traceparent");
-  if (found == context.client_metadata().end()) return {};
-  const absl::string_view header(found->second.data(), found->second.size());
-  TraceId trace;
-  if (header.size() != 55 || !absl::StartsWith(header, "00-") || header[35] != '-' ||
-      !absl::SimpleHexAtoi(header.substr(3, 16), &trace.high) ||
-      !absl::SimpleHexAtoi(header.substr(19, 16), &trace.low)) {
-    return {};
-  }
-  return trace;
-}
-
-}  // namespace
-
 RawInferService::RawInferService() {
   AddMethod(new grpc::internal::RpcServiceMethod("/inference.GRPCInferenceService/ModelInfer",
                                                  grpc::internal::RpcMethod::NORMAL_RPC, nullptr));
@@ -60,7 +41,7 @@ void InferCall::OnReceived(bool ok) {
   }
   const MonotonicNanos now = context_.clock.Now();
   Listen(context_, service_, loop_);
-  job_.SetTrace(TraceOf(server_context_));
+  job_.BeginTrace(CallerTrace(server_context_), "ModelInfer");
   const absl::Status status =
       job_.Prepare(message_, now, DeadlineOf(server_context_, now), /*in_stream=*/false);
   if (!status.ok()) {
@@ -81,6 +62,9 @@ void InferCall::OnTaskDone(InferTask& task, const absl::Status& status) {
 // On any thread.
 void InferCall::Answer(const absl::Status& status) {
   job_.Finish(status);
+  if (context_.options.load_reports >= LoadReports::kAsked) {
+    AddLoadReport(context_.options.load_reports, context_.load, server_context_);
+  }
   if (status.ok()) {
     writer_.Finish(job_.TakeResponse(), grpc::Status::OK, IoLoop::Tag(on_finished_));
     return;

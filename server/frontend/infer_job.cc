@@ -10,9 +10,13 @@
 #include "grpc/slice.h"
 #include "server/frontend/infer_request.h"
 #include "server/frontend/infer_response.h"
+#include "server/frontend/utf8.h"
+#include "server/tracing/tracer.h"
 
 namespace bitmill {
 namespace {
+
+constexpr size_t kTracedReasonBytes = 256;
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -141,11 +145,42 @@ void InferJob::Finish(const absl::Status& status) {
                .code = static_cast<uint8_t>(status.code()),
                .closed = task_.closed};
   }
+  if (traced_ != nullptr) EndTrace(status, now);
   if (status.ok() && task_.model->tap != nullptr) {
     tap_ = task_.model->tap;
     answered_ns_ = now;
   }
   task_.model.reset();
+}
+
+void InferJob::BeginTrace(const std::optional<TraceContext>& caller, const char* method) {
+  if (caller && caller->sampled) trace_ = caller->trace;
+  if (context_.services.tracer == nullptr) return;
+  traced_ = context_.services.tracer->Begin(caller, method);
+  if (traced_ != nullptr) trace_ = traced_->trace;
+}
+
+void InferJob::EndTrace(const absl::Status& status, MonotonicNanos now) {
+  TracedRequest& traced = *traced_;
+  traced.received_ns = task_.received_ns;
+  traced.queued_ns = task_.queued_ns;
+  traced.computed_ns = task_.computed_ns;
+  traced.finished_ns = now;
+  traced.stages = task_.times;
+  if (task_.model != nullptr) {
+    traced.model = task_.model->name;
+    traced.version = task_.model->version;
+    traced.rows = task_.rows;
+  }
+  if (task_.computed_ns != 0) {
+    traced.batch_rows = task_.batch_rows;
+    traced.batch_closed = kBatchClosedNames[static_cast<size_t>(task_.closed)];
+  }
+  traced.code = status.code();
+  const absl::string_view reason = status.message().substr(0, kTracedReasonBytes);
+  // Cutting may have broken a character; protobuf takes only whole ones.
+  if (IsValidUtf8({reason.data(), reason.size()})) traced.error = std::string(reason);
+  context_.services.tracer->End(std::move(traced_));
 }
 
 void InferJob::Written() {

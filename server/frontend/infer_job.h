@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <vector>
 
@@ -18,6 +19,8 @@
 #include "server/metrics/answer_tap.h"
 #include "server/metrics/request_record.h"
 #include "server/metrics/trace_id.h"
+#include "server/tracing/trace_context.h"
+#include "server/tracing/traced_request.h"
 
 namespace bitmill {
 
@@ -33,8 +36,11 @@ class InferJob {
   absl::Status Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
                        MonotonicNanos deadline_ns, bool in_stream);
 
-  // The trace that the request belongs to, for Finish; none unless told.
-  void SetTrace(const TraceId& trace) { trace_ = trace; }
+  // What the request's caller says of its trace: decides whether the request is traced. Before
+  // Prepare; `method` lives for ever.
+  void BeginTrace(const std::optional<TraceContext>& caller, const char* method);
+  // The trace that the request is a part of, sampled by us or its caller; none: empty.
+  const TraceId& trace_id() const { return trace_; }
 
   InferTask& task() { return task_; }
   // Of the request, as far as it could be read; valid until the job is gone.
@@ -55,6 +61,7 @@ class InferJob {
   absl::Status Account(int64_t bytes);
   void ShowAnswer() const;
   absl::Status LayOutResponse(const InferRequestView& view, bool in_stream);
+  void EndTrace(const absl::Status& status, MonotonicNanos now);
 
   FrontendContext& context_;
   grpc::Slice request_;
@@ -65,8 +72,9 @@ class InferJob {
   std::vector<std::unique_ptr<std::byte[]>> discarded_;  // outputs that nobody asked for
   InferTask task_;
   TraceId trace_;
-  ModelMetrics* metrics_ = nullptr;  // once the model is known
-  RequestRecord record_;             // of a request whose model is known
+  std::unique_ptr<TracedRequest> traced_;  // null: it is not traced by us
+  ModelMetrics* metrics_ = nullptr;        // once the model is known
+  RequestRecord record_;                   // of a request whose model is known
   int64_t accounted_bytes_ = 0;
   // Where the answer is watched; the memory that task_ points to then lives as long as the job.
   std::shared_ptr<AnswerTap> tap_;

@@ -3,12 +3,16 @@
 #include <utility>
 
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/caller_trace.h"
 #include "server/frontend/infer_response.h"
 #include "server/frontend/status_map.h"
 
 namespace bitmill {
 
-void InferStream::OnStart() { ReadIfRoom(); }
+void InferStream::OnStart() {
+  caller_ = CallerTrace(call_.server_context());
+  ReadIfRoom();
+}
 
 void InferStream::ReadIfRoom() {
   if (reading_ || no_more_) return;
@@ -26,6 +30,7 @@ void InferStream::OnMessage(grpc::ByteBuffer& message) {
   const MonotonicNanos now = call_.context().clock.Now();
   auto owned = std::make_unique<Item>(*this, call_.context());
   Item& item = *owned;
+  item.job.BeginTrace(caller_, "ModelStreamInfer");
   const absl::Status status =
       item.job.Prepare(message, now, DeadlineOf(call_.server_context(), now), /*in_stream=*/true);
   {

@@ -45,6 +45,7 @@ class InferStream final : public CallHandler {
   void ReadIfRoom();
 
   GenericCall& call_;
+  std::optional<TraceContext> caller_;  // the trace that the whole stream belongs to
   std::atomic<bool> cancelled_{false};
   bool reading_ = false;  // these two are the loop's thread's
   bool no_more_ = false;  // the client is done, or we take no more

@@ -11,6 +11,7 @@
 #include "proto/analysis.pb.h"
 #include "proto/health.pb.h"
 #include "proto/inference.pb.h"
+#include "proto/orca_service.pb.h"
 #include "proto/reflection.pb.h"
 #include "server/frontend/bind_request.h"
 
@@ -25,15 +26,18 @@ using google::protobuf::FileDescriptorProto;
 using grpc::reflection::v1::ServerReflectionRequest;
 using grpc::reflection::v1::ServerReflectionResponse;
 
-constexpr std::array<const char*, 5> kServices = {
-    "inference.GRPCInferenceService", "bitmill.analysis.v1.AnalysisService",
-    "grpc.health.v1.Health", "grpc.reflection.v1.ServerReflection",
-    "grpc.reflection.v1alpha.ServerReflection"};
+constexpr std::array<const char*, 6> kServices = {"inference.GRPCInferenceService",
+                                                  "bitmill.analysis.v1.AnalysisService",
+                                                  "grpc.health.v1.Health",
+                                                  "xds.service.orca.v3.OpenRcaService",
+                                                  "grpc.reflection.v1.ServerReflection",
+                                                  "grpc.reflection.v1alpha.ServerReflection"};
 
 // Touching the messages makes sure that their files are registered, however the program is linked.
 const DescriptorPool& Pool() {
   static_cast<void>(inference::ModelInferRequest::descriptor());
   static_cast<void>(analysis::v1::GetReportRequest::descriptor());
+  static_cast<void>(xds::service::orca::v3::OrcaLoadReportRequest::descriptor());
   static_cast<void>(grpc::health::v1::HealthCheckRequest::descriptor());
   static_cast<void>(ServerReflectionRequest::descriptor());
   return *DescriptorPool::generated_pool();

@@ -37,12 +37,15 @@ class FakeAnalysis final : public AnalysisSource {
   // The newest report from now on; subscribers are told, on this thread.
   void Publish(AnalysisReport report) {
     auto shared = std::make_shared<const AnalysisReport>(std::move(report));
-    MutexLock lock(&mutex_);
-    newest_ = std::move(shared);
+    {
+      MutexLock lock(&mutex_);
+      newest_ = std::move(shared);
+    }
+    MutexLock lock(&subscribers_mutex_);
     for (const auto& [id, on_report] : subscribers_) on_report();
   }
   size_t subscribers() const {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&subscribers_mutex_);
     return subscribers_.size();
   }
 
@@ -51,12 +54,12 @@ class FakeAnalysis final : public AnalysisSource {
     return newest_;
   }
   int64_t Subscribe(std::function<void()> on_report) override {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&subscribers_mutex_);
     subscribers_[++last_id_] = std::move(on_report);
     return last_id_;
   }
   void Unsubscribe(int64_t id) override {
-    MutexLock lock(&mutex_);
+    MutexLock lock(&subscribers_mutex_);
     subscribers_.erase(id);
   }
   // These answer what was set below, and remember what they were asked for.
@@ -98,8 +101,9 @@ class FakeAnalysis final : public AnalysisSource {
   mutable Mutex mutex_;
   std::shared_ptr<const AnalysisReport> newest_ ABSL_GUARDED_BY(mutex_) =
       std::make_shared<const AnalysisReport>();
-  std::map<int64_t, std::function<void()>> subscribers_ ABSL_GUARDED_BY(mutex_);
-  int64_t last_id_ ABSL_GUARDED_BY(mutex_) = 0;
+  mutable Mutex subscribers_mutex_;  // held while they are told
+  std::map<int64_t, std::function<void()>> subscribers_ ABSL_GUARDED_BY(subscribers_mutex_);
+  int64_t last_id_ ABSL_GUARDED_BY(subscribers_mutex_) = 0;
   mutable std::vector<std::string> asked_ ABSL_GUARDED_BY(mutex_);
 };
 

@@ -60,6 +60,12 @@ INSTANTIATE_TEST_SUITE_P(
             "CPU budget nan"},
         WrongOption{[](ServeOptions& o) { o.grace_seconds = -1; }, "grace period in seconds -1"},
         WrongOption{[](ServeOptions& o) { o.isa = "sse9"; }, "'sse9'"},
+        WrongOption{[](ServeOptions& o) { o.orca = "always"; }, "'always'"},
+        WrongOption{[](ServeOptions& o) { o.otlp_endpoint = "collector"; }, "'collector'"},
+        WrongOption{[](ServeOptions& o) { o.otlp_endpoint = ":4317"; }, "':4317'"},
+        WrongOption{[](ServeOptions& o) { o.otlp_endpoint = "c:70000"; }, "'c:70000'"},
+        WrongOption{[](ServeOptions& o) { o.trace_ratio = 1.5; }, "share of requests to trace 1.5"},
+        WrongOption{[](ServeOptions& o) { o.trace_ratio = 0.5; }, "no collector"},
         WrongOption{[](ServeOptions& o) { o.log_level = "loud"; }, "loud"},
         WrongOption{[](ServeOptions& o) { o.log_format = "xml"; }, "'xml'"}));
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "proto/analysis.grpc.pb.h"
-#include "server/frontend/generic_call.h"
+#include "server/frontend/load_report.h"
 #include "tests/fakes/fake_analysis.h"
 #include "tests/server/frontend/serving.h"
 
@@ -222,12 +222,13 @@ TEST_F(AnalysisRpcsTest, EveryCallRefusesBytesThatAreNoMessage) {
   const google::protobuf::ServiceDescriptor& service =
       *pb::GetReportRequest::descriptor()->file()->service(0);
   int unary = 0;
+  const LoadReporter load;
   for (int i = 0; i < service.method_count(); ++i) {
     const google::protobuf::MethodDescriptor& method = *service.method(i);
     if (method.server_streaming()) continue;
     const auto rpc = AnalysisUnaryRpcs().find("/" + service.full_name() + "/" + method.name());
     ASSERT_NE(rpc, AnalysisUnaryRpcs().end()) << method.name();
-    FrontendContext context{options, repository, *engine, *metrics, clock, services};
+    FrontendContext context{options, repository, *engine, *metrics, clock, services, load};
     EXPECT_EQ(rpc->second.run(context, "\xFF\xFF").status().code(),
               absl::StatusCode::kInvalidArgument)
         << method.name();
