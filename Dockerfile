@@ -32,7 +32,7 @@ LABEL org.opencontainers.image.title="Bitmill" \
 RUN apt-get update \
     && apt-get install -y --no-install-recommends \
        libabsl20220623 libcivetweb1 libdnnl2 libgrpc++1.51 libgrpc29 libpng16-16 \
-       libprotobuf32 libspdlog1.10 libtbb12 zlib1g \
+       libprometheus-cpp-core1.0 libprotobuf32 libspdlog1.10 libtbb12 zlib1g \
     && rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/cache/debconf/* /var/log/* \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
     && mkdir /models

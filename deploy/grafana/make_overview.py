@@ -42,6 +42,25 @@ def quantile(q: float, metric: str, labels: str, by: str = "le") -> str:
     return text
 
 
+# Bounds in seconds at which a native histogram is cut for a heatmap, which reads classic buckets.
+HEATMAP_BOUNDS = (5e-05, 0.0001, 0.0002, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25,
+                  0.5, 1.0, 2.5, 5.0)
+
+
+def buckets(metric: str, labels: str) -> str:
+    """Observations a second by `le`; of a native histogram where there are no classic buckets."""
+    classic = f"sum by (le) ({rate(metric + '_bucket', labels)})"
+    if metric not in NATIVE:
+        return classic
+    native = f"sum({rate(metric, labels)})"
+    count = f"histogram_count({native})"
+    counts = {str(bound): f"histogram_fraction(0, {bound}, {native}) * {count}"
+              for bound in HEATMAP_BOUNDS} | {"+Inf": count}
+    labelled = " or ".join(f'label_replace({text}, "le", "{le}", "", "")'
+                           for le, text in counts.items())
+    return f"{classic} or (({labelled}) unless on () {classic})"
+
+
 def mean(metric: str, labels: str, by: str) -> str:
     total, count = (f"sum by ({by}) ({rate(metric + end, labels)})" for end in ("_sum", "_count"))
     return f"{total} / {count}"
@@ -188,7 +207,7 @@ def latency(board: Board) -> None:
                 "the mean duration. A thick queue asks for CPUs or larger batches.", "s",
                 {"{{stage}}": mean(stage, MODELS, "stage")}, stacked=True)
     board.heatmap("Latency distribution", "Requests a second by duration; two bands are two kinds "
-                  "of requests.", "s", f"sum by (le) ({rate(duration + '_bucket', MODELS)})", 12)
+                  "of requests.", "s", buckets(duration, MODELS), 12)
     board.graph("p99 of each stage", "99 of 100 requests spent no longer in the stage.", "s",
                 {"{{stage}}": quantile(0.99, stage, MODELS, "le, stage")}, 12)
 

@@ -1,6 +1,9 @@
 #include "server/metrics/exposition.h"
 
 #include <optional>
+#include <string>
+#include <utility>
+#include <vector>
 
 #include "absl/strings/ascii.h"
 #include "absl/strings/match.h"
@@ -91,16 +94,16 @@ const char* MetricsContentType(MetricsFormat format) {
   return "text/plain; version=0.0.4; charset=utf-8";
 }
 
-std::string WriteMetrics(const std::vector<MetricFamily>& families, MetricsFormat format) {
+std::string WriteMetrics(const MetricPage& page, MetricsFormat format) {
   switch (format) {
     case MetricsFormat::kOpenMetrics:
-      return WriteOpenMetrics(families);
+      return WriteOpenMetrics(page);
     case MetricsFormat::kProtobuf:
-      return WriteProtobuf(families);
+      return WriteProtobuf(page);
     case MetricsFormat::kText:
       break;
   }
-  return WriteText(families);
+  return WriteText(page);
 }
 
 }  // namespace bitmill

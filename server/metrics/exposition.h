@@ -3,13 +3,12 @@
 
 #include <cstdint>
 #include <string>
-#include <vector>
 
 #include "absl/strings/string_view.h"
 
 namespace bitmill {
 
-struct MetricFamily;
+struct MetricPage;
 
 enum class MetricsFormat : uint8_t {
   kText,         // Prometheus text 0.0.4: what everything reads
@@ -24,6 +23,6 @@ MetricsFormat ChooseMetricsFormat(absl::string_view accept);
 // The value of the Content-Type header.
 const char* MetricsContentType(MetricsFormat format);
 
-std::string WriteMetrics(const std::vector<MetricFamily>& families, MetricsFormat format);
+std::string WriteMetrics(const MetricPage& page, MetricsFormat format);
 
 }  // namespace bitmill

@@ -36,6 +36,10 @@
 #include "server/metrics/stage_times.h"
 #include "server/metrics/trace_id.h"
 
+namespace prometheus {
+class Collectable;
+}
+
 namespace bitmill {
 
 // Cumulative counts of one model version, for ModelStatistics; read without stopping writers.
@@ -84,6 +88,13 @@ class ServerMetrics {
   // More to show: called at every scrape, by any thread, as long as anything renders. Points of the
   // same name become one family, also those of several sources.
   virtual void AddSource(std::function<std::vector<MetricPoint>()> source) = 0;
+  // The same for what has prometheus-cpp's types already, as a prometheus::Registry: it is asked as
+  // long as its owner keeps it. A family of a name that is shown already joins it where both are of
+  // counters or both of gauges, and is left out otherwise; names and labels are the owner's matter.
+  virtual void AddCollectable(std::weak_ptr<prometheus::Collectable> collectable) = 0;
+  // The other way round: everything that text shows, for an embedder with an exposer of its own.
+  // Belongs to this object.
+  virtual prometheus::Collectable& AsCollectable() = 0;
   // Thread-safe. 100 models take about 3 ms as text.
   virtual std::string Render(MetricsFormat format) const = 0;
   std::string RenderText() const { return Render(MetricsFormat::kText); }

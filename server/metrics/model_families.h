@@ -4,7 +4,7 @@
 #include <vector>
 
 #include "server/metrics/exposition.h"
-#include "server/metrics/family.h"
+#include "server/metrics/metric_page.h"
 #include "server/metrics/model_recorder.h"
 
 namespace bitmill {
@@ -15,9 +15,9 @@ struct ModelSeries {
 };
 
 // Appends the families of bitmill_requests_total and so on (metrics.h has the list) that have
-// samples, with what the format can carry.
+// metrics, with what the format can carry.
 void AddModelFamilies(const std::vector<ModelSeries>& models, MetricsFormat format,
-                      std::vector<MetricFamily>& families);
+                      MetricPage& page);
 
 // A label more.
 MetricLabels WithLabel(const MetricLabels& labels, const char* name, std::string value);

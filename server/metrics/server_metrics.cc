@@ -1,11 +1,18 @@
-// Turns the counters into families when somebody asks.
+// Turns the counters into families of prometheus-cpp when somebody asks; write_families.h writes
+// them.
+#include <algorithm>
+#include <exception>
+#include <iterator>
 #include <map>
 #include <utility>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "base/log.h"
 #include "base/mutex.h"
+#include "prometheus/collectable.h"
+#include "server/metrics/metric_page.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/model_families.h"
 #include "server/metrics/model_recorder.h"
@@ -15,16 +22,14 @@
 namespace bitmill {
 namespace {
 
-constexpr auto kCounter = FamilyType::kCounter;
-constexpr auto kGauge = FamilyType::kGauge;
+using prometheus::MetricFamily;
 
-void AddOne(std::vector<MetricFamily>& families, const char* name, FamilyType type,
+constexpr auto kCounter = prometheus::MetricType::Counter;
+constexpr auto kGauge = prometheus::MetricType::Gauge;
+
+void AddOne(std::vector<MetricFamily>& families, const char* name, prometheus::MetricType type,
             const char* help, MetricLabels labels, double value) {
-  MetricFamily& family = families.emplace_back();
-  family.name = name;
-  family.help = help;
-  family.type = type;
-  family.samples.push_back({.labels = std::move(labels), .value = value, .histogram = nullptr});
+  AddValue(families.emplace_back(NewFamily(name, type, help)), std::move(labels), value);
 }
 
 void AddProcess(std::vector<MetricFamily>& families) {
@@ -45,24 +50,53 @@ void AddProcess(std::vector<MetricFamily>& families) {
          "Start of the process, seconds since 1970.", {}, process.start_unix_seconds);
 }
 
-// Points of a name join the family of that name, wherever it came from.
-void AddPoints(std::vector<MetricPoint> points, std::vector<MetricFamily>& families,
-               absl::flat_hash_map<std::string, size_t>& place_of) {
-  for (MetricPoint& point : points) {
-    const auto [place, is_new] = place_of.try_emplace(point.name, families.size());
-    if (is_new) {
-      MetricFamily& family = families.emplace_back();
-      family.name = std::move(point.name);
-      family.help = std::move(point.help);
-      family.type = point.type == MetricType::kCounter ? kCounter : kGauge;
-    }
-    if (families[place->second].type == FamilyType::kHistogram) continue;  // has no such points
-    families[place->second].samples.push_back(
-        {.labels = std::move(point.labels), .value = point.value, .histogram = nullptr});
+// Families and values that join those of the same name, wherever these came from. What has another
+// type than the family that is there, or is part of a histogram, which has no more than it has, is
+// left out: no format allows a name twice.
+class Joiner {
+ public:
+  explicit Joiner(std::vector<MetricFamily>& families) : families_(families) {
+    for (size_t i = 0; i < families.size(); ++i) place_of_.emplace(families[i].name, i);
   }
-}
 
-class PrometheusMetrics final : public ServerMetrics {
+  void Add(std::vector<MetricPoint> points) {
+    for (MetricPoint& point : points) {
+      const auto [place, is_new] = place_of_.try_emplace(point.name, families_.size());
+      if (is_new) {
+        families_.push_back(NewFamily(std::move(point.name),
+                                      point.type == MetricType::kCounter ? kCounter : kGauge,
+                                      std::move(point.help)));
+      }
+      MetricFamily& family = families_[place->second];
+      if (family.type != kCounter && family.type != kGauge) continue;
+      MetricLabels labels;
+      labels.reserve(point.labels.size());
+      for (auto& [name, value] : point.labels) {
+        labels.push_back({.name = std::move(name), .value = std::move(value)});
+      }
+      AddValue(family, std::move(labels), point.value);
+    }
+  }
+
+  void Add(std::vector<MetricFamily> more) {
+    for (MetricFamily& family : more) {
+      const auto [place, is_new] = place_of_.try_emplace(family.name, families_.size());
+      if (is_new) {
+        families_.push_back(std::move(family));
+        continue;
+      }
+      MetricFamily& there = families_[place->second];
+      if (there.type != family.type || (family.type != kCounter && family.type != kGauge)) continue;
+      std::move(family.metric.begin(), family.metric.end(), std::back_inserter(there.metric));
+    }
+  }
+
+ private:
+  std::vector<MetricFamily>& families_;
+  absl::flat_hash_map<std::string, size_t> place_of_;
+};
+
+class PrometheusMetrics final : public ServerMetrics, public prometheus::Collectable {
  public:
   PrometheusMetrics(HostInfo host, const MetricsOptions& options)
       : host_(std::move(host)), options_(options) {}
@@ -87,22 +121,39 @@ class PrometheusMetrics final : public ServerMetrics {
     sources_.push_back(std::move(source));
   }
 
+  void AddCollectable(std::weak_ptr<prometheus::Collectable> collectable) override {
+    MutexLock lock(&mutex_);
+    collectables_.push_back(std::move(collectable));
+  }
+
+  prometheus::Collectable& AsCollectable() override { return *this; }
+
+  std::vector<MetricFamily> Collect() const override {
+    return PageFor(MetricsFormat::kText).families;
+  }
+
   std::string Render(MetricsFormat format) const override {
-    std::vector<MetricFamily> families;
+    return WriteMetrics(PageFor(format), format);
+  }
+
+ private:
+  MetricPage PageFor(MetricsFormat format) const {
+    MetricPage page;
+    std::vector<MetricFamily>& families = page.families;
     const std::vector<ModelSeries> models = AllModels();
-    AddModelFamilies(models, format, families);
+    AddModelFamilies(models, format, page);
     AddServer(families);
     AddLimits(families);
     AddProcess(families);
     if (options_.triton_names) AddTritonFamilies(models, cpu_share_, families);
-    AddSources(families);
-    return WriteMetrics(families, format);
+    AddOthers(families);
+    return page;
   }
 
- private:
   std::vector<ModelSeries> AllModels() const {
     MutexLock lock(&mutex_);
     std::vector<ModelSeries> models;
+    models.reserve(models_.size());
     for (const auto& [key, recorder] : models_) {
       models.push_back({MetricLabels{{"model", key.first}, {"version", absl::StrCat(key.second)}},
                         recorder.get()});
@@ -111,18 +162,15 @@ class PrometheusMetrics final : public ServerMetrics {
   }
 
   void AddServer(std::vector<MetricFamily>& families) const {
-    MetricFamily& rejected = families.emplace_back();
-    rejected.name = "bitmill_rejected_requests_total";
-    rejected.help = "Requests that failed before a model was known, by canonical status code.";
-    rejected.type = kCounter;
+    MetricFamily& rejected = families.emplace_back(
+        NewFamily("bitmill_rejected_requests_total", kCounter,
+                  "Requests that failed before a model was known, by canonical status code."));
     for (size_t code = 1; code < kStatusCodes; ++code) {
       const int64_t count = rejected_[code].load(std::memory_order_relaxed);
       // The commonest one is shown from the start, so that its rate is known when it first rises.
       const auto name = static_cast<absl::StatusCode>(code);
       if (count == 0 && name != absl::StatusCode::kNotFound) continue;
-      rejected.samples.push_back({.labels = {{"code", absl::StatusCodeToString(name)}},
-                                  .value = static_cast<double>(count),
-                                  .histogram = nullptr});
+      AddValue(rejected, {{"code", absl::StatusCodeToString(name)}}, static_cast<double>(count));
     }
     AddOne(families, "bitmill_build_info", kGauge, "Always 1; the labels describe the program.",
            {{"version", BITMILL_VERSION}, {"compiler", host_.compiler}}, 1);
@@ -149,20 +197,33 @@ class PrometheusMetrics final : public ServerMetrics {
                           .value = limit.per_second});
       }
     }
-    absl::flat_hash_map<std::string, size_t> place_of;
-    AddPoints(std::move(points), families, place_of);
+    Joiner(families).Add(std::move(points));
   }
 
-  void AddSources(std::vector<MetricFamily>& families) const {
+  // What others say, called without the lock.
+  void AddOthers(std::vector<MetricFamily>& families) const {
     std::vector<std::function<std::vector<MetricPoint>()>> sources;
+    std::vector<std::weak_ptr<prometheus::Collectable>> collectables;
     {
       MutexLock lock(&mutex_);
       sources = sources_;
+      collectables = collectables_;
     }
-    if (sources.empty()) return;
-    absl::flat_hash_map<std::string, size_t> place_of;
-    for (size_t i = 0; i < families.size(); ++i) place_of.emplace(families[i].name, i);
-    for (const auto& source : sources) AddPoints(source(), families, place_of);
+    Joiner joiner(families);
+    for (const auto& source : sources) joiner.Add(source());
+    for (const std::weak_ptr<prometheus::Collectable>& weak : collectables) {
+      if (const auto collectable = weak.lock()) joiner.Add(CollectFrom(*collectable));
+    }
+  }
+
+  // What it was asked for in vain is left out, and the rest of the page shown.
+  static std::vector<MetricFamily> CollectFrom(const prometheus::Collectable& collectable) {
+    try {
+      return collectable.Collect();
+    } catch (const std::exception& error) {
+      LogWarning(absl::StrCat("metrics of a collectable are left out: ", error.what()));
+      return {};
+    }
   }
 
   const HostInfo host_;
@@ -172,6 +233,7 @@ class PrometheusMetrics final : public ServerMetrics {
   std::map<std::pair<std::string, int64_t>, std::unique_ptr<ModelRecorder>> models_
       ABSL_GUARDED_BY(mutex_);
   std::vector<std::function<std::vector<MetricPoint>()>> sources_ ABSL_GUARDED_BY(mutex_);
+  std::vector<std::weak_ptr<prometheus::Collectable>> collectables_ ABSL_GUARDED_BY(mutex_);
   std::array<std::atomic<int64_t>, kStatusCodes> rejected_{};
 };
 

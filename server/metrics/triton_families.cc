@@ -14,7 +14,10 @@
 namespace bitmill {
 namespace {
 
-constexpr auto kCounter = FamilyType::kCounter;
+using prometheus::MetricFamily;
+
+constexpr auto kCounter = prometheus::MetricType::Counter;
+constexpr auto kGauge = prometheus::MetricType::Gauge;
 
 std::string ReadText(const std::string& path) {
   std::ifstream file(path);
@@ -60,26 +63,16 @@ MachineMemory ReadMachineMemory() {
   return {.total_bytes = total_kib * 1024, .used_bytes = (total_kib - available_kib) * 1024};
 }
 
-void Add(MetricFamily& family, MetricLabels labels, double value) {
-  family.samples.push_back({.labels = std::move(labels), .value = value, .histogram = nullptr});
-}
-
 void AddOne(std::vector<MetricFamily>& families, const char* name, const char* help, double value) {
-  MetricFamily& family = families.emplace_back();
-  family.name = name;
-  family.help = help;
-  Add(family, {}, value);
+  AddValue(families.emplace_back(NewFamily(name, kGauge, help)), {}, value);
 }
 
 // One counter of each model.
 void AddPerModel(const std::vector<ModelSeries>& models, const std::vector<ModelCounts>& counts,
                  const char* name, const char* help, double (*value)(const ModelCounts&),
                  std::vector<MetricFamily>& families) {
-  MetricFamily& family = families.emplace_back();
-  family.name = name;
-  family.help = help;
-  family.type = kCounter;
-  for (size_t i = 0; i < models.size(); ++i) Add(family, models[i].labels, value(counts[i]));
+  MetricFamily& family = families.emplace_back(NewFamily(name, kCounter, help));
+  for (size_t i = 0; i < models.size(); ++i) AddValue(family, models[i].labels, value(counts[i]));
 }
 
 double Micros(int64_t ns) { return static_cast<double>(ns / 1000); }
@@ -92,10 +85,8 @@ double StageMicros(const ModelCounts& counts, std::initializer_list<Stage> stage
 
 void AddFailures(const std::vector<ModelSeries>& models, const std::vector<ModelCounts>& counts,
                  std::vector<MetricFamily>& families) {
-  MetricFamily& family = families.emplace_back();
-  family.name = "nv_inference_request_failure";
-  family.help = "Requests that failed, by reason.";
-  family.type = kCounter;
+  MetricFamily& family = families.emplace_back(
+      NewFamily("nv_inference_request_failure", kCounter, "Requests that failed, by reason."));
   for (size_t i = 0; i < models.size(); ++i) {
     std::array<int64_t, kReasons> failed{};
     for (size_t code = 1; code < kStatusCodes; ++code) {
@@ -103,8 +94,8 @@ void AddFailures(const std::vector<ModelSeries>& models, const std::vector<Model
           counts[i].requests[code];
     }
     for (size_t reason = 0; reason < kReasons; ++reason) {
-      Add(family, WithLabel(models[i].labels, "reason", kReasonNames[reason]),
-          static_cast<double>(failed[reason]));
+      AddValue(family, WithLabel(models[i].labels, "reason", kReasonNames[reason]),
+               static_cast<double>(failed[reason]));
     }
   }
 }
@@ -186,12 +177,11 @@ void AddTritonFamilies(const std::vector<ModelSeries>& models, MachineCpuShare& 
         },
         families);
     AddDurations(models, counts, families);
-    MetricFamily& pending = families.emplace_back();
-    pending.name = "nv_inference_pending_request_count";
-    pending.help = "Requests that wait to be computed.";
+    MetricFamily& pending = families.emplace_back(NewFamily(
+        "nv_inference_pending_request_count", kGauge, "Requests that wait to be computed."));
     for (const ModelSeries& model : models) {
-      Add(pending, model.labels,
-          static_cast<double>(model.recorder->queue_depth.load(std::memory_order_relaxed)));
+      AddValue(pending, model.labels,
+               static_cast<double>(model.recorder->queue_depth.load(std::memory_order_relaxed)));
     }
   }
   const MachineMemory memory = ReadMachineMemory();

@@ -8,7 +8,7 @@
 
 #include "absl/base/thread_annotations.h"
 #include "base/mutex.h"
-#include "server/metrics/family.h"
+#include "server/metrics/metric_page.h"
 #include "server/metrics/model_families.h"
 
 namespace bitmill {
@@ -29,6 +29,6 @@ class MachineCpuShare {
 
 // Appends nv_inference_* of the models, nv_cpu_* of the machine.
 void AddTritonFamilies(const std::vector<ModelSeries>& models, MachineCpuShare& cpu_share,
-                       std::vector<MetricFamily>& families);
+                       std::vector<prometheus::MetricFamily>& families);
 
 }  // namespace bitmill

@@ -4,8 +4,10 @@
 #include <google/protobuf/util/delimited_message_util.h>
 
 #include <cmath>
-#include <limits>
+#include <cstdint>
+#include <string>
 
+#include "absl/types/span.h"
 #include "proto/prometheus.pb.h"
 #include "server/metrics/write_families.h"
 
@@ -13,6 +15,9 @@ namespace bitmill {
 namespace {
 
 namespace wire = io::prometheus::client;
+using ::prometheus::ClientMetric;
+using ::prometheus::MetricFamily;
+using ::prometheus::MetricType;
 
 void Write(const BucketExemplar& exemplar, wire::Exemplar& out) {
   wire::LabelPair& label = *out.add_label();
@@ -47,64 +52,102 @@ void WriteNative(const NativeCounts& counts, wire::Histogram& out) {
   }
 }
 
-void Write(const MetricFamily& family, const HistogramSample& histogram, wire::Histogram& out) {
-  auto exemplar = histogram.exemplars.begin();
-  int64_t cumulative = 0;
-  for (size_t i = 0; i < histogram.buckets.size(); ++i) {
-    cumulative += histogram.buckets[i];
+void Write(const ClientMetric::Histogram& histogram, const HistogramExtras* extras,
+           wire::Histogram& out) {
+  absl::Span<const BucketExemplar> exemplars;
+  if (extras != nullptr) exemplars = extras->exemplars;
+  const BucketExemplar* exemplar = exemplars.begin();
+  for (size_t i = 0; i < histogram.bucket.size(); ++i) {
     wire::Bucket& bucket = *out.add_bucket();
-    bucket.set_cumulative_count(static_cast<uint64_t>(cumulative));
-    bucket.set_upper_bound(i < family.bounds.size() ? family.bounds[i]
-                                                    : std::numeric_limits<double>::infinity());
-    if (exemplar != histogram.exemplars.end() && exemplar->bucket == i) {
-      Write(*exemplar, *bucket.mutable_exemplar());
-      ++exemplar;
+    bucket.set_cumulative_count(histogram.bucket[i].cumulative_count);
+    bucket.set_upper_bound(histogram.bucket[i].upper_bound);
+    if (exemplar != exemplars.end() && exemplar->bucket == i) {
+      Write(*exemplar++, *bucket.mutable_exemplar());
     }
   }
-  if (histogram.native != nullptr) {
-    WriteNative(*histogram.native, out);
-    // The count of a native histogram is checked against its buckets.
-    cumulative = 0;
-    for (const int64_t count : *histogram.native) cumulative += count;
-  }
-  out.set_sample_count(static_cast<uint64_t>(cumulative));
-  out.set_sample_sum(histogram.sum);
+  out.set_sample_count(histogram.sample_count);
+  out.set_sample_sum(histogram.sample_sum);
+  if (extras == nullptr || extras->native == nullptr) return;
+  WriteNative(*extras->native, out);
+  // The count of a native histogram is checked against its buckets.
+  int64_t count = 0;
+  for (const int64_t in_bucket : *extras->native) count += in_bucket;
+  out.set_sample_count(static_cast<uint64_t>(count));
 }
 
-void Write(const MetricFamily& family, wire::MetricFamily& out) {
+void Write(const ClientMetric::Summary& summary, wire::Summary& out) {
+  out.set_sample_count(summary.sample_count);
+  out.set_sample_sum(summary.sample_sum);
+  for (const ClientMetric::Quantile& quantile : summary.quantile) {
+    wire::Quantile& added = *out.add_quantile();
+    added.set_quantile(quantile.quantile);
+    added.set_value(quantile.value);
+  }
+}
+
+wire::MetricType TypeOf(MetricType type) {
+  switch (type) {
+    case MetricType::Counter:
+      return wire::COUNTER;
+    case MetricType::Gauge:
+      return wire::GAUGE;
+    case MetricType::Summary:
+      return wire::SUMMARY;
+    case MetricType::Histogram:
+      return wire::HISTOGRAM;
+    default:
+      return wire::UNTYPED;
+  }
+}
+
+void Write(const ClientMetric& metric, wire::MetricType type, const HistogramExtras* extras,
+           wire::Metric& out) {
+  for (const auto& [name, value] : metric.label) {
+    wire::LabelPair& label = *out.add_label();
+    label.set_name(name);
+    label.set_value(value);
+  }
+  if (metric.timestamp_ms != 0) out.set_timestamp_ms(metric.timestamp_ms);
+  switch (type) {
+    case wire::COUNTER:
+      out.mutable_counter()->set_value(metric.counter.value);
+      break;
+    case wire::GAUGE:
+      out.mutable_gauge()->set_value(metric.gauge.value);
+      break;
+    case wire::SUMMARY:
+      Write(metric.summary, *out.mutable_summary());
+      break;
+    case wire::HISTOGRAM:
+      Write(metric.histogram, extras, *out.mutable_histogram());
+      break;
+    default:
+      out.mutable_untyped()->set_value(metric.untyped.value);
+  }
+}
+
+void Write(const MetricFamily& family, absl::Span<const HistogramExtras> extras,
+           wire::MetricFamily& out) {
   out.set_name(family.name);
   out.set_help(family.help);
-  out.set_type(family.type == FamilyType::kHistogram ? wire::HISTOGRAM
-               : family.type == FamilyType::kCounter ? wire::COUNTER
-                                                     : wire::GAUGE);
-  for (const MetricSample& sample : family.samples) {
-    wire::Metric& metric = *out.add_metric();
-    for (const auto& [name, value] : sample.labels) {
-      wire::LabelPair& label = *metric.add_label();
-      label.set_name(name);
-      label.set_value(value);
-    }
-    if (family.type == FamilyType::kHistogram) {
-      Write(family, *sample.histogram, *metric.mutable_histogram());
-    } else if (family.type == FamilyType::kCounter) {
-      metric.mutable_counter()->set_value(sample.value);
-    } else {
-      metric.mutable_gauge()->set_value(sample.value);
-    }
+  out.set_type(TypeOf(family.type));
+  for (size_t i = 0; i < family.metric.size(); ++i) {
+    Write(family.metric[i], out.type(), i < extras.size() ? &extras[i] : nullptr,
+          *out.add_metric());
   }
 }
 
 }  // namespace
 
-std::string WriteProtobuf(const std::vector<MetricFamily>& families) {
+std::string WriteProtobuf(const MetricPage& page) {
   std::string out;
   google::protobuf::io::StringOutputStream stream(&out);
   {
     google::protobuf::io::CodedOutputStream coded(&stream);
-    for (const MetricFamily& family : families) {
+    for (const MetricFamily& family : page.families) {
       google::protobuf::Arena arena;
       auto& message = *google::protobuf::Arena::CreateMessage<wire::MetricFamily>(&arena);
-      Write(family, message);
+      Write(family, page.ExtrasOf(family), message);
       google::protobuf::util::SerializeDelimitedToCodedStream(message, &coded);
     }
   }

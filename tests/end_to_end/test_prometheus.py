@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -19,6 +20,7 @@ from server import GOLDEN, SHIPPED, Server
 
 MODEL = "fmnist_tfc_w1a1"
 SERIES = f'bitmill_request_duration_seconds{{model="{MODEL}"}}'
+DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/overview.json"
 BUCKETS = f'bitmill_request_duration_seconds_bucket{{model="{MODEL}"}}'
 
 
@@ -74,6 +76,15 @@ class Prometheus:
         raise AssertionError(f"not within {seconds} s; {self.log_path.read_text()[-3000:]}")
 
 
+def panel_query(title: str, interval: str) -> str:
+    """What the dashboard's panel asks, for all models and servers."""
+    board = json.loads(DASHBOARD.read_text())
+    (panel,) = (panel for panel in board["panels"] if panel["title"] == title)
+    (target,) = panel["targets"]
+    text = target["expr"].replace("$__rate_interval", interval)
+    return re.sub(r"\$(model|instance)", ".*", text)
+
+
 def trace_id(k: int) -> str:
     return f"{k + 1:032x}"
 
@@ -121,6 +132,12 @@ def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
         if native:  # finer than any classic bucket, and only that
             assert judge.value(f"histogram_quantile(0, {rate})") > 1e-6
             assert judge.ask("query", query=BUCKETS)["result"] == []
+        # A heatmap is made of cumulative buckets, whichever kind there is.
+        cells = judge.ask("query", query=panel_query("Latency distribution", "30s"))["result"]
+        counts = {float(cell["metric"]["le"]): float(cell["value"][1]) for cell in cells}
+        ordered = [counts[le] for le in sorted(counts)]
+        assert len(cells) == len(counts) > 10 and ordered == sorted(ordered)
+        assert counts[float("inf")] > 0.99 * counts[5] > 0
         assert judge.value(f'nv_inference_request_success{{model="{MODEL}"}}') == len(times)
 
         found = judge.wait(15, lambda: judge.ask(

@@ -11,7 +11,7 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "proto/prometheus.pb.h"
-#include "server/metrics/family.h"
+#include "server/metrics/metric_page.h"
 
 namespace bitmill {
 namespace {
@@ -23,6 +23,7 @@ using ::testing::Not;
 constexpr auto kText = MetricsFormat::kText;
 constexpr auto kOpenMetrics = MetricsFormat::kOpenMetrics;
 constexpr auto kProtobuf = MetricsFormat::kProtobuf;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
 
 TEST(ChooseMetricsFormatTest, TakesWhatTheClientWantsMost) {
   const std::string protobuf =
@@ -58,30 +59,24 @@ TEST(ChooseMetricsFormatTest, TakesWhatTheClientWantsMost) {
   for (const auto& c : cases) EXPECT_EQ(ChooseMetricsFormat(c.accept), c.format) << c.accept;
 }
 
-std::vector<MetricFamily> Counter(const char* name) {
-  std::vector<MetricFamily> families(1);
-  families[0].name = name;
-  families[0].help = "Says \"a\\b\".";
-  families[0].type = FamilyType::kCounter;
-  families[0].samples.push_back({.labels = {{"model", "a\"\\\n"}}, .value = 7, .histogram = {}});
-  return families;
+MetricPage Counter(const char* name) {
+  MetricPage page;
+  page.families.push_back(NewFamily(name, prometheus::MetricType::Counter, "Says \"a\\b\"."));
+  AddValue(page.families[0], {{"model", "a\"\\\n"}}, 7);
+  return page;
 }
 
 // 3 values up to 1, 2 up to 2.5, one above; two of them have traces.
-std::vector<MetricFamily> Histogram() {
-  std::vector<MetricFamily> families(1);
-  families[0].name = "h_seconds";
-  families[0].help = "H.";
-  families[0].type = FamilyType::kHistogram;
-  families[0].bounds = {1, 2.5};
-  auto histogram = std::make_unique<HistogramSample>();
-  histogram->buckets = {3, 2, 1};
-  histogram->sum = 12.25;
-  histogram->exemplars = {{.bucket = 0, .trace_id = "0af7", .value = 0.5, .unix_seconds = 1e9 + .5},
-                          {.bucket = 2, .trace_id = "b7ad", .value = 9, .unix_seconds = 1e9}};
-  families[0].samples.push_back(
-      {.labels = {{"model", "m"}}, .value = 0, .histogram = std::move(histogram)});
-  return families;
+MetricPage Histogram() {
+  MetricPage page;
+  page.families.push_back(NewFamily("h_seconds", prometheus::MetricType::Histogram, "H."));
+  AddMetric(page.families[0], {{"model", "m"}}).histogram = {
+      .sample_count = 6, .sample_sum = 12.25, .bucket = {{3, 1}, {5, 2.5}, {6, kInfinity}}};
+  page.extras["h_seconds"].push_back(
+      {.exemplars = {{.bucket = 0, .trace_id = "0af7", .value = 0.5, .unix_seconds = 1e9 + .5},
+                     {.bucket = 2, .trace_id = "b7ad", .value = 9, .unix_seconds = 1e9}},
+       .native = nullptr});
+  return page;
 }
 
 TEST(WriteMetricsTest, TextOfACounterIsEscaped) {
@@ -123,16 +118,14 @@ TEST(WriteMetricsTest, OpenMetricsOfAHistogramHasExemplars) {
 }
 
 TEST(WriteMetricsTest, NumbersAreShortAndExact) {
-  std::vector<MetricFamily> families(1);
-  families[0].name = "g";
-  for (const double value :
-       {0.0, -3.0, 0.1, 2.5e-05, 0.0001, 5e10, 2e12, 1e300, 1.0 / 3,
-        std::numeric_limits<double>::infinity(), -std::numeric_limits<double>::infinity(),
-        std::numeric_limits<double>::quiet_NaN()}) {
-    families[0].samples.push_back({.labels = {}, .value = value, .histogram = nullptr});
+  MetricPage page;
+  page.families.push_back(NewFamily("g", prometheus::MetricType::Gauge, ""));
+  for (const double value : {0.0, -3.0, 0.1, 2.5e-05, 0.0001, 5e10, 2e12, 1e300, 1.0 / 3, kInfinity,
+                             -kInfinity, std::numeric_limits<double>::quiet_NaN()}) {
+    AddValue(page.families[0], {}, value);
   }
-  EXPECT_EQ(WriteMetrics(families, kText),
-            "# HELP g \n# TYPE g gauge\ng 0\ng -3\ng 0.1\ng 2.5e-05\ng 0.0001\ng 50000000000\n"
+  EXPECT_EQ(WriteMetrics(page, kText),
+            "# TYPE g gauge\ng 0\ng -3\ng 0.1\ng 2.5e-05\ng 0.0001\ng 50000000000\n"
             "g 2000000000000\ng 1e+300\ng 0.3333333333333333\ng +Inf\ng -Inf\ng NaN\n");
 }
 
@@ -166,16 +159,16 @@ std::map<int, int64_t> NativeOf(const wire::Histogram& histogram) {
 }
 
 TEST(WriteMetricsTest, ProtobufCarriesNativeAndClassicBuckets) {
-  std::vector<MetricFamily> families = Histogram();
+  MetricPage page = Histogram();
   auto native = std::make_unique<NativeCounts>();
   native->fill(0);
   (*native)[0] = 4;
   for (const int64_t ns : {600'000'000, 610'000'000, 630'000'000, 2'000'000'000, 2'000'000'000}) {
     ++(*native)[NativePlace(ns)];
   }
-  families[0].samples[0].histogram->native = std::move(native);
-  families.push_back(std::move(Counter("c_total")[0]));
-  const std::vector<wire::MetricFamily> read = ReadProtobuf(WriteMetrics(families, kProtobuf));
+  page.extras["h_seconds"][0].native = std::move(native);
+  page.families.push_back(std::move(Counter("c_total").families[0]));
+  const std::vector<wire::MetricFamily> read = ReadProtobuf(WriteMetrics(page, kProtobuf));
   ASSERT_EQ(read.size(), 2U);
   EXPECT_EQ(read[0].name(), "h_seconds");
   EXPECT_EQ(read[0].type(), wire::HISTOGRAM);
@@ -209,6 +202,48 @@ TEST(WriteMetricsTest, ProtobufWithoutNativeBucketsIsClassic) {
   ASSERT_EQ(read.size(), 1U);
   EXPECT_EQ(read[0].metric(0).histogram().zero_threshold(), 0);
   EXPECT_EQ(read[0].metric(0).histogram().sample_count(), 6U);
+}
+
+// What Bitmill has none of, but an embedder's prometheus::Registry may.
+MetricPage Foreign() {
+  MetricPage page;
+  page.families.push_back(NewFamily("s", prometheus::MetricType::Summary, "S."));
+  AddMetric(page.families[0], {{"a", "b"}}).summary = {
+      .sample_count = 4, .sample_sum = 2.5, .quantile = {{0.5, 0.25}, {1, 2}}};
+  page.families.push_back(NewFamily("u", prometheus::MetricType::Untyped, "U."));
+  prometheus::ClientMetric& metric = AddMetric(page.families[1], {});
+  metric.untyped.value = 3;
+  metric.timestamp_ms = 1'700'000'000'123;
+  page.families.push_back(NewFamily("h", prometheus::MetricType::Histogram, "H."));
+  AddMetric(page.families[2], {}).histogram = {
+      .sample_count = 3, .sample_sum = 1.5, .bucket = {{2, 0.5}}};
+  return page;
+}
+
+TEST(WriteMetricsTest, OpenMetricsKnowsEveryTypeOfTheLibrary) {
+  EXPECT_EQ(WriteMetrics(Foreign(), kOpenMetrics),
+            "# HELP s S.\n# TYPE s summary\n"
+            "s{a=\"b\",quantile=\"0.5\"} 0.25\ns{a=\"b\",quantile=\"1.0\"} 2\n"
+            "s_sum{a=\"b\"} 2.5\ns_count{a=\"b\"} 4\n"
+            "# HELP u U.\n# TYPE u unknown\nu 3 1700000000.123\n"
+            "# HELP h H.\n# TYPE h histogram\n"
+            "h_bucket{le=\"0.5\"} 2\nh_bucket{le=\"+Inf\"} 3\nh_sum 1.5\nh_count 3\n# EOF\n");
+}
+
+TEST(WriteMetricsTest, ProtobufKnowsEveryTypeOfTheLibrary) {
+  const auto read = ReadProtobuf(WriteMetrics(Foreign(), kProtobuf));
+  ASSERT_EQ(read.size(), 3U);
+  EXPECT_EQ(read[0].type(), wire::SUMMARY);
+  const wire::Summary& summary = read[0].metric(0).summary();
+  EXPECT_EQ(summary.sample_count(), 4U);
+  EXPECT_EQ(summary.sample_sum(), 2.5);
+  ASSERT_EQ(summary.quantile_size(), 2);
+  EXPECT_EQ(summary.quantile(0).quantile(), 0.5);
+  EXPECT_EQ(summary.quantile(0).value(), 0.25);
+  EXPECT_EQ(read[1].type(), wire::UNTYPED);
+  EXPECT_EQ(read[1].metric(0).untyped().value(), 3);
+  EXPECT_EQ(read[1].metric(0).timestamp_ms(), 1'700'000'000'123);
+  EXPECT_EQ(read[2].metric(0).histogram().sample_count(), 3U);
 }
 
 TEST(WriteMetricsTest, NothingIsValidInEveryFormat) {
