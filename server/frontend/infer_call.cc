@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/rpc_service_method.h"
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/call_transit.h"
 #include "server/frontend/status_map.h"
 
 namespace bitmill {
@@ -59,6 +60,7 @@ void InferCall::OnReceived(bool ok) {
     return;
   }
   const MonotonicNanos now = context_.clock.Now();
+  job_.SetTransit(TransitOf(server_context_, context_.clock));
   Listen(context_, service_, loop_);
   job_.SetTrace(TraceOf(server_context_));
   const absl::Status status =

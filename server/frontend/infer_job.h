@@ -36,6 +36,9 @@ class InferJob {
   // The trace that the request belongs to, for Finish; none unless told.
   void SetTrace(const TraceId& trace) { trace_ = trace; }
 
+  // From sent to received, by the client's word, for Finish; -1: not told.
+  void SetTransit(int64_t ns) { transit_ns_ = ns; }
+
   InferTask& task() { return task_; }
   // Of the request, as far as it could be read; valid until the job is gone.
   std::string_view id() const { return id_; }
@@ -67,6 +70,7 @@ class InferJob {
   TraceId trace_;
   ModelMetrics* metrics_ = nullptr;  // once the model is known
   RequestRecord record_;             // of a request whose model is known
+  int64_t transit_ns_ = -1;
   int64_t accounted_bytes_ = 0;
   // Where the answer is watched; the memory that task_ points to then lives as long as the job.
   std::shared_ptr<AnswerTap> tap_;

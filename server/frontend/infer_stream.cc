@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/call_transit.h"
 #include "server/frontend/infer_response.h"
 #include "server/frontend/status_map.h"
 
@@ -26,6 +27,10 @@ void InferStream::OnMessage(grpc::ByteBuffer& message) {
   const MonotonicNanos now = call_.context().clock.Now();
   auto owned = std::make_unique<Item>(*this, call_.context());
   Item& item = *owned;
+  // The metadata came with the begin of the stream: they tell of the first request.
+  if (std::exchange(first_, false)) {
+    item.job.SetTransit(TransitOf(call_.server_context(), call_.context().clock));
+  }
   const absl::Status status =
       item.job.Prepare(message, now, DeadlineOf(call_.server_context(), now), /*in_stream=*/true);
   {
