@@ -71,6 +71,8 @@ class Executable {
   virtual int64_t max_rows() const = 0;
   virtual int64_t weight_bytes() const = 0;  // packed, as held in memory
   virtual int64_t arena_bytes() const = 0;   // of one context
+  // Rows that an execution of `rows` computes: more where it pads to a shape that it has.
+  virtual int64_t computed_rows(int64_t rows) const { return rows; }
   // Cost hint: multiply-accumulates of a row.
   virtual int64_t row_macs() const = 0;
 

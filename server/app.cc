@@ -182,7 +182,7 @@ class Events {
 class Server {
  public:
   // Before any other thread exists: what is counted are this thread's and its children's events.
-  explicit Server(const ServeOptions& options) : options_(options) {
+  Server(const ServeOptions& options, const ServeParts& parts) : options_(options), parts_(parts) {
     if (options.analysis) perf_events_ = OpenPerfEvents();
   }
 
@@ -213,6 +213,7 @@ class Server {
     if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
     engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
     backend_ = CreateCpuBackend(&scheduler_->helpers());
+    if (parts_.wrap_backend) backend_ = parts_.wrap_backend(std::move(backend_));
     if (options_.analysis) quality_ = std::make_unique<QualityWatch>(clock_);
     BITMILL_ASSIGN_OR_RETURN(
         repository_,
@@ -348,6 +349,7 @@ class Server {
   }
 
   const ServeOptions options_;
+  const ServeParts parts_;
   const SystemClock clock_;
   absl::StatusOr<std::unique_ptr<PerfReader>> perf_events_ = absl::UnavailableError("not opened");
   // In the order in which each needs the ones before.
@@ -415,7 +417,7 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   return SetLogLevel(options.log_level);
 }
 
-absl::Status RunServer(const ServeOptions& options) {
+absl::Status RunServer(const ServeOptions& options, const ServeParts& parts) {
   BITMILL_RETURN_IF_ERROR(CheckServeOptions(options));
   SetLogJson(options.log_format == "json");
   Events events;
@@ -430,7 +432,7 @@ absl::Status RunServer(const ServeOptions& options) {
   RaiseDescriptorLimit();
   absl::Status status;
   {
-    Server server(options);
+    Server server(options, parts);
     BITMILL_RETURN_IF_ERROR(server.Start());
     status = server.Serve(events);
     server.Drain();

@@ -3,6 +3,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -10,6 +12,8 @@
 #include "absl/status/statusor.h"
 
 namespace bitmill {
+
+class Backend;
 
 struct ServeOptions {
   std::string model_repository;
@@ -56,8 +60,14 @@ struct ServeOptions {
 // InvalidArgument naming the option, the value seen and what is allowed.
 absl::Status CheckServeOptions(const ServeOptions& options);
 
+// What a program composes in another way than the server that is delivered: for measurements with
+// faults that are known.
+struct ServeParts {
+  std::function<std::unique_ptr<Backend>(std::unique_ptr<Backend>)> wrap_backend;  // null: as it is
+};
+
 // Serves until SIGTERM or SIGINT, then drains; OK when all ended in order. Otherwise it did not
 // start, and the status says why. Call it before any other thread exists.
-absl::Status RunServer(const ServeOptions& options);
+absl::Status RunServer(const ServeOptions& options, const ServeParts& parts = {});
 
 }  // namespace bitmill

@@ -157,6 +157,12 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
                 "Compare every answer with the first one to the same request")
       ->group(kRequests);
 
+  command
+      .add_flag("--send-time", settings.send_time,
+                "Tell the server when each request was sent, so that it knows the way here; needs "
+                "clocks that agree")
+      ->group(kRequests);
+
   add(kLoad, "-c,--concurrency", options.concurrency, "N[,N...]",
       "Closed loop: requests in flight; a list is a sweep")
       ->delimiter(',')

@@ -206,11 +206,11 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->group("Life cycle");
 }
 
-int RunServe(const ServeOptions& options) {
+int RunServe(const ServeOptions& options, const ServeParts& parts) {
   if (const absl::Status status = CheckServeOptions(options); !status.ok()) {
     return PrintError(status.message(), WhatToDo(status), kExitMisuse);
   }
-  if (const absl::Status status = RunServer(options); !status.ok()) {
+  if (const absl::Status status = RunServer(options, parts); !status.ok()) {
     return PrintError(status.message(), WhatToDo(status));
   }
   return kExitOk;

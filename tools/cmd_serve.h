@@ -12,6 +12,6 @@ namespace bitmill {
 void AddServeOptions(CLI::App& command, ServeOptions& options);
 
 // Serves until a signal. The exit status; errors have been printed.
-int RunServe(const ServeOptions& options);
+int RunServe(const ServeOptions& options, const ServeParts& parts = {});
 
 }  // namespace bitmill

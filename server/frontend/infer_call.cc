@@ -5,6 +5,7 @@
 #include "absl/strings/str_cat.h"
 #include "grpcpp/impl/rpc_service_method.h"
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/call_transit.h"
 #include "server/frontend/caller_trace.h"
 #include "server/frontend/load_report.h"
 #include "server/frontend/status_map.h"
@@ -40,6 +41,7 @@ void InferCall::OnReceived(bool ok) {
     return;
   }
   const MonotonicNanos now = context_.clock.Now();
+  job_.SetTransit(TransitOf(server_context_, context_.clock));
   Listen(context_, service_, loop_);
   job_.BeginTrace(CallerTrace(server_context_), "ModelInfer");
   const absl::Status status =

@@ -137,6 +137,7 @@ void InferJob::Finish(const absl::Status& status) {
                .total_ns = total_ns,
                .stages = task_.times,
                .formation_ns = task_.formation_ns,
+               .transit_ns = transit_ns_,
                .rows = static_cast<int32_t>(task_.rows),
                .batch_rows = static_cast<int32_t>(task_.batch_rows),
                .input_bytes = static_cast<uint32_t>(request_.size()),

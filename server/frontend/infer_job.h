@@ -42,6 +42,9 @@ class InferJob {
   // The trace that the request is a part of, sampled by us or its caller; none: empty.
   const TraceId& trace_id() const { return trace_; }
 
+  // From sent to received, by the client's word, for Finish; -1: not told.
+  void SetTransit(int64_t ns) { transit_ns_ = ns; }
+
   InferTask& task() { return task_; }
   // Of the request, as far as it could be read; valid until the job is gone.
   std::string_view id() const { return id_; }
@@ -75,6 +78,7 @@ class InferJob {
   std::unique_ptr<TracedRequest> traced_;  // null: it is not traced by us
   ModelMetrics* metrics_ = nullptr;        // once the model is known
   RequestRecord record_;                   // of a request whose model is known
+  int64_t transit_ns_ = -1;
   int64_t accounted_bytes_ = 0;
   // Where the answer is watched; the memory that task_ points to then lives as long as the job.
   std::shared_ptr<AnswerTap> tap_;

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "server/frontend/call_deadline.h"
+#include "server/frontend/call_transit.h"
 #include "server/frontend/caller_trace.h"
 #include "server/frontend/infer_response.h"
 #include "server/frontend/status_map.h"
@@ -31,6 +32,10 @@ void InferStream::OnMessage(grpc::ByteBuffer& message) {
   auto owned = std::make_unique<Item>(*this, call_.context());
   Item& item = *owned;
   item.job.BeginTrace(caller_, "ModelStreamInfer");
+  // The metadata came with the begin of the stream: they tell of the first request.
+  if (std::exchange(first_, false)) {
+    item.job.SetTransit(TransitOf(call_.server_context(), call_.context().clock));
+  }
   const absl::Status status =
       item.job.Prepare(message, now, DeadlineOf(call_.server_context(), now), /*in_stream=*/true);
   {

@@ -47,7 +47,8 @@ class InferStream final : public CallHandler {
   GenericCall& call_;
   std::optional<TraceContext> caller_;  // the trace that the whole stream belongs to
   std::atomic<bool> cancelled_{false};
-  bool reading_ = false;  // these two are the loop's thread's
+  bool first_ = true;  // these three are the loop's thread's
+  bool reading_ = false;
   bool no_more_ = false;  // the client is done, or we take no more
 
   Mutex mutex_;

@@ -62,11 +62,13 @@ struct Outcome {
 
 class Http2ConnectionTest : public testing::Test {
  protected:
-  Http2ConnectionTest() {
+  Http2ConnectionTest() { Connect({}); }
+
+  void Connect(CallOptions options) {
+    if (server_ >= 0) close(server_);
     int sockets[2] = {};
     EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, sockets), 0);
     server_ = sockets[1];
-    CallOptions options;
     options.path = "/service/Method";
     options.authority = "server";
     options.keep_answers = true;
@@ -121,6 +123,29 @@ TEST_F(Http2ConnectionTest, LaterCallsReferToTheHeadersOfTheFirst) {
   const std::string written = Written();
   EXPECT_THAT(written, Not(HasSubstr("/service/Method")));
   EXPECT_LT(written.size(), 40u);
+}
+
+TEST_F(Http2ConnectionTest, TellsWhenEachCallWasSentWhereAsked) {
+  CallOptions options;
+  options.send_time = true;
+  Connect(options);
+  ASSERT_TRUE(Answered(Settings()).ok());
+  const auto sent_ns = [this] {
+    const std::string key = "bitmill-sent-unix-ns";
+    const std::string written = Written();
+    const size_t at = written.find(key);
+    if (at == std::string::npos) return int64_t{0};
+    return static_cast<int64_t>(std::stoll(written.substr(at + key.size() + 1, 19)));
+  };
+  const SystemClock clock;
+  const int64_t before = clock.UnixNanos();
+  connection_->Start(1, "a");
+  const int64_t first = sent_ns();
+  EXPECT_GE(first, before);
+  connection_->Start(2, "a");
+  EXPECT_GE(sent_ns(), first);
+  ASSERT_TRUE(Answered(absl::StrCat(Answer(1, "x"), Answer(3, "y"))).ok());
+  EXPECT_EQ(outcomes_.size(), 2u);
 }
 
 TEST_F(Http2ConnectionTest, AnswersComeBackWithTheirCall) {

@@ -96,7 +96,7 @@ constexpr std::array kColumns = std::to_array<Column>({
     {"BOTTLENECK", Align::kLeft, 8,
      [](const FleetModel& m) {
        // Nothing to judge is no doubt.
-       if (m.cause == pb::UNKNOWN && m.offered_per_s <= 0) return Cell{"idle"};
+       if (m.cause == pb::UNKNOWN && m.answered_per_s + m.lost_per_s <= 0) return Cell{"idle"};
        const std::string where =
            m.servers > 1 ? absl::StrCat(" ", m.cause_servers, "/", m.servers) : "";
        return Cell{CauseText(m.cause) + where, CauseTone(m.cause)};

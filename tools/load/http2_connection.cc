@@ -15,6 +15,9 @@ namespace bitmill {
 
 namespace {
 
+// Metadata that the server knows (docs/analysis_collect.md): Unix time in nanoseconds.
+constexpr char kSentKey[] = "bitmill-sent-unix-ns";
+
 std::string Literal(absl::string_view name, absl::string_view value) {
   std::string text = HpackInsert(name, value);
   text[0] = '\0';  // a literal that goes into no table
@@ -80,7 +83,10 @@ void Http2Connection::Open(size_t call, absl::string_view message) {
   if (next_stream_ > http2::kLastStream - 2) closing_ = true;
   by_call_[call] = id;
   std::string block = std::exchange(before_headers_, std::string());
+  const std::string sent =
+      options_.send_time ? Literal(kSentKey, absl::StrCat(clock_.UnixNanos())) : "";
   block += literal_ ? literal_headers_ : id == 1 ? first_headers_ : next_headers_;
+  block += sent;
   AppendFrameHeader(block.size(), http2::kHeaders, http2::kEndHeaders, id);
   out_ += block;
   Stream& stream = streams_[id];

@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/string_view.h"
+#include "base/clock.h"
 #include "tools/load/hpack.h"
 
 namespace bitmill {
@@ -27,6 +28,7 @@ struct CallOptions {
   std::string authority;   // host and port, as the server should see them
   int64_t timeout_us = 0;  // told to the server with each call; 0: none
   bool keep_answers = false;
+  bool send_time = false;  // tell the server when each call was sent, as metadata
 };
 
 class Http2Connection {
@@ -100,6 +102,7 @@ class Http2Connection {
 
   const int socket_;
   const CallOptions options_;
+  const SystemClock clock_;
   const Done done_;
   // Header blocks: of the first call, of the others, and for a server that keeps no table.
   std::string first_headers_, next_headers_, literal_headers_;

@@ -44,6 +44,7 @@ struct LoadSettings {
   double duration_seconds = 3.0;
   double timeout_seconds = 0.0;  // deadline of a request; 0: none
   double objective_ms = 0.0;     // counts answers within it; 0: none
+  bool send_time = false;        // tell the server when each request was sent
   bool check = false;            // compare each answer with the first one to the same request
   uint64_t seed = 1;
   std::optional<ServerProcess> server;  // whose CPU time and memory are read
