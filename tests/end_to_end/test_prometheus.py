@@ -138,6 +138,9 @@ def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
         ordered = [counts[le] for le in sorted(counts)]
         assert len(cells) == len(counts) > 10 and ordered == sorted(ordered)
         assert counts[float("inf")] > 0.99 * counts[5] > 0
+        # Whole bounds have a fraction in both formats; requests of one row, one after the other.
+        one_row = f'bitmill_batch_rows_bucket{{model="{MODEL}",le="1.0"}}'
+        assert judge.value(one_row) == len(times)
         assert judge.value(f'nv_inference_request_success{{model="{MODEL}"}}') == len(times)
 
         found = judge.wait(15, lambda: judge.ask(

@@ -5,7 +5,6 @@
 #include <memory>
 #include <stdexcept>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/clock.h"
@@ -226,12 +225,14 @@ TEST(ServerMetricsTest, AHundredModelsAreRenderedInMilliseconds) {
     }
     model.RecordExecution(1, 1000);
   }
-  const std::pair<MetricsFormat, const char*> formats[] = {
-      {MetricsFormat::kText, "text"},
-      {MetricsFormat::kOpenMetrics, "OpenMetrics"},
-      {MetricsFormat::kProtobuf, "protobuf"}};
-  for (const auto& [format, name] : formats) {
-    const double least = PrintMillis(name, [&] { return metrics->Render(format).size(); });
+  const struct {
+    MetricsFormat format;
+    const char* name;
+  } cases[] = {{MetricsFormat::kText, "text"},
+               {MetricsFormat::kOpenMetrics, "OpenMetrics"},
+               {MetricsFormat::kProtobuf, "protobuf"}};
+  for (const auto& c : cases) {
+    const double least = PrintMillis(c.name, [&] { return metrics->Render(c.format).size(); });
 #if defined(NDEBUG) && !defined(BITMILL_SANITIZED)
     EXPECT_LT(least, 20);
 #else
