@@ -4,7 +4,9 @@
 #include <exception>
 #include <iterator>
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/strings/str_cat.h"
@@ -12,6 +14,8 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "prometheus/collectable.h"
+#include "prometheus/gauge.h"
+#include "prometheus/registry.h"
 #include "server/metrics/metric_page.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/model_families.h"
@@ -48,6 +52,29 @@ void AddProcess(std::vector<MetricFamily>& families) {
          static_cast<double>(process.max_fds));
   AddOne(families, "bitmill_process_start_time_seconds", kGauge,
          "Start of the process, seconds since 1970.", {}, process.start_unix_seconds);
+}
+
+// What the machine is: it never changes, so that the library's own gauges hold it.
+void AddMachine(const HostInfo& host, prometheus::Registry& registry) {
+  const auto add = [&registry](const char* name, const char* help, const prometheus::Labels& labels,
+                               double value) {
+    prometheus::BuildGauge().Name(name).Help(help).Register(registry).Add(labels).Set(value);
+  };
+  add("bitmill_host_info", "Always 1; the labels describe the machine.",
+      {{"cpu", host.cpu}, {"isa", host.isa}}, 1);
+  add("bitmill_cpu_budget_cores", "CPUs that the process may use.", {}, host.cpu_budget_cores);
+  for (const MachineLimit& limit : host.limits) {
+    absl::string_view name = limit.key;
+    if (absl::ConsumeSuffix(&name, "_macs_per_s")) {
+      add("bitmill_machine_macs_per_second",
+          "Multiply-accumulates that one core can do at most, measured at the start.",
+          {{"products", std::string(name)}}, limit.per_second);
+    } else if (absl::ConsumeSuffix(&name, "_bytes_per_s")) {
+      add("bitmill_machine_read_bytes_per_second",
+          "Bytes that one core can read at most, measured at the start.",
+          {{"level", std::string(name)}}, limit.per_second);
+    }
+  }
 }
 
 // Families and values that join those of the same name, wherever these came from. What has another
@@ -98,8 +125,10 @@ class Joiner {
 
 class PrometheusMetrics final : public ServerMetrics, public prometheus::Collectable {
  public:
-  PrometheusMetrics(HostInfo host, const MetricsOptions& options)
-      : host_(std::move(host)), options_(options) {}
+  PrometheusMetrics(const HostInfo& host, const MetricsOptions& options)
+      : compiler_(host.compiler), options_(options) {
+    AddMachine(host, machine_);
+  }
 
   ModelMetrics& ForModel(absl::string_view model, int64_t version) override {
     MutexLock lock(&mutex_);
@@ -143,7 +172,6 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
     const std::vector<ModelSeries> models = AllModels();
     AddModelFamilies(models, format, page);
     AddServer(families);
-    AddLimits(families);
     AddProcess(families);
     if (options_.triton_names) AddTritonFamilies(models, cpu_share_, families);
     AddOthers(families);
@@ -173,34 +201,10 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
       AddValue(rejected, {{"code", absl::StatusCodeToString(name)}}, static_cast<double>(count));
     }
     AddOne(families, "bitmill_build_info", kGauge, "Always 1; the labels describe the program.",
-           {{"version", BITMILL_VERSION}, {"compiler", host_.compiler}}, 1);
-    AddOne(families, "bitmill_host_info", kGauge, "Always 1; the labels describe the machine.",
-           {{"cpu", host_.cpu}, {"isa", host_.isa}}, 1);
-    AddOne(families, "bitmill_cpu_budget_cores", kGauge, "CPUs that the process may use.", {},
-           host_.cpu_budget_cores);
+           {{"version", BITMILL_VERSION}, {"compiler", compiler_}}, 1);
   }
 
-  void AddLimits(std::vector<MetricFamily>& families) const {
-    std::vector<MetricPoint> points;
-    for (const MachineLimit& limit : host_.limits) {
-      absl::string_view name = limit.key;
-      if (absl::ConsumeSuffix(&name, "_macs_per_s")) {
-        points.push_back(
-            {.name = "bitmill_machine_macs_per_second",
-             .help = "Multiply-accumulates that one core can do at most, measured at the start.",
-             .labels = {{"products", std::string(name)}},
-             .value = limit.per_second});
-      } else if (absl::ConsumeSuffix(&name, "_bytes_per_s")) {
-        points.push_back({.name = "bitmill_machine_read_bytes_per_second",
-                          .help = "Bytes that one core can read at most, measured at the start.",
-                          .labels = {{"level", std::string(name)}},
-                          .value = limit.per_second});
-      }
-    }
-    Joiner(families).Add(std::move(points));
-  }
-
-  // What others say, called without the lock.
+  // What the library holds, and what others say; called without the lock.
   void AddOthers(std::vector<MetricFamily>& families) const {
     std::vector<std::function<std::vector<MetricPoint>()>> sources;
     std::vector<std::weak_ptr<prometheus::Collectable>> collectables;
@@ -210,6 +214,7 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
       collectables = collectables_;
     }
     Joiner joiner(families);
+    joiner.Add(machine_.Collect());
     for (const auto& source : sources) joiner.Add(source());
     for (const std::weak_ptr<prometheus::Collectable>& weak : collectables) {
       if (const auto collectable = weak.lock()) joiner.Add(CollectFrom(*collectable));
@@ -226,8 +231,9 @@ class PrometheusMetrics final : public ServerMetrics, public prometheus::Collect
     }
   }
 
-  const HostInfo host_;
+  const std::string compiler_;
   const MetricsOptions options_;
+  prometheus::Registry machine_;
   mutable MachineCpuShare cpu_share_;
   mutable Mutex mutex_;
   std::map<std::pair<std::string, int64_t>, std::unique_ptr<ModelRecorder>> models_
