@@ -44,6 +44,7 @@ from stand import NotPermitted, Server, Setting, Stand, base_rate, watching  # n
 
 FULL_SEEDS, QUICK_SEEDS = 5, 2
 CONTROL_SECONDS, CASE_SECONDS = 6.0, 10.0
+COLD_SECONDS = 10.0  # JudgeThresholds::cold_seconds
 
 
 @dataclass(frozen=True)
@@ -149,6 +150,7 @@ def run_case(stand: Stand, case: Case) -> Outcome:
                     return measure(case, Situation(stand, server, plain, rate, stand.known(plain),
                                                    control.cpu_cores), control)
             with stand.serve(wrong, group) as server:
+                time.sleep(COLD_SECONDS)  # a load just before would be a cause of its own
                 return measure(case, Situation(stand, server, wrong, rate, stand.known(wrong),
                                                control.cpu_cores), control)
     except NotPermitted as reason:

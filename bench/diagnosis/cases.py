@@ -150,7 +150,7 @@ INJECTIONS: dict[str, Injection] = {
     "cold_start": Injection(
         start=cold_start,
         base=lambda s, i: replace(s, load=0.05, flags=(
-            "--plan-cache", "off", "--model-control-mode", "poll", "--poll-seconds", "1"))),
+            "--plan-cache", "off", "--model-control-mode", "poll", "--repository-poll-secs", "1"))),
     "lock_contention": Injection(
         base=one_row, change=lambda s, i: replace(s, faults=("--lock-us", str((200, 500, 2000)[i])))),
     "imbalance": Injection(base=one_row, start=imbalance),

@@ -124,6 +124,9 @@ class Stand:
         cpus = self.server_cpus | self.client_cpus if setting.all_cpus else self.server_cpus
         log = self.folder / "server.log"
         with running(on_cpus(cpus, command), log) as process:
+            time.sleep(0.3)
+            if process.poll() is not None:
+                raise RuntimeError(f"the server did not start: {log.read_text().strip()}")
             wait_ready(self.program, f"127.0.0.1:{port}", setting.model, log)
             yield Server(process, port, metrics_port, repository, group)
 

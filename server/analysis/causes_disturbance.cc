@@ -211,11 +211,11 @@ void FindNeighbour(const WindowParts& parts, const WhatIf& what_if,
   }
   TakeCpuWaitAround(parts, 1 - QuotaShare(parts), removal);
   const double gained = removal.GainedMs();
-  const double others = std::max(parts.host.machine_busy_cores - parts.host.process_cpu_cores, 0.0);
+  const OthersBusy others = OthersOf(parts.host);
   Add(Cause::kNoisyNeighbour, gained,
       absl::StrFormat("executions were ready but not running %s of their time while others used "
-                      "%.1f of %.0f CPUs%s",
-                      PercentText(of_work), others, parts.host.machine_cores,
+                      "%.1f of our %.0f CPUs%s",
+                      PercentText(of_work), std::max(others.cores, 0.0), others.of_cores,
                       parts.host.steal_share > 0
                           ? absl::StrCat(", the hypervisor ", PercentText(parts.host.steal_share))
                           : ""),

@@ -42,6 +42,7 @@ void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates
   if (parts.mean.transit + parts.mean.write < parts.thresholds.client_share * parts.mean.latency) {
     return;
   }
+  if (parts.CpusUsedUp()) return;  // it takes requests when it can: see FindNoWorkers
   const bool late_itself = parts.throttled_gate || parts.sum.neighbour > 0 ||
                            parts.saturation >= parts.thresholds.overload_saturation;
   const double transit_most =

@@ -79,22 +79,23 @@ void FindOverload(const WindowParts& parts, const WhatIf& what_if,
   candidates.push_back({.finding = std::move(finding), .matters = lost && saturated});
 }
 
-// Closed batches that wait for a worker: other models keep them busy. The whole server has too much
-// to do, whatever this model's own load.
+// Closed batches that wait for a worker, and requests that wait to be taken at all, while the
+// server uses all its CPUs: it has too much to do, whatever this model's own load.
 void FindNoWorkers(const WindowParts& parts, std::vector<Candidate>& candidates) {
   const JudgeThresholds& thresholds = parts.thresholds;
   const HostWindow& host = parts.host;
-  if (parts.mean.waking < thresholds.worker_wait_share * parts.mean.latency ||
-      host.process_cpu_cores < thresholds.worker_busy_share * host.cpu_budget_cores) {
+  if (parts.mean.waking + parts.mean.transit < thresholds.worker_wait_share * parts.mean.latency ||
+      !parts.CpusUsedUp()) {
     return;
   }
-  const double left = parts.LatencyP99([](const RequestParts& request) { return request.waking; });
+  const double left = parts.LatencyP99(
+      [](const RequestParts& request) { return request.waking + request.transit; });
   Finding finding = FindingOf(Cause::kOverload, (parts.p99 - left) * 1e-6);
   finding.evidence = absl::StrFormat(
-      "closed batches wait %s of %s on average for a worker, while the server uses %.2f of %.2f "
-      "CPUs",
-      TimeText(parts.mean.waking), TimeText(parts.mean.latency), host.process_cpu_cores,
-      host.cpu_budget_cores);
+      "requests wait %s and closed batches %s of %s on average for a thread of the server, which "
+      "uses %.2f of %.2f CPUs",
+      TimeText(parts.mean.transit), TimeText(parts.mean.waking), TimeText(parts.mean.latency),
+      host.process_cpu_cores, host.cpu_budget_cores);
   finding.advice = absl::StrCat(
       "move other models to a replica, lower their instance_group count, or raise --cpu-budget: "
       "p99 ",

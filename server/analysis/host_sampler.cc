@@ -2,12 +2,14 @@
 
 #include <dirent.h>
 #include <linux/magic.h>
+#include <sched.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <optional>
 #include <utility>
 
@@ -42,6 +44,22 @@ bool IsDue(MonotonicNanos now, MonotonicNanos period, std::optional<MonotonicNan
   due = now + period;
   return true;
 }
+
+// The CPUs that this process may run on; all where that is not known, or where the numbers of
+// another machine are read.
+class AllowedCpus {
+ public:
+  explicit AllowedCpus(bool ask)
+      : known_(ask && sched_getaffinity(0, sizeof(sets_), sets_.data()) == 0) {}
+  bool Has(int cpu) const {
+    return !known_ ||
+           (cpu >= 0 && CPU_ISSET_S(static_cast<size_t>(cpu), sizeof(sets_), sets_.data()));
+  }
+
+ private:
+  std::array<cpu_set_t, 8> sets_ = {};
+  const bool known_;
+};
 
 int64_t MaxDescriptors() {
   rlimit limit{};
@@ -98,7 +116,12 @@ void HostSampler::SampleSometimes() {
   SampleProcess();
   HostTotals& totals = current_.totals;
   const std::optional<absl::string_view> text = machine_stat_.Read(buffer_);
-  const std::optional<MachineStat> machine = text ? ParseMachineStat(*text) : std::nullopt;
+  const AllowedCpus allowed(proc_is_real_);
+  const std::optional<MachineStat> machine =
+      text ? ParseMachineStat(*text, [&allowed](int cpu) { return allowed.Has(cpu); })
+           : std::nullopt;
+  totals.allowed_busy_ticks = machine ? machine->allowed_busy_ticks : -1;
+  if (machine) current_.allowed_cores = machine->allowed_cpus;
   totals.machine_busy_ticks = machine ? machine->busy_ticks : -1;
   totals.machine_steal_ticks = machine ? machine->steal_ticks : -1;
   totals.machine_ticks = machine ? machine->total_ticks : -1;

@@ -71,6 +71,9 @@ HostWindow WindowBetween(const HostSample& first, const HostSample& last) {
   window.steal_share = Share(a.machine_steal_ticks, b.machine_steal_ticks, ticks);
   const double busy = Share(a.machine_busy_ticks, b.machine_busy_ticks, ticks);
   window.machine_busy_cores = busy < 0 ? -1 : busy * last.machine_cores;
+  const double allowed_ticks = ticks / std::max(last.machine_cores, 1.0);  // of one CPU
+  window.allowed_busy_cores = Share(a.allowed_busy_ticks, b.allowed_busy_ticks, allowed_ticks);
+  window.allowed_cores = last.allowed_cores;
   const int64_t periods = Growth(a.periods, b.periods);
   window.throttled_periods_share =
       periods == 0 ? 0

@@ -20,7 +20,8 @@ struct HostTotals {
   int64_t throttled_ns = -1;  // summed over the CPUs on which the group was held back
   int64_t memory_limit_hits = -1;
   int64_t machine_busy_ticks = -1, machine_steal_ticks = -1, machine_ticks = -1;  // of all CPUs
-  Pressure cpu = {}, memory = {}, io = {};                                        // of the machine
+  int64_t allowed_busy_ticks = -1;                            // of those that the process may use
+  Pressure cpu = {}, memory = {}, io = {};                    // of the machine
   Pressure group_cpu = {}, group_memory = {}, group_io = {};  // of the own control group
 };
 
@@ -32,6 +33,7 @@ struct HostSample {
   HostTotals totals = {};
   // As it was then.
   double cpu_budget_cores = 1, machine_cores = 1;
+  double allowed_cores = 0;
   int64_t resident_bytes = 0;
   int64_t memory_limit_bytes = 0, memory_used_bytes = 0;  // as in HostWindow
   int64_t open_fds = 0, max_fds = 0;

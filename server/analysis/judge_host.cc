@@ -36,9 +36,9 @@ std::string Signals(Cause cause, const HostWindow& host) {
                              PercentText(std::max(host.throttled_periods_share, 0.0)));
     case Cause::kNoisyNeighbour:
       return absl::StrFormat(
-          "others use %.1f of %.0f CPUs, threads were ready but not running for "
+          "others use %.1f of our %.0f CPUs, threads were ready but not running for "
           "%.2f s a second",
-          std::max(host.machine_busy_cores - host.process_cpu_cores, 0.0), host.machine_cores,
+          std::max(OthersOf(host).cores, 0.0), OthersOf(host).of_cores,
           std::max(host.run_queue_wait_cores, 0.0));
     case Cause::kMemoryPressure:
       return absl::StrFormat("%.1f pages a second read from a disk, limit hit %.1f/s",
@@ -61,8 +61,8 @@ Diagnosis JudgeHost(const Observation& observation, absl::Span<const Diagnosis> 
       host.throttled_periods_share >= thresholds.throttled_periods_share) {
     causes.push_back(Cause::kCpuThrottled);
   }
-  const double others = host.machine_busy_cores - host.process_cpu_cores;
-  if (others >= thresholds.neighbour_busy_share * host.machine_cores ||
+  const OthersBusy others = OthersOf(host);
+  if (others.cores >= thresholds.neighbour_busy_share * others.of_cores ||
       host.steal_share >= thresholds.steal_share) {
     causes.push_back(Cause::kNoisyNeighbour);
   }

@@ -3,6 +3,7 @@
 // server or a clock.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -24,10 +25,12 @@ struct MachineLimits {
 // The host over the window. Shares are of the window's time, 0 to 1; -1: cannot be read here.
 struct HostWindow {
   double seconds = 0;
-  double cpu_budget_cores = 1;          // that the process may use
-  double machine_cores = 1;             // of the machine
-  double process_cpu_cores = 0;         // CPU seconds of this process per second
-  double machine_busy_cores = -1;       // CPU seconds of everything per second
+  double cpu_budget_cores = 1;     // that the process may use
+  double machine_cores = 1;        // of the machine
+  double process_cpu_cores = 0;    // CPU seconds of this process per second
+  double machine_busy_cores = -1;  // CPU seconds of everything per second
+  // The same of the CPUs that the process may run on alone; cores 0: not known.
+  double allowed_busy_cores = -1, allowed_cores = 0;
   double throttled_share = -1;          // of the time that the control group was held back
   double throttled_periods_share = -1;  // of the enforcement periods
   double run_queue_wait_cores =
@@ -47,6 +50,20 @@ struct HostWindow {
   // By the hardware's counters, where there are any; -1: not.
   double instructions_per_cycle = -1, cache_misses_per_s = -1, memory_bytes_per_s_estimate = -1;
 };
+
+// CPU seconds a second of others on the CPUs that the process may use (of the whole machine where
+// those are not known), and how many CPUs those are.
+struct OthersBusy {
+  double cores = -1;  // -1: not known
+  double of_cores = 1;
+};
+inline OthersBusy OthersOf(const HostWindow& host) {
+  const bool known = host.allowed_busy_cores >= 0 && host.allowed_cores > 0;
+  const double busy = known ? host.allowed_busy_cores : host.machine_busy_cores;
+  if (busy < 0) return {.cores = -1, .of_cores = host.machine_cores};
+  return {.cores = std::max(busy - host.process_cpu_cores, 0.0),
+          .of_cores = known ? host.allowed_cores : host.machine_cores};
+}
 
 // What is fixed while a model version is loaded.
 struct ModelFacts {

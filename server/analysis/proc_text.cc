@@ -1,6 +1,7 @@
 #include "server/analysis/proc_text.h"
 
 #include <array>
+#include <climits>
 #include <cstddef>
 
 #include "absl/strings/match.h"
@@ -41,6 +42,20 @@ std::optional<int64_t> PressureTotal(absl::string_view text, absl::string_view k
 
 bool IsCpuLine(absl::string_view line) {
   return absl::StartsWith(line, "cpu") && line.size() > 3 && line[3] >= '0' && line[3] <= '9';
+}
+
+// The line of one CPU; a number that does not fit is none.
+void AddAllowed(absl::string_view line, absl::FunctionRef<bool(int cpu)> allowed,
+                MachineStat& stat) {
+  const size_t end = line.find(' ');
+  if (end == absl::string_view::npos) return;
+  const std::optional<int64_t> cpu = ParseCount(line.substr(3, end - 3));
+  if (!cpu || *cpu > INT_MAX || !allowed(static_cast<int>(*cpu))) return;
+  const auto ticks = FirstCounts<8>(line.substr(end));
+  if (!ticks) return;
+  const auto& t = *ticks;
+  stat.allowed_busy_ticks += t[0] + t[1] + t[2] + t[5] + t[6];
+  ++stat.allowed_cpus;
 }
 
 }  // namespace
@@ -86,7 +101,8 @@ std::optional<SelfStat> ParseSelfStat(absl::string_view text) {
   return std::nullopt;
 }
 
-std::optional<MachineStat> ParseMachineStat(absl::string_view text) {
+std::optional<MachineStat> ParseMachineStat(absl::string_view text,
+                                            absl::FunctionRef<bool(int cpu)> allowed) {
   const std::optional<absl::string_view> line = FindLine(text, "cpu");
   if (!line) return std::nullopt;
   // user nice system idle iowait irq softirq steal; what follows is part of user and nice.
@@ -96,7 +112,10 @@ std::optional<MachineStat> ParseMachineStat(absl::string_view text) {
   MachineStat stat{.busy_ticks = t[0] + t[1] + t[2] + t[5] + t[6], .steal_ticks = t[7]};
   stat.total_ticks = stat.busy_ticks + stat.steal_ticks + t[3] + t[4];
   for (const absl::string_view each : absl::StrSplit(text, '\n')) {
-    if (IsCpuLine(each)) ++stat.cpus;
+    if (IsCpuLine(each)) {
+      ++stat.cpus;
+      AddAllowed(each, allowed, stat);
+    }
     if (!absl::StartsWith(each, "cpu")) break;
   }
   if (stat.cpus == 0) return std::nullopt;

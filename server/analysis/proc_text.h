@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <optional>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/string_view.h"
 
 namespace bitmill {
@@ -25,8 +26,12 @@ struct MachineStat {
   int64_t steal_ticks = 0;  // a CPU was wanted, and the hypervisor ran somebody else
   int64_t total_ticks = 0;
   int cpus = 0;
+  // Of the CPUs that `allowed` names alone.
+  int64_t allowed_busy_ticks = 0;
+  int allowed_cpus = 0;
 };
-std::optional<MachineStat> ParseMachineStat(absl::string_view text);
+std::optional<MachineStat> ParseMachineStat(
+    absl::string_view text, absl::FunctionRef<bool(int cpu)> allowed = [](int) { return true; });
 
 // /proc/pressure/*, or *.pressure of a control group: microseconds in which some, or all, tasks
 // that were not idle waited for the resource. `full_us` is -1 where the kernel has no such line.

@@ -10,6 +10,8 @@ namespace {
 constexpr double kUsualSpread = 1.3;       // of an undisturbed execution over the line
 constexpr double kUsualRequestSpread = 2;  // of decoding and waking over their usual time
 constexpr double kIdealWaking = 200e3;     // of a worker, at most
+// What moving a byte through gRPC and a socket takes at most, whoever the client is: 1 GB/s.
+constexpr double kWireNanosPerByte = 1;
 constexpr int64_t kBurstNanos = 500'000'000;
 constexpr int64_t kBurstRequests = 50;  // in half a second, so that chance makes no burst
 
@@ -201,12 +203,17 @@ void TakeRequestsApart(WindowParts& all) {
     parts.record = static_cast<int32_t>(i);
     parts.transit = static_cast<double>(std::max<int64_t>(record.transit_ns, 0));
     parts.write = static_cast<double>(record.write_ns);
+    const double wire_in = std::min(parts.transit, kWireNanosPerByte * record.input_bytes);
+    const double wire_out = std::min(parts.write, kWireNanosPerByte * record.output_bytes);
+    parts.transit -= wire_in;
+    parts.write -= wire_out;
+    parts.wire = wire_in + wire_out;
     parts.formation = static_cast<double>(record.formation_ns);
     parts.queue =
         std::max(static_cast<double>(record.stages[Stage::kQueue]) - parts.formation, 0.0);
     parts.compute = static_cast<double>(record.stages[Stage::kCompute]);
     parts.waking = WakingNanos(record);
-    parts.latency = static_cast<double>(record.total_ns) + parts.transit + parts.write;
+    parts.latency = static_cast<double>(record.total_ns) + parts.transit + parts.write + parts.wire;
     rows += record.rows;
     all.requests.push_back(parts);
   }
@@ -221,6 +228,7 @@ void TakeRequestsApart(WindowParts& all) {
                            std::max(usual.serialization, usual.serialization_byte * Bytes(record)));
     parts.held = serialization - parts.serialization +
                  std::max(WakingNanos(record) - kUsualRequestSpread * usual.waking, 0.0);
+    parts.serialization += parts.wire;
     undisturbed.push_back(parts.serialization + std::min(usual.waking, kIdealWaking) +
                           all.CleanNanos(std::max(record.rows, 1)));
     transits.push_back(parts.transit);
@@ -310,9 +318,9 @@ WindowParts::WindowParts(const ModelWindow& window_in, const HostWindow& host_in
       thresholds(thresholds_in) {
   throttled_gate = host.throttled_share >= thresholds.throttled_share ||
                    host.throttled_periods_share >= thresholds.throttled_periods_share;
-  const double others = host.machine_busy_cores - host.process_cpu_cores;
-  neighbour_gate = host.machine_busy_cores < 0 ||
-                   others >= thresholds.neighbour_busy_share * host.machine_cores ||
+  const OthersBusy others = OthersOf(host);
+  neighbour_gate = others.cores < 0 ||
+                   others.cores >= thresholds.neighbour_busy_share * others.of_cores ||
                    host.steal_share >= thresholds.steal_share;
   memory_gate = host.psi_memory_some >= thresholds.memory_psi_share ||
                 host.major_faults_per_s >= thresholds.memory_faults_per_s ||

@@ -30,11 +30,13 @@ struct ExecutionParts {
   double waits() const { return throttled + neighbour + asleep + paging + device + unexplained; }
 };
 
-// Nanoseconds of an answered request, as its client sees it: latency = transit + stages + write.
+// Nanoseconds of an answered request, as its client sees it: latency = transit + wire + stages
+// + write.
 struct RequestParts {
   int32_t record = 0;  // index in ModelWindow::requests
   double latency = 0;
-  double serialization = 0;  // decode, split and encode, as far as their bytes explain them
+  double wire = 0;           // of transit and write, what so many bytes take on any way
+  double serialization = 0;  // decode, split, encode and wire, as far as their bytes explain them
   double held = 0;           // of those, assemble and schedule: above that, so waiting for a CPU
   double waking = 0;         // assemble and schedule: mostly waiting for a worker
   double transit = 0;        // 0 where the client did not tell
@@ -52,6 +54,10 @@ struct WindowParts {
   double CleanNanos(double rows) const { return (clean.a_ms + clean.b_ms * rows) * 1e6; }
   // How much longer an undisturbed execution takes than the known line says; 1 without one.
   double SlowedOnCpu() const;
+  // The process uses what it may of the CPUs: whatever waits for one waits for the server itself.
+  bool CpusUsedUp() const {
+    return host.process_cpu_cores >= thresholds.worker_busy_share * host.cpu_budget_cores;
+  }
   // p99 of the answered requests' latency as their clients see it, less `less(request)`; ns.
   template <typename Less>
   double LatencyP99(Less less) const;

@@ -53,8 +53,13 @@ TEST(HostWindowTest, MeasuresTheMachineByItsOwnTicks) {
   looks.last.totals.machine_busy_ticks = 600;
   looks.last.totals.machine_steal_ticks = 100;
   looks.last.totals.machine_ticks = 1'600;
+  looks.first.totals.allowed_busy_ticks = 0;
+  looks.last.totals.allowed_busy_ticks = 300;  // of 400 of one CPU
+  looks.last.allowed_cores = 1;
   const HostWindow window = WindowBetween(looks.first, looks.last);
   EXPECT_DOUBLE_EQ(window.machine_busy_cores, 1.5);
+  EXPECT_DOUBLE_EQ(window.allowed_busy_cores, 0.75);
+  EXPECT_EQ(window.allowed_cores, 1);
   EXPECT_DOUBLE_EQ(window.steal_share, 0.0625);
 }
 

@@ -71,7 +71,34 @@ TEST(JudgeTest, BatchesThatWaitForWorkersOfABusyServerAreItsOverload) {
   waiting.host.process_cpu_cores = 1.9;  // of 2
   const Diagnosis diagnosis = Judge(waiting);
   EXPECT_EQ(diagnosis.cause, Cause::kOverload);
-  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("for a worker"));
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("for a thread of the server"));
+}
+
+TEST(JudgeTest, RequestsThatABusyServerTakesLateAreItsOverloadAndNotTheirClients) {
+  InjectedWindow late = Healthy();
+  for (RequestRecord& request : late.window.requests) request.transit_ns = 50'000'000;
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
+  late.host.process_cpu_cores = 1.9;  // of 2
+  EXPECT_EQ(Judge(late).cause, Cause::kOverload);
+}
+
+TEST(JudgeTest, TheWayOfManyBytesIsSerialization) {
+  InjectedWindow large = Healthy();
+  for (RequestRecord& request : large.window.requests) {
+    request.transit_ns = 20'000'000;
+    request.input_bytes = 20'000'000;
+  }
+  EXPECT_EQ(Judge(large).cause, Cause::kSerialization);
+  for (RequestRecord& request : large.window.requests) request.input_bytes = 20'000;
+  EXPECT_EQ(Judge(large).cause, Cause::kSlowClient);
+}
+
+TEST(JudgeTest, OthersOnCpusThatAreNotOursAreNoNeighbours) {
+  InjectedWindow disturbed = Injected(Cause::kNoisyNeighbour);
+  EXPECT_EQ(Judge(disturbed).cause, Cause::kNoisyNeighbour);
+  disturbed.host.allowed_cores = 2;
+  disturbed.host.allowed_busy_cores = disturbed.host.process_cpu_cores;
+  EXPECT_NE(Judge(disturbed).cause, Cause::kNoisyNeighbour);
 }
 
 TEST(JudgeTest, SlowWithoutAnyCauseIsUnknown) {

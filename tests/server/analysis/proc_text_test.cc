@@ -40,6 +40,18 @@ TEST(ProcTextTest, ReadsTheMachine) {
   EXPECT_EQ(stat->cpus, 2);
 }
 
+TEST(ProcTextTest, CountsTheCpusThatAreAllowedApart) {
+  const std::string text =
+      "cpu 30 0 0 100 0 0 0 0\ncpu0 10 0 0 50 0 0 0 0\ncpu11 20 0 0 50 0 0 0 0\nintr 1\n";
+  const auto all = ParseMachineStat(text);
+  EXPECT_EQ(all->allowed_busy_ticks, 30);
+  EXPECT_EQ(all->allowed_cpus, 2);
+  const auto one = ParseMachineStat(text, [](int cpu) { return cpu == 11; });
+  EXPECT_EQ(one->allowed_busy_ticks, 20);
+  EXPECT_EQ(one->allowed_cpus, 1);
+  EXPECT_EQ(one->busy_ticks, 30);
+}
+
 TEST(ProcTextTest, ReadsPressureWithAndWithoutALineForAll) {
   EXPECT_EQ(ParsePressure(kPressure)->some_us, 14478351437);
   EXPECT_EQ(ParsePressure(kPressure)->full_us, 12);
