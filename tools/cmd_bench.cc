@@ -250,6 +250,7 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       .add_option("-b,--batch", options.batches,
                   "Rows of a batch, a list (default: models 1,8,64, kernels 1,8)")
       ->delimiter(',')
+      ->allow_extra_args(false)  // what follows is a model
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->type_name("ROWS[,ROWS...]");
   AddPrecisionOptions(command, options.precision);
