@@ -189,6 +189,17 @@ TEST(BenchTest, ModelsMayTakeHalfPrecision) {
   EXPECT_GT(results->front().value, 0.0);
 }
 
+TEST(BenchTest, AReportKnowsModelsByTheirNames) {
+  BenchOptions options;
+  options.report = testing::TempDir() + "never_written.json";
+  options.models = {Source("models/repository/digits_w1a1"),
+                    Source("models/repository/digits_w1a1/1/model.onnx")};
+  EXPECT_THAT(RunBench(options).status().message(), HasSubstr("both called 'digits_w1a1'"));
+  options.models.pop_back();
+  options.json = "-";
+  EXPECT_THAT(RunBench(options).status().message(), HasSubstr("--report is for"));
+}
+
 TEST(BenchTest, RooflineIsAResultPerCeilingAndThreadCount) {
   const std::string file = testing::TempDir() + "roofline.json";
   BenchOptions options;
