@@ -14,6 +14,7 @@
 #include "kernels/roofline/sparse_suite.h"
 #include "tools/bench/bench_result.h"
 #include "tools/bench/model_bench.h"
+#include "tools/bench/platform_bench.h"
 #include "tools/cli.h"
 #include "tools/precision_options.h"
 #include "tools/tune_option.h"
@@ -98,6 +99,37 @@ absl::Status WrongKernel(const std::string& name, const std::string& kind,
                          const std::string& shape) {
   return absl::InternalError(
       absl::StrCat("kernel ", name, " on ", kind, " ", shape, " differs from the reference"));
+}
+
+// The report for `bitmill compare`.
+absl::Status WriteReport(const BenchOptions& options) {
+  if (options.suite != "models" || options.plan_cache != "off" || !options.json.empty() ||
+      options.steps) {
+    return absl::InvalidArgumentError(
+        "--report is for --suite models, without --json, --steps and --plan-cache");
+  }
+  PlatformBenchOptions bench;
+  BITMILL_ASSIGN_OR_RETURN(bench.isa, IsaOf(options.isa));
+  BITMILL_ASSIGN_OR_RETURN(bench.models, ModelsOf(options));
+  if (!options.batches.empty()) bench.batches = options.batches;
+  bench.threads = options.threads;
+  bench.precision = options.precision;
+  bench.tune_seconds = options.tune_seconds;
+  bench.sweep = options.sweep;
+  bench.quick = options.quick;
+  PlatformReport report;
+  {
+    ProgressBar bar("report");
+    bench.progress = [&bar](double done, const std::string& label) {
+      bar.SetLabel(label);
+      bar.Update(done);
+    };
+    BITMILL_ASSIGN_OR_RETURN(report, BenchPlatform(bench));
+  }
+  BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.report, PlatformReportJson(report)));
+  std::fprintf(stderr, "%s: report of %zu models; 'bitmill compare' shows it\n",
+               options.report.c_str(), report.models.size());
+  return absl::OkStatus();
 }
 
 // Internal when a kernel gives another result than the reference.
@@ -250,6 +282,7 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       .add_option("-b,--batch", options.batches,
                   "Rows of a batch, a list (default: models 1,8,64, kernels 1,8)")
       ->delimiter(',')
+      ->allow_extra_args(false)  // what follows is a model
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 16))
       ->type_name("ROWS[,ROWS...]");
   AddPrecisionOptions(command, options.precision);
@@ -268,6 +301,12 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
                   "Write the results as JSON; '-' for standard output instead of the table")
       ->type_name("FILE");
   command
+      .add_option("--report", options.report,
+                  "Write models, ceilings and machine as a report for 'bitmill compare'")
+      ->type_name("FILE");
+  command.add_flag("--sweep", options.sweep,
+                   "With --report: also every instruction set, every precision, and tuned kernels");
+  command
       .add_subcommand("roofline",
                       "The machine's limits alone: what one core can do, and all of them")
       ->fallthrough()
@@ -281,6 +320,13 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
   }
   if (options.plan_cache != "off" && options.precision.fast()) {
     return absl::InvalidArgumentError("--plan-cache is for --precision exact");
+  }
+  if (options.sweep && options.report.empty()) {
+    return absl::InvalidArgumentError("--sweep is for --report");
+  }
+  if (!options.report.empty()) {
+    BITMILL_RETURN_IF_ERROR(WriteReport(options));
+    return kExitOk;
   }
   BenchReport report;
   BITMILL_ASSIGN_OR_RETURN(report.isa, IsaOf(options.isa));

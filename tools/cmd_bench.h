@@ -18,6 +18,8 @@ struct BenchOptions {
   std::vector<std::string> models;  // files or folders; empty: those of the shipped repository
   std::string suite = "models";     // "kernels" or "roofline"
   std::string json;                 // file, "-" for standard output, empty for none
+  std::string report;               // file for `bitmill compare`; models
+  bool sweep = false;               // of the report: other settings, too
   std::string isa = "auto";
   std::string filter;  // part of a name; empty: all
   int threads = 1;

@@ -10,6 +10,7 @@
 #include "absl/strings/str_cat.h"
 #include "tools/cli.h"
 #include "tools/cmd_bench.h"
+#include "tools/cmd_compare.h"
 #include "tools/cmd_infer.h"
 #include "tools/cmd_inspect.h"
 #include "tools/cmd_load.h"
@@ -66,6 +67,10 @@ int Main(int argc, char** argv) {
   AddBenchOptions(*add("bench", "Measure kernels and models against the machine's limits",
                        [&bench] { return Report(RunBench(bench), "bench"); }),
                   bench);
+  CompareOptions compare;
+  AddCompareOptions(*add("compare", "Hold reports of 'bench --report' against each other",
+                         [&compare] { return Report(RunCompare(compare), "compare"); }),
+                    compare);
   TopOptions top;
   AddTopOptions(*add("top", "Show what servers are doing and what holds them up, live",
                      [&top] { return Report(RunTop(top), "top"); }),

@@ -21,7 +21,7 @@ def test_version():
     assert done.returncode == 0 and done.stdout.startswith("bitmill ")
 
 
-@pytest.mark.parametrize("command", ["", "serve", "infer", "load", "inspect", "probe"])
+@pytest.mark.parametrize("command", ["", "serve", "infer", "load", "inspect", "bench", "compare", "probe"])
 def test_help_goes_to_standard_output(command):
     done = run(*([command] if command else []), "--help")
     assert done.returncode == 0 and "Usage" in done.stdout and not done.stderr

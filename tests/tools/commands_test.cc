@@ -165,6 +165,41 @@ TEST(TuneOptionTest, TakesSecondsOrNone) {
   EXPECT_THROW(parse({"--tune=-1", "m"}), CLI::ParseError);
 }
 
+TEST(BenchTest, TheBatchListEndsBeforeTheModels) {
+  CLI::App app;
+  BenchOptions options;
+  AddBenchOptions(app, options);
+  std::vector<std::string> backwards = {"other", "model", "64", "-b", "1,8", "-b"};
+  app.parse(backwards);
+  EXPECT_EQ(options.batches, (std::vector<int64_t>{1, 8, 64}));
+  EXPECT_EQ(options.models, (std::vector<std::string>{"model", "other"}));
+}
+
+TEST(BenchTest, ModelsMayTakeHalfPrecision) {
+  ModelBenchOptions options;
+  options.batches = {1};
+  options.isa = "ref";
+  options.seconds = 0.001;
+  options.profile_repetitions = 1;
+  Roofline fast;
+  fast.per_s.fill(1e13);
+  const auto results =
+      BenchModel(Source("tests/fuzz/corpus/onnx_reader_fuzz/float16_graph.onnx"), options, fast);
+  ASSERT_TRUE(results.ok()) << results.status();
+  EXPECT_GT(results->front().value, 0.0);
+}
+
+TEST(BenchTest, AReportKnowsModelsByTheirNames) {
+  BenchOptions options;
+  options.report = testing::TempDir() + "never_written.json";
+  options.models = {Source("models/repository/digits_w1a1"),
+                    Source("models/repository/digits_w1a1/1/model.onnx")};
+  EXPECT_THAT(RunBench(options).status().message(), HasSubstr("both called 'digits_w1a1'"));
+  options.models.pop_back();
+  options.json = "-";
+  EXPECT_THAT(RunBench(options).status().message(), HasSubstr("--report is for"));
+}
+
 TEST(BenchTest, RooflineIsAResultPerCeilingAndThreadCount) {
   const std::string file = testing::TempDir() + "roofline.json";
   BenchOptions options;

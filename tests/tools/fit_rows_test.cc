@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "base/half.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -78,6 +79,17 @@ TEST(FitRowsTest, ValuesThatAreNotOfTheTypeAreRefused) {
   EXPECT_FALSE(fit(std::nan("")));
 }
 
+TEST(FitRowsTest, HalfPrecisionIsRounded) {
+  const auto fit = [](DType dtype, double value) {
+    return FitRows({"v", Tensor::Of<double>(DType::kFloat64, {1, 1}, {value})}, Spec(dtype, {1}));
+  };
+  EXPECT_THAT(Elements<uint16_t>(*fit(DType::kFloat16, 1.0 + 0x1.0p-12)), ElementsAre(0x3C00));
+  EXPECT_THAT(Elements<uint16_t>(*fit(DType::kBFloat16, -2.0)), ElementsAre(0xC000));
+  EXPECT_TRUE(fit(DType::kFloat16, HUGE_VAL).ok());
+  EXPECT_FALSE(fit(DType::kFloat16, 65536.0).ok());
+  EXPECT_TRUE(fit(DType::kBFloat16, 65536.0).ok());
+}
+
 TEST(FitRowsTest, RawBytesAreWholeRows) {
   const TensorSpec spec = Spec(DType::kFloat32, {2});
   const auto rows = FitRawBytes(std::string(24, 'x'), spec);
@@ -97,6 +109,20 @@ TEST(RandomRowsTest, TheSeedDecides) {
     EXPECT_GE(value, 0.0F);
     EXPECT_LT(value, 1.0F);
   }
+}
+
+TEST(RandomRowsTest, HalfPrecisionIsBetween0And1Too) {
+  const auto half = RandomRows(Spec(DType::kFloat16, {64}), 1, 1);
+  const auto wide = RandomRows(Spec(DType::kBFloat16, {64}), 1, 1);
+  ASSERT_TRUE(half.ok() && wide.ok());
+  double sum = 0.0;
+  for (const uint16_t bits : Elements<uint16_t>(*half)) {
+    EXPECT_GE(HalfToFloat(bits), 0.0F);
+    EXPECT_LT(HalfToFloat(bits), 1.0F);
+    sum += HalfToFloat(bits);
+  }
+  EXPECT_NEAR(sum / 64, 0.5, 0.15);
+  for (const uint16_t bits : Elements<uint16_t>(*wide)) EXPECT_LT(BFloat16ToFloat(bits), 1.0F);
 }
 
 TEST(RandomRowsTest, RefusesAbsurdSizes) {

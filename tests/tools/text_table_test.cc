@@ -21,6 +21,12 @@ TEST(TextTableTest, MarkdownMarksTheAlignment) {
   EXPECT_EQ(table.Markdown(), "| name | count |\n| --- | ---: |\n| a | 5 |\n");
 }
 
+TEST(TextTableTest, MarkdownCellsKeepTheirBars) {
+  TextTable table({"a|b"});
+  table.AddRow({"x|y"});
+  EXPECT_EQ(table.Markdown(), "| a\\|b |\n| --- |\n| x\\|y |\n");
+}
+
 TEST(TextTableTest, NumbersReadWell) {
   EXPECT_EQ(WithCommas(0), "0");
   EXPECT_EQ(WithCommas(999), "999");

@@ -26,6 +26,12 @@ struct ModelBenchOptions {
   PlanCacheOptions plan_cache = ParsePlanCache("off");
 };
 
+// "fmnist_tfc_w1a1" of ".../fmnist_tfc_w1a1/1/model.onnx", else the file's name.
+std::string ModelNameOfFile(const std::string& path);
+
+// What `choice` calibrates with: its file, or random rows when it is fast without one.
+absl::StatusOr<ModelInputs> BenchSamples(const Signature& signature, const PrecisionChoice& choice);
+
 // Value: microseconds of a row. With one thread the median of repeated batches, in CPU time, so
 // that other load hardly matters. With several there are three results for a batch size, in wall
 // time of the best of many short windows taken in turn: kind "model" with one thread, "model" with

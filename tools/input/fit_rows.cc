@@ -11,6 +11,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/checked_math.h"
+#include "base/half.h"
 #include "base/status_macros.h"
 #include "tools/input/elements.h"
 
@@ -52,6 +53,13 @@ bool Append(double value, std::string& bytes) {
   return true;
 }
 
+// False for a finite value that would become infinite.
+bool AppendHalf(double value, uint16_t bits, double kept, std::string& bytes) {
+  if (std::isinf(kept) && !std::isinf(value)) return false;
+  bytes.append(reinterpret_cast<const char*>(&bits), sizeof bits);
+  return true;
+}
+
 // False when the value is not one of the type.
 bool AppendAs(DType dtype, double value, std::string& bytes) {
   switch (dtype) {
@@ -73,6 +81,14 @@ bool AppendAs(DType dtype, double value, std::string& bytes) {
       return Append<int32_t>(value, bytes);
     case DType::kInt64:
       return Append<int64_t>(value, bytes);
+    case DType::kFloat16: {
+      const uint16_t half = FloatToHalf(static_cast<float>(value));
+      return AppendHalf(value, half, HalfToFloat(half), bytes);
+    }
+    case DType::kBFloat16: {
+      const uint16_t half = FloatToBFloat16(static_cast<float>(value));
+      return AppendHalf(value, half, BFloat16ToFloat(half), bytes);
+    }
     case DType::kFloat32:
       return Append<float>(value, bytes);
     case DType::kFloat64:
@@ -82,8 +98,21 @@ bool AppendAs(DType dtype, double value, std::string& bytes) {
   }
 }
 
-bool CanConvertTo(DType dtype) {
-  return DTypeSize(dtype) > 0 && dtype != DType::kFloat16 && dtype != DType::kBFloat16;
+bool CanConvertTo(DType dtype) { return DTypeSize(dtype) > 0; }
+
+// Binary digits of a random value between 0 and 1 that the type keeps exactly; 0: no real number.
+int RandomDigits(DType dtype) {
+  switch (dtype) {
+    case DType::kBFloat16:
+      return 8;
+    case DType::kFloat16:
+      return 11;
+    case DType::kFloat32:
+    case DType::kFloat64:
+      return 24;
+    default:
+      return 0;
+  }
 }
 
 }  // namespace
@@ -160,13 +189,14 @@ absl::StatusOr<RowSet> RandomRows(const TensorSpec& input, int64_t rows, uint64_
                                                      " bytes; lower --batch"));
   }
   std::mt19937_64 random(seed);
-  const bool real = input.dtype == DType::kFloat32 || input.dtype == DType::kFloat64;
+  const int digits = RandomDigits(input.dtype);
   RowSet set;
   set.rows = rows;
   set.bytes.reserve(static_cast<size_t>(*bytes));
   for (int64_t i = 0; i < *elements; ++i) {
-    const uint64_t bits = random() >> 40;  // 24 bits: exact in a float
-    const double value = real                          ? static_cast<double>(bits) * 0x1.0p-24
+    const uint64_t bits = random() >> 40;
+    const double value = digits > 0
+                             ? std::ldexp(static_cast<double>(bits >> (24 - digits)), -digits)
                          : input.dtype == DType::kBool ? static_cast<double>(bits & 1)
                                                        : static_cast<double>(bits & 127);
     AppendAs(input.dtype, value, set.bytes);

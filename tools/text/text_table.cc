@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "absl/strings/str_replace.h"
 #include "base/check.h"
 
 namespace bitmill {
@@ -16,6 +17,13 @@ bool LooksNumeric(const std::string& cell) {
   if (cell.empty() || cell == "-") return true;
   const size_t at = cell[0] == '-' || cell[0] == '+' ? 1 : 0;
   return cell.size() > at && absl::ascii_isdigit(static_cast<unsigned char>(cell[at]));
+}
+
+// Of a Markdown table.
+std::string JoinCells(const std::vector<std::string>& cells) {
+  return absl::StrJoin(cells, " | ", [](std::string* out, const std::string& cell) {
+    absl::StrAppend(out, absl::StrReplaceAll(cell, {{"|", "\\|"}}));
+  });
 }
 
 }  // namespace
@@ -58,10 +66,10 @@ std::string TextTable::Text() const {
 
 std::string TextTable::Markdown() const {
   const std::vector<bool> right = RightAligned();
-  std::string text = absl::StrCat("| ", absl::StrJoin(titles_, " | "), " |\n|");
+  std::string text = absl::StrCat("| ", JoinCells(titles_), " |\n|");
   for (const bool is_right : right) absl::StrAppend(&text, is_right ? " ---: |" : " --- |");
   absl::StrAppend(&text, "\n");
-  for (const auto& row : rows_) absl::StrAppend(&text, "| ", absl::StrJoin(row, " | "), " |\n");
+  for (const auto& row : rows_) absl::StrAppend(&text, "| ", JoinCells(row), " |\n");
   return text;
 }
 
