@@ -24,6 +24,7 @@ import argparse
 import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -262,6 +263,8 @@ def main(argv: list[str]) -> int:
         parser.error(f"no such cause: {', '.join(sorted(unknown))}")
     if options.nice:
         set_priority(options.nice)
+    # So that what was injected is undone when this program is ended.
+    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     seeds = options.seeds or (QUICK_SEEDS if options.quick else FULL_SEEDS)
     outcomes = run(options, plan(only, seeds, options.quick))
     result = result_of(outcomes)
