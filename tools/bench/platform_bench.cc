@@ -185,27 +185,25 @@ absl::StatusOr<std::vector<PlatformOperation>> ModelRuns::TimeOperations(
   return operations;
 }
 
-// One window on one thread, without anything else to do meanwhile.
+// One window on one thread, without anything else to do meanwhile. The meter's clock is CPU time:
+// an estimate is that of an undisturbed thread on a machine that is idle otherwise; counters have
+// no clock.
 absl::StatusOr<PlatformEnergy> ModelRuns::MeasureEnergy(const Executable& executable,
                                                         const TimedBatch& batch,
                                                         int64_t rows) const {
-  const SystemClock clock;
   const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
   std::array<char, 256> buffer{};
   EnergyMeter meter("");
-  const MonotonicNanos start = clock.Now();
-  const int64_t cpu_start = ProcessCpuNanos();
-  meter.Update(start, 0.0, cores_, absl::MakeSpan(buffer));
+  const int64_t start = ThreadCpuNanos();
+  meter.Update(start, 1.0, cores_, absl::MakeSpan(buffer));
   double rows_done = 0.0;
-  MonotonicNanos now = start;
+  int64_t now = start;
   while (static_cast<double>(now - start) < Seconds() * 1e9) {
     BITMILL_RETURN_IF_ERROR(batch.Run(executable, *context));
     rows_done += static_cast<double>(rows);
-    now = clock.Now();
+    now = ThreadCpuNanos();
   }
-  const double busy = static_cast<double>(ProcessCpuNanos() - cpu_start) /
-                      static_cast<double>(std::max<int64_t>(now - start, 1));
-  meter.Update(now, busy, cores_, absl::MakeSpan(buffer));
+  meter.Update(now, 1.0, cores_, absl::MakeSpan(buffer));
   const EnergyReading reading = meter.reading();
   return PlatformEnergy{EnergySourceName(reading.source), reading.joules / rows_done,
                         reading.uncertainty / rows_done};
