@@ -186,7 +186,7 @@ void Analyzer::Tick() {
   report->host_diagnosis = JudgeHost(observation, diagnoses);
   adapter_.Tick(observation, *report);
   report->adaptations = adapter_.Adaptations();
-  Publish(std::move(observation), std::move(report));
+  Publish(observation, std::move(report));
 }
 
 void Analyzer::AddQuality(AnalysisReport& report) {
@@ -215,7 +215,7 @@ void Analyzer::WarnOfQuality(const AnalysisReport& report) {
   }
 }
 
-void Analyzer::Publish(Observation observation, std::shared_ptr<AnalysisReport> report) {
+void Analyzer::Publish(const Observation& observation, std::shared_ptr<AnalysisReport> report) {
   WarningChanges changes;
   {
     MutexLock lock(&mutex_);
@@ -295,9 +295,11 @@ std::vector<RequestRecord> Analyzer::SampledRequests(absl::string_view model, in
   const auto slowest = static_cast<size_t>(
       std::ranges::max_element(all, {}, &RequestRecord::total_ns) - all.begin());
   std::set<size_t> chosen = {slowest};
-  for (size_t i = 0; chosen.size() < wanted && i < wanted; ++i)
+  for (size_t i = 0; chosen.size() < wanted && i < wanted; ++i) {
     chosen.insert(i * all.size() / wanted);
+  }
   std::vector<RequestRecord> sample;
+  sample.reserve(chosen.size());
   for (const size_t i : chosen) sample.push_back(all[i]);
   return sample;
 }

@@ -102,7 +102,7 @@ class Analyzer final : public AnalysisSource {
                      ModelPredictor& predictor) const;
   void AddQuality(AnalysisReport& report);
   void WarnOfQuality(const AnalysisReport& report) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void Publish(Observation observation, std::shared_ptr<AnalysisReport> report);
+  void Publish(const Observation& observation, std::shared_ptr<AnalysisReport> report);
   void KeepHistory(const Observation& observation, const AnalysisReport& report)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Kept* FindKept(absl::string_view model, int64_t version) const

@@ -27,11 +27,13 @@ struct TickLine {
 TickLine Regress(absl::Span<const ExecutionSample> executions, const ServiceLine& reference) {
   const auto at = [&reference](double rows) { return reference.a_ms + reference.b_ms * rows; };
   std::vector<double> ratios;
+  ratios.reserve(executions.size());
   for (const ExecutionSample& execution : executions) {
     ratios.push_back(execution.ms / at(execution.rows));
   }
   const double median = Median(ratios);
   std::vector<double> distances;
+  distances.reserve(ratios.size());
   for (const double ratio : ratios) distances.push_back(std::abs(ratio - median));
   const double sigma = std::max(kMedianToSigma * Median(distances), kLeastSpread * median);
   double waa = 0, wab = 0, wbb = 0, wa = 0, wb = 0, rows = 0, count = 0;

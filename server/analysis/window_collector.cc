@@ -1,6 +1,7 @@
 #include "server/analysis/window_collector.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -100,8 +101,7 @@ ModelWindow WindowCollector::WindowOf(Model& model) const {
   const double rows_each = last.finished() > 0 ? static_cast<double>(last.finished_rows) /
                                                      static_cast<double>(last.finished())
                                                : 1.0;
-  window.tick_arrived_rows =
-      static_cast<int64_t>(static_cast<double>(window.tick_arrived) * rows_each + 0.5);
+  window.tick_arrived_rows = std::llround(static_cast<double>(window.tick_arrived) * rows_each);
   std::ranges::sort(window.requests, {}, &RequestRecord::received_ns);
   std::ranges::sort(window.executions_seen, {}, &ExecutionRecord::start_ns);
   window.request_weight = ThinOut(window.requests, options_.max_records);

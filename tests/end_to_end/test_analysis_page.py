@@ -159,7 +159,7 @@ def test_a_hostile_name_is_only_text(site, browser):
     assert hostile["name"] in browser.run("return document.querySelector('#model h2').textContent")
     assert browser.run("return document.images.length") == 0
     row = browser.run("return [...document.querySelectorAll('#models tbody tr')].pop().textContent")
-    assert "Not known" in row and row.endswith("––"), "neither headroom nor saturation are known"
+    assert "idle" in row and row.endswith("––"), "neither headroom nor saturation are known"
     keep(browser, "page-hostile")
     assert browser.console() == []
 

@@ -1,17 +1,21 @@
 """ORCA load reports: read with the official message classes, and obeyed by gRPC's own balancer."""
 import json
+import sys
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
-from xds.data.orca.v3 import orca_load_report_pb2
-from xds.service.orca.v3 import orca_pb2
 
 from server import GOLDEN, SHIPPED, Server
+
+sys.path.append(str(Path(sys.prefix) / "xds"))  # script/setup says why it is apart
+from xds.data.orca.v3 import orca_load_report_pb2  # noqa: E402
+from xds.service.orca.v3 import orca_pb2  # noqa: E402
 
 MODEL = "fmnist_tfc_w1a1"
 X = np.load(GOLDEN / f"{MODEL}.npz")["x"]

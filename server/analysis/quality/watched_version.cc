@@ -189,6 +189,7 @@ void WatchedVersion::OfferMargin(const Answer& answer) {
 
 void WatchedVersion::MeasureMargin(const std::vector<std::vector<std::byte>>& row) {
   std::vector<const std::byte*> inputs;
+  inputs.reserve(row.size());
   for (const auto& input : row) inputs.push_back(input.data());
   const MonotonicNanos start = clock_.Now();
   const absl::StatusOr<RowMargin> margin = model_.margin->Measure(inputs);
