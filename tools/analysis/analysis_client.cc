@@ -91,15 +91,16 @@ ReportWatcher::ReportWatcher(std::string address, absl::Duration period)
 
 ReportWatcher::~ReportWatcher() {
   {
-    const absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     stop_ = true;
+    stopped_.NotifyAll();
     if (call_ != nullptr) call_->TryCancel();
   }
   thread_.join();
 }
 
 TargetReport ReportWatcher::Newest() const {
-  const absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   TargetReport target{address_, report_, error_};
   if (report_ != nullptr) target.age_seconds = absl::ToDoubleSeconds(absl::Now() - received_);
   return target;
@@ -108,11 +109,11 @@ TargetReport ReportWatcher::Newest() const {
 void ReportWatcher::Run() {
   while (true) {
     const absl::Status status = Follow();
-    const absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (stop_) return;
     error_ =
         status.ok() ? absl::StrCat(address_, " ended the reports") : std::string(status.message());
-    mutex_.AwaitWithTimeout(absl::Condition(&stop_), kBetweenTries);
+    stopped_.WaitFor(&mutex_, absl::ToInt64Nanoseconds(kBetweenTries));
     if (stop_) return;
   }
 }
@@ -121,7 +122,7 @@ absl::Status ReportWatcher::Follow() {
   const std::unique_ptr<pb::AnalysisService::Stub> stub = StubOf(address_);
   grpc::ClientContext context;
   {
-    const absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     if (stop_) return absl::OkStatus();
     call_ = &context;
   }
@@ -130,13 +131,13 @@ absl::Status ReportWatcher::Follow() {
   const auto reader = stub->WatchReport(&context, request);
   auto report = std::make_shared<pb::Report>();
   while (reader->Read(report.get())) {
-    const absl::MutexLock lock(&mutex_);
+    MutexLock lock(&mutex_);
     report_ = std::exchange(report, std::make_shared<pb::Report>());
     received_ = absl::Now();
     error_.clear();
   }
   const grpc::Status status = reader->Finish();
-  const absl::MutexLock lock(&mutex_);
+  MutexLock lock(&mutex_);
   call_ = nullptr;
   return Explain(status, address_);
 }

@@ -7,8 +7,8 @@
 
 #include "absl/base/thread_annotations.h"
 #include "absl/status/statusor.h"
-#include "absl/synchronization/mutex.h"
 #include "absl/time/time.h"
+#include "base/mutex.h"
 #include "proto/analysis.pb.h"
 #include "tools/analysis/fleet.h"
 
@@ -46,7 +46,8 @@ class ReportWatcher {
 
   const std::string address_;
   const absl::Duration period_;
-  mutable absl::Mutex mutex_;
+  mutable Mutex mutex_;
+  CondVar stopped_;
   bool stop_ ABSL_GUARDED_BY(mutex_) = false;
   grpc::ClientContext* call_ ABSL_GUARDED_BY(mutex_) = nullptr;  // the one in progress
   std::shared_ptr<const analysis::v1::Report> report_ ABSL_GUARDED_BY(mutex_);
