@@ -89,7 +89,7 @@ absl::Status ModelRunner::WarmUp(int64_t requests, int64_t max_rows) {
   if (requests <= 0) return absl::OkStatus();
   const Signature& signature = executable_.signature();
   Instance& instance = instances_.front();
-  // All rows read the same zeros and write to the same place.
+  // All rows read the same zeros. Each has a place to write to, since threads may share a batch.
   std::vector<std::vector<std::byte>> memory;
   const auto zeros = [&memory](int64_t bytes) {
     return memory.emplace_back(static_cast<size_t>(bytes)).data();
@@ -98,7 +98,7 @@ absl::Status ModelRunner::WarmUp(int64_t requests, int64_t max_rows) {
     std::ranges::fill(instance.input_rows[i], zeros(signature.inputs[i].row_bytes));
   }
   for (size_t i = 0; i < signature.outputs.size(); ++i) {
-    std::ranges::fill(instance.output_rows[i], zeros(signature.outputs[i].row_bytes));
+    for (std::byte*& row : instance.output_rows[i]) row = zeros(signature.outputs[i].row_bytes);
   }
   for (const int64_t rows : {int64_t{1}, max_rows}) {
     // One more than asked for: the first touches memory for the first time and is not typical.
