@@ -107,6 +107,7 @@ absl::Status Follow(const TopOptions& options) {
   while (!choices.quit) {
     if (!choices.paused) {
       std::vector<TargetReport> targets;
+      targets.reserve(watchers.size());
       for (const auto& watcher : watchers) targets.push_back(watcher->Newest());
       fleet = MergeReports(targets);
     }

@@ -75,7 +75,11 @@ void AddPerModel(const std::vector<ModelSeries>& models, const std::vector<Model
   for (size_t i = 0; i < models.size(); ++i) AddValue(family, models[i].labels, value(counts[i]));
 }
 
-double Micros(int64_t ns) { return static_cast<double>(ns / 1000); }
+// Whole microseconds.
+double Micros(int64_t ns) {
+  const int64_t micros = ns / 1000;
+  return static_cast<double>(micros);
+}
 
 double StageMicros(const ModelCounts& counts, std::initializer_list<Stage> stages) {
   int64_t ns = 0;
@@ -160,6 +164,7 @@ void AddTritonFamilies(const std::vector<ModelSeries>& models, MachineCpuShare& 
                        std::vector<MetricFamily>& families) {
   if (!models.empty()) {
     std::vector<ModelCounts> counts;
+    counts.reserve(models.size());
     for (const ModelSeries& model : models) counts.push_back(model.recorder->Counts());
     AddPerModel(
         models, counts, "nv_inference_request_success", "Requests that succeeded.",

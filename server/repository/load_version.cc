@@ -100,6 +100,7 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
 
 std::vector<TapPort> PortsOf(const std::vector<TensorSpec>& specs) {
   std::vector<TapPort> ports;
+  ports.reserve(specs.size());
   for (const TensorSpec& spec : specs) {
     ports.push_back({spec.name, spec.dtype, spec.row_shape, spec.row_bytes});
   }

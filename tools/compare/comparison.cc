@@ -185,6 +185,7 @@ std::vector<CeilingRow> CeilingRows(const std::vector<ComparedFile>& files) {
     }
   }
   std::vector<CeilingRow> sorted;
+  sorted.reserve(rows.size());
   for (auto& [key, row] : rows) sorted.push_back(std::move(row));
   return sorted;
 }

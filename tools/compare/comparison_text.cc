@@ -1,6 +1,7 @@
 #include "tools/compare/comparison_text.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
 #include <vector>
 
@@ -15,12 +16,15 @@ namespace {
 
 std::string Number(double value) {
   if (value >= 1000.0) return WithCommas(value);
-  return absl::StrFormat(value >= 100.0 ? "%.0f" : value >= 10.0 ? "%.1f" : "%.2f", value);
+  if (value >= 100.0) return absl::StrFormat("%.0f", value);
+  return value >= 10.0 ? absl::StrFormat("%.1f", value) : absl::StrFormat("%.2f", value);
 }
 std::string Ratio(double value) { return absl::StrCat(Number(value), " x"); }
 std::string Ratio(const std::optional<double>& value) { return value ? Ratio(*value) : "-"; }
 std::string Percent(double share) {
-  return share > 0.0 ? absl::StrFormat(share < 0.1 ? "%.1f %%" : "%.0f %%", 100.0 * share) : "-";
+  if (share <= 0.0) return "-";
+  return share < 0.1 ? absl::StrFormat("%.1f %%", 100.0 * share)
+                     : absl::StrFormat("%.0f %%", 100.0 * share);
 }
 std::string OrDash(const std::string& text) { return text.empty() ? "-" : Printable(text); }
 
@@ -124,7 +128,7 @@ TextTable Cases(const Comparison& comparison) {
 
 std::string Bar(double part) {
   constexpr double kColumns = 24.0;
-  return std::string(static_cast<size_t>(std::clamp(part, 0.0, 1.0) * kColumns + 0.5), '#');
+  return std::string(static_cast<size_t>(std::lround(std::clamp(part, 0.0, 1.0) * kColumns)), '#');
 }
 
 TextTable Ranks(const Comparison& comparison, bool bars) {
