@@ -14,6 +14,7 @@ from opentelemetry.proto.trace.v1 import trace_pb2
 from tritonclient.utils import InferenceServerException
 
 from server import GOLDEN, SHIPPED, Server, add_model
+from test_metrics import page, value
 
 MODEL = "fmnist_tfc_w1a1"
 FILE = SHIPPED / MODEL / "1" / "model.onnx"
@@ -159,10 +160,18 @@ def test_a_batch_is_linked_with_its_requests(tmp_path):
             Server(tmp_path, ["--otlp-endpoint", collector.address]) as server, \
             triton.InferenceServerClient(server.address) as client:
         done = queue.Queue()
-        for k in range(4):
+
+        def send(k: int):
             client.async_infer("m", tensor(X[2 * k:2 * k + 2]),
                                lambda result, error: done.put(error),
                                headers=headers(trace=f"{k + 1:032x}"))
+
+        for k in range(3):
+            send(k)
+        while value(page(server), "bitmill_queue_depth", model="m") < 3:
+            time.sleep(0.002)
+        time.sleep(0.02)
+        send(3)
         assert [done.get(timeout=20) for _ in range(4)] == [None] * 4
         spans = collector.wait_for_requests(4)
     requests = [s for s in spans if s.name == REQUEST]
@@ -182,9 +191,9 @@ def test_a_batch_is_linked_with_its_requests(tmp_path):
         assert [(link.trace_id, link.span_id) for link in compute.links] == \
             [(batch.trace_id, batch.span_id)]
         assert batch.start_time_unix_nano <= compute.start_time_unix_nano
-    # The first one waited for the last: its queue stage says so.
-    assert any(s.name == "queue" and s.end_time_unix_nano - s.start_time_unix_nano > 1e5
-               for s in spans)
+    # Three of them waited for the last: their queue stages say so.
+    waits = [s.end_time_unix_nano - s.start_time_unix_nano for s in spans if s.name == "queue"]
+    assert len(waits) == 4 and sorted(waits)[1] >= 15e6, waits
 
 
 def test_requests_on_a_stream_belong_to_the_streams_trace():
