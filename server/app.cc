@@ -24,6 +24,7 @@
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
+#include "base/this_thread.h"
 #include "grpc/support/log.h"
 #include "kernels/isa.h"
 #include "kernels/roofline/roofline.h"
@@ -242,6 +243,7 @@ class Server {
   // Returns after a signal.
   absl::Status Serve(Events& events) {
     loader_ = std::thread([this, &events] {
+      NameThisThread("loader");
       repository_->LoadAtStart();
       events.SetLoaded();
     });

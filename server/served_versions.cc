@@ -75,6 +75,7 @@ ObservedModel ServedVersionsOfRepository::Observe(const ServedModel& model) cons
                     .version = model.version,
                     .row_macs = static_cast<double>(executable.row_macs()),
                     .weight_bytes = executable.weight_bytes(),
+                    .load_begin_ns = model.load_begin_ns,
                     .loaded_ns = engine_.LoadedAt(model)};
   for (const Operation& operation : executable.operations()) {
     const double limit = LimitOf(operation.ceiling);

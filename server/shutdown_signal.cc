@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/this_thread.h"
 
 namespace bitmill {
 
@@ -58,6 +59,7 @@ ShutdownSignal::~ShutdownSignal() {
 }
 
 void ShutdownSignal::Run() {
+  NameThisThread("signals");
   const SystemClock clock;
   int64_t end_ms = -1;  // of the grace period; -1: no signal yet
   while (true) {

@@ -140,7 +140,7 @@ INJECTIONS: dict[str, Injection] = {
     HEALTHY: Injection(),
     "overload": Injection(start=overload),
     "batch_formation_wait": Injection(change=formation,
-                                      base=lambda s, i: replace(s, load=0.05)),
+                                      base=lambda s, i: replace(s, load=0.15)),
     "memory_bound": Injection(start=memory_hog, models=(WEIGHTS,)),
     "cpu_throttled": Injection(start=throttled),
     "noisy_neighbour": Injection(start=neighbour),
@@ -153,7 +153,8 @@ INJECTIONS: dict[str, Injection] = {
             "--plan-cache", "off", "--model-control-mode", "poll", "--repository-poll-secs", "1"))),
     "lock_contention": Injection(
         base=one_row, change=lambda s, i: replace(s, faults=("--lock-us", str((200, 500, 2000)[i])))),
-    "imbalance": Injection(base=one_row, start=imbalance),
+    # Not of a model that the threads which receive requests run by the way.
+    "imbalance": Injection(base=one_row, start=imbalance, models=(MILLI, WEIGHTS)),
     "padding_waste": Injection(
         base=lambda s, i: replace(s, load=0.1),
         change=lambda s, i: replace(s, faults=("--pad-rows", str((8, 16, 32)[i])))),

@@ -53,8 +53,8 @@ def new_group(controller: str) -> Iterator[tuple[Path, int]]:
 
 @contextlib.contextmanager
 def quota(server: Server, cores: float) -> Iterator[None]:
-    """Hold the server back to so many CPUs."""
-    micros = max(int(cores * PERIOD_US), 1000)
+    """Hold the server back to so many CPUs; to 0.1 at least, so that it can do anything at all."""
+    micros = int(max(cores, 0.1) * PERIOD_US)
     with new_group("cpu") as (group, version):
         try:
             if version == 1:
@@ -142,10 +142,12 @@ def reloads(server: Server, model: str, seconds: float) -> contextlib.AbstractCo
 
 
 def busy_workers(pid: int) -> list[int]:
-    """Return the threads of a process, most CPU time first."""
+    """Return the threads of a server that run executions, most CPU time first."""
     times: dict[int, int] = {}
     for task in Path(f"/proc/{pid}/task").iterdir():
         with contextlib.suppress(OSError):
+            if (task / "comm").read_text().strip() != "worker":
+                continue
             fields = (task / "stat").read_text().rsplit(") ", 1)[1].split()
             times[int(task.name)] = int(fields[11]) + int(fields[12])
     return sorted(times, key=lambda task: -times[task])
@@ -153,8 +155,11 @@ def busy_workers(pid: int) -> list[int]:
 
 @contextlib.contextmanager
 def pinned_worker(server: Server, cpus: set[int], spinners: int, nicer: int) -> Iterator[None]:
-    """Bind the busiest thread of the server to one CPU, and have others use that too."""
-    cpu, worker = min(cpus), busy_workers(server.process.pid)[0]
+    """Bind the server's busiest worker to one CPU, and have others use that too."""
+    cpu, workers = min(cpus), busy_workers(server.process.pid)
+    if not workers:
+        raise NotPermitted("the server's threads have no names that tell which are workers")
+    worker = workers[0]
     before = os.sched_getaffinity(worker)
     os.sched_setaffinity(worker, {cpu})
     try:
@@ -177,7 +182,7 @@ def short_of_memory(server: Server, kept: float) -> Iterator[None]:
     name = "memory.limit_in_bytes" if (group / "memory.limit_in_bytes").exists() else "memory.max"
     before = (group / name).read_text().strip()
     try:
-        (group / name).write_text(str(int(anonymous + (2 << 20) + kept * mapped)))
+        (group / name).write_text(str(int(anonymous + (6 << 20) + kept * mapped)))
     except OSError as error:
         raise NotPermitted(f"no memory limit can be set: {error.strerror}") from error
     try:

@@ -14,6 +14,7 @@ LAST = 3  # reports at the end of a case whose majority is the verdict
 WORSE_SHARE, WORSE_MS = 1.4, 0.2  # of p99 at the client, from where on an injection is felt
 BARS = {"top1": 0.95, "macro_f1": 0.93, "healthy_recall": 0.99, "pairs_in_top2": 0.90}
 MOST_SECONDS_TO_NAME = 5.0
+MOST_STOLEN = 0.01  # of the time of a CPU, by the hypervisor, in a case that counts
 
 
 @dataclass
@@ -31,6 +32,7 @@ class Outcome:
     p99_ms: float = 0.0
     findings: list[str] = field(default_factory=list)  # causes, largest first
     evidence: str = ""
+    stolen: float = 0.0  # by the hypervisor, of the time of the server's CPU that lost most
     skipped: str = ""  # the reason; nothing else is set then
 
     @property
@@ -40,6 +42,11 @@ class Outcome:
             return True
         least = max(WORSE_SHARE * self.control_p99_ms, self.control_p99_ms + WORSE_MS)
         return self.p99_ms >= least
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether the machine itself brought about a noisy neighbour, beside what was injected."""
+        return self.stolen > MOST_STOLEN
 
     @property
     def top2(self) -> list[str]:
@@ -98,8 +105,8 @@ def findings_of(report: dict) -> list[str]:
 
 
 def scored(outcomes: Iterable[Outcome]) -> list[Outcome]:
-    """Return the cases that count: run, and one cause that clients felt or none."""
-    return [o for o in outcomes if not o.skipped and not o.pair and o.felt]
+    """Return the cases that count: run, undisturbed, and one cause that clients felt or none."""
+    return [o for o in outcomes if not o.skipped and not o.disturbed and not o.pair and o.felt]
 
 
 def matrix(outcomes: Iterable[Outcome], of: str = "verdict") -> dict[str, dict[str, int]]:
@@ -134,7 +141,7 @@ def summarize(outcomes: Sequence[Outcome], of: str = "verdict") -> dict:
     hits = [o for o in cases if getattr(o, of) == o.cause]
     named = sorted(o.named_after for o in cases if o.cause != HEALTHY and o.named_after is not None)
     healthy = counts.get(HEALTHY, {})
-    pairs = [o for o in outcomes if o.pair and not o.skipped]
+    pairs = [o for o in outcomes if o.pair and not o.skipped and not o.disturbed]
     both = [o for o in pairs if set(o.cause.split("+")) == set(o.top2)]
     return {
         "cases": len(cases),

@@ -22,10 +22,19 @@ from servers import free_port, running, wait_ready  # noqa: E402
 
 HERE = Path(__file__).resolve().parent
 CAPACITY_SECONDS, MOST_RATE = 1.5, 3000.0  # requests a second that a base load has at most
+LIGHT = 0.5  # of the capacity: loads below leave room for a request on its own
 
 
 class NotPermitted(RuntimeError):
     """An injection that this machine does not allow; the text says why."""
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Requests that a server answers a second."""
+
+    most: float  # of many at once
+    alone: float  # one after the other
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,15 @@ def split_cpus() -> tuple[set[int], set[int]]:
     return set(cpus[: len(cpus) // 2]), set(cpus[len(cpus) // 2:])
 
 
+def stolen_seconds() -> dict[int, float]:
+    """Return what the hypervisor has taken of each CPU since the system's start."""
+    stolen = {}
+    for line in Path("/proc/stat").read_text().splitlines():
+        if match := re.match(r"cpu(\d+) ", line):
+            stolen[int(match[1])] = int(line.split()[8]) / os.sysconf("SC_CLK_TCK")
+    return stolen
+
+
 def on_cpus(cpus: set[int], command: list[str]) -> list[str]:
     """Return the command, bound to CPUs."""
     return ["taskset", "-c", ",".join(str(cpu) for cpu in sorted(cpus)), *command]
@@ -93,7 +111,7 @@ class Stand:
     def __init__(self, program: Path, faulty: Path, models: dict[str, Path], folder: Path) -> None:
         self.program, self.faulty, self.models, self.folder = program, faulty, models, folder
         self.server_cpus, self.client_cpus = split_cpus()
-        self._capacity: dict[Setting, float] = {}
+        self._capacity: dict[Setting, Capacity] = {}
 
     def _repository(self, setting: Setting) -> Path:
         name = re.sub(r"[^a-z0-9]+", "_", f"{setting.model} {setting.config} {setting.flags}".lower())
@@ -147,23 +165,28 @@ class Stand:
         return self.load(setting, port, "--rate", f"{rate:.2f}", "--duration", f"{seconds:g}",
                          "--seed", str(seed + 1), "--connections", "2", "--send-time")
 
-    def capacity(self, setting: Setting, server: Server) -> float:
-        """Return the requests a second that the server answers at most; measured once a setting."""
+    def capacity(self, setting: Setting, server: Server) -> Capacity:
+        """Return what the server can do; measured once a setting."""
         if setting not in self._capacity:
-            point = self.load(setting, server.port, "--concurrency", "48", "--duration",
-                              str(CAPACITY_SECONDS))
-            self._capacity[setting] = point["requests_per_second"]
+            self._capacity[setting] = Capacity(*(
+                self.load(setting, server.port, "--concurrency", str(in_flight), "--duration",
+                          str(CAPACITY_SECONDS))["requests_per_second"] for in_flight in (48, 1)))
         return self._capacity[setting]
 
-    def known(self, setting: Setting) -> float:
-        """Return the capacity that was measured before; 0: none was."""
-        return self._capacity.get(setting, 0.0)
+    def known(self, setting: Setting) -> Capacity | None:
+        """Return the capacity that was measured before."""
+        return self._capacity.get(setting)
 
 
-def base_rate(setting: Setting, capacity: float) -> float:
-    """Return the rate of a load that is to leave the server room."""
-    return max(min(setting.load * capacity, MOST_RATE) if setting.load < 0.8
-               else setting.load * capacity, 10.0)
+def base_rate(setting: Setting, capacity: Capacity) -> float:
+    """Return the rate of a load that is to leave the server room.
+
+    What a server can do with full batches it cannot do at a third of that load, whose requests come
+    one by one: a light load is measured by the slower of the two.
+    """
+    if setting.load >= LIGHT:
+        return max(min(setting.load * capacity.most, MOST_RATE), 10.0)
+    return max(min(setting.load * min(capacity.most, capacity.alone), MOST_RATE), 10.0)
 
 
 @contextlib.contextmanager

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <array>
 #include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/this_thread.h"
 #include "server/analysis/judge.h"
 #include "server/analysis/summarize.h"
 
@@ -93,6 +95,8 @@ void Analyzer::Stop() {
 }
 
 void Analyzer::Run() {
+  NameThisThread("analysis");
+  WorkInBackground();
   MonotonicNanos collect_due = clock_.Now() + options_.collect_ns;
   MonotonicNanos tick_due = clock_.Now() + options_.tick_ns;
   for (;;) {
@@ -123,9 +127,17 @@ void Analyzer::Follow(const std::vector<ObservedModel>& models) {
   for (const ObservedModel& model : models) {
     ready.insert(model.id);
     const auto [found, is_new] = watched_.try_emplace(model.id);
-    if (!is_new && found->second.loaded_ns == model.facts.loaded_ns) continue;
-    found->second = {.loaded_ns = model.facts.loaded_ns, .predictor = ModelPredictor()};
-    collector_.Add(model.id, *model.metrics);
+    Watched& watched = found->second;
+    if (!is_new && watched.loaded_ns == model.facts.loaded_ns) continue;
+    // What another file gave is nothing to predict by. The window stays: how requests fare while
+    // a version is loaded again is what a judge wants to see.
+    watched.loaded_ns = model.facts.loaded_ns;
+    watched.loads.push_back(
+        {.begin_ns = model.facts.load_begin_ns, .end_ns = model.facts.loaded_ns});
+    watched.predictor = ModelPredictor({.since_ns = model.facts.loaded_ns});
+    if (std::exchange(watched.metrics, model.metrics) != model.metrics) {
+      collector_.Add(model.id, *model.metrics);
+    }
   }
   for (auto model = watched_.begin(); model != watched_.end();) {
     if (ready.contains(model->first)) {
@@ -149,6 +161,9 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
     window.controls = model.controls;
     window.configured = model.configured;
     window.objective = model.objective;
+    std::vector<ModelLoad>& loads = watched_.at(model.id).loads;
+    while (loads.size() > 1 && loads.front().end_ns < window.begin_ns) loads.erase(loads.begin());
+    window.loads = loads;
     observation.models.push_back(std::move(window));
   }
   return observation;

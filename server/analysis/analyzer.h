@@ -87,6 +87,8 @@ class Analyzer final : public AnalysisSource {
   using Key = std::pair<std::string, int64_t>;  // model, version
   struct Watched {
     MonotonicNanos loaded_ns = 0;
+    const ModelMetrics* metrics = nullptr;
+    std::vector<ModelLoad> loads;  // see ModelWindow
     ModelPredictor predictor;
   };
   struct Kept {

@@ -2,6 +2,7 @@
 // cold memory, a slow instance, a device's queue. Scores are replays without it.
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -77,12 +78,21 @@ double QuotaShare(const WindowParts& parts) {
   return both > 0 ? parts.sum.throttled / both : 1;
 }
 
+double LateAround(const WindowParts& parts, const RequestParts& request) {
+  return request.held + std::max(request.transit - parts.quick_transit, 0.0) +
+         std::max(request.write - kUsualWriteSpread * parts.usual_write, 0.0);
+}
+
+// The mean of all requests.
+double LateAround(const WindowParts& parts) {
+  double sum = 0;
+  for (const RequestParts& request : parts.requests) sum += LateAround(parts, request);
+  return sum / std::max<double>(static_cast<double>(parts.requests.size()), 1);
+}
+
 void TakeCpuWaitAround(const WindowParts& parts, double share, Removal& removal) {
   for (size_t i = 0; i < parts.requests.size(); ++i) {
-    const RequestParts& request = parts.requests[i];
-    removal.TakeAround(
-        i, share * (request.held + std::max(request.transit - parts.quick_transit, 0.0) +
-                    std::max(request.write - kUsualWriteSpread * parts.usual_write, 0.0)));
+    removal.TakeAround(i, share * LateAround(parts, parts.requests[i]));
   }
 }
 
@@ -118,43 +128,62 @@ void FindThrottled(const WindowParts& parts, const WhatIf& what_if,
       candidates);
 }
 
-struct InstancePace {
+// How fast those are that run executions side by side: threads, or instances on accelerators. An
+// instance of a CPU is run by whichever thread is free.
+struct Pace {
   double slowness = 0;   // wall over clean; 0: too few executions
-  double kept = 1;       // of its time, to be as fast as the fastest instance
+  double kept = 1;       // of its time, to be as fast as the fastest
   double neighbour = 0;  // waits for others over clean
-  double common = 1;     // share of those waits that the fastest instance has too
+  double common = 1;     // share of those waits that the fastest has too
 };
 
-std::vector<InstancePace> Paces(const WindowParts& parts) {
+struct Paces {
+  bool of_threads = false;
+  std::vector<size_t> of_execution;  // index in `all`
+  std::vector<Pace> all;
+};
+
+Paces GroupExecutions(const WindowParts& parts) {
   const auto& seen = parts.window.executions_seen;
-  const auto count = static_cast<size_t>(std::max(parts.window.controls.instances, 1));
-  std::vector<std::vector<double>> ratios(count);
-  std::vector<double> neighbour(count);
-  for (size_t i = 0; i < seen.size(); ++i) {
-    const auto instance = static_cast<size_t>(std::max(seen[i].instance, 0));
-    if (instance >= count || parts.executions[i].clean <= 0) continue;
-    ratios[instance].push_back(parts.executions[i].wall / parts.executions[i].clean);
-    neighbour[instance] += parts.executions[i].neighbour / parts.executions[i].clean;
+  Paces paces;
+  paces.of_threads = std::ranges::all_of(
+      seen, [](const ExecutionRecord& of) { return of.worker >= 0 && of.device_queue_ns < 0; });
+  std::map<int32_t, size_t> groups;
+  for (const ExecutionRecord& of : seen) {
+    const int32_t key = paces.of_threads ? of.worker : std::max(of.instance, 0);
+    paces.of_execution.push_back(groups.try_emplace(key, groups.size()).first->second);
   }
-  std::vector<InstancePace> paces(count);
-  for (size_t i = 0; i < count; ++i) {
+  paces.all.resize(groups.size());
+  return paces;
+}
+
+Paces FindPaces(const WindowParts& parts) {
+  Paces paces = GroupExecutions(parts);
+  std::vector<std::vector<double>> ratios(paces.all.size());
+  for (size_t i = 0; i < parts.executions.size(); ++i) {
+    const ExecutionParts& of = parts.executions[i];
+    if (of.clean <= 0) continue;
+    ratios[paces.of_execution[i]].push_back(of.wall / of.clean);
+    paces.all[paces.of_execution[i]].neighbour += of.neighbour / of.clean;
+  }
+  for (size_t i = 0; i < paces.all.size(); ++i) {
     const auto executions = static_cast<int64_t>(ratios[i].size());
     if (executions < parts.thresholds.imbalance_executions) continue;
     double mean = 0;
     for (const double ratio : ratios[i]) mean += ratio / static_cast<double>(executions);
     const double median = TakeQuantile(ratios[i], 0.5);
-    paces[i].neighbour = neighbour[i] / static_cast<double>(executions);
-    paces[i].slowness = executions >= kManyExecutions ? std::max(mean, median) : median;
+    paces.all[i].neighbour /= static_cast<double>(executions);
+    paces.all[i].slowness = executions >= kManyExecutions ? std::max(mean, median) : median;
   }
   return paces;
 }
 
-// Sets `kept` and `common` where the slowest instance takes more than `least` times what the
-// fastest takes. Returns that ratio; 1 with fewer than two instances to compare.
-double Compare(double least, std::vector<InstancePace>& paces) {
-  const InstancePace* fastest = nullptr;
-  const InstancePace* slowest = nullptr;
-  for (const InstancePace& pace : paces) {
+// Sets `kept` and `common` where the slowest takes more than `least` times what the fastest takes.
+// Returns that ratio; 1 with fewer than two to compare.
+double Compare(double least, std::vector<Pace>& paces) {
+  const Pace* fastest = nullptr;
+  const Pace* slowest = nullptr;
+  for (const Pace& pace : paces) {
     if (pace.slowness <= 0) continue;
     if (fastest == nullptr || pace.slowness < fastest->slowness) fastest = &pace;
     if (slowest == nullptr || pace.slowness > slowest->slowness) slowest = &pace;
@@ -162,8 +191,8 @@ double Compare(double least, std::vector<InstancePace>& paces) {
   if (fastest == slowest) return 1;
   const double ratio = slowest->slowness / fastest->slowness;
   if (ratio < least) return ratio;
-  const InstancePace best = *fastest;
-  for (InstancePace& pace : paces) {
+  const Pace best = *fastest;
+  for (Pace& pace : paces) {
     if (pace.slowness <= 0) continue;
     pace.kept = best.slowness / pace.slowness;
     if (pace.neighbour > best.neighbour) pace.common = best.neighbour / pace.neighbour;
@@ -171,43 +200,41 @@ double Compare(double least, std::vector<InstancePace>& paces) {
   return ratio;
 }
 
-void FindImbalance(const WindowParts& parts, const WhatIf& what_if,
-                   std::vector<InstancePace>& paces, std::vector<Candidate>& candidates) {
-  const double ratio = Compare(parts.thresholds.imbalance_ratio, paces);
+void FindImbalance(const WindowParts& parts, const WhatIf& what_if, Paces& paces,
+                   std::vector<Candidate>& candidates) {
+  if (parts.window.controls.instances < 2) return;
+  const double ratio = Compare(parts.thresholds.imbalance_ratio, paces.all);
   if (ratio < parts.thresholds.imbalance_ratio) return;
   Scenario scenario = what_if.AsIs();
-  scenario.by_instance = true;
+  scenario.by_instance = !paces.of_threads;
   const double before = what_if.P99(scenario);
   for (size_t i = 0; i < scenario.scale.size(); ++i) {
-    const auto instance = static_cast<size_t>(parts.window.executions_seen[i].instance);
-    const double kept = instance < paces.size() ? paces[instance].kept : 1;
+    const double kept = paces.all[paces.of_execution[i]].kept;
     scenario.scale[i] *= kept;
     scenario.wait_ns[i] *= kept;
   }
   if (parts.saturation < parts.thresholds.overload_saturation) scenario.backlog = 0;
   const double gained = what_if.RecoveredMs(before, what_if.P99(scenario));
   Add(Cause::kImbalance, gained,
-      absl::StrFormat("the slowest of %d instances takes %.1f times as long as the fastest for the "
-                      "same rows",
-                      paces.size(), ratio),
+      absl::StrFormat("the slowest of %d %s takes %.1f times as long as the fastest for the same "
+                      "rows",
+                      paces.all.size(), paces.of_threads ? "threads" : "instances", ratio),
       absl::StrCat("give each instance a CPU of its own: instance_group count at most the CPUs "
                    "that are free, --cpu-budget, or a cpuset without other work: ",
                    Becomes(parts, gained)),
       candidates);
 }
 
-void FindNeighbour(const WindowParts& parts, const WhatIf& what_if,
-                   const std::vector<InstancePace>& paces, std::vector<Candidate>& candidates) {
+void FindNeighbour(const WindowParts& parts, const WhatIf& what_if, const Paces& paces,
+                   std::vector<Candidate>& candidates) {
   if (!parts.neighbour_gate) return;
   const double of_work = parts.sum.neighbour / std::max(parts.sum.wall, 1.0);
-  const double around =
-      (1 - QuotaShare(parts)) * parts.mean.held / std::max(parts.mean.latency, 1.0);
+  const double late = parts.WaitsForOthers() ? LateAround(parts) : parts.mean.held;
+  const double around = (1 - QuotaShare(parts)) * late / std::max(parts.mean.latency, 1.0);
   if (of_work + around < parts.thresholds.neighbour_wait_share) return;
   Removal removal(parts, what_if);
   for (size_t i = 0; i < parts.executions.size(); ++i) {
-    const auto instance = static_cast<size_t>(parts.window.executions_seen[i].instance);
-    const double common = instance < paces.size() ? paces[instance].common : 1;
-    removal.TakeWait(i, parts.executions[i].neighbour * common);
+    removal.TakeWait(i, parts.executions[i].neighbour * paces.all[paces.of_execution[i]].common);
   }
   TakeCpuWaitAround(parts, 1 - QuotaShare(parts), removal);
   const double gained = removal.GainedMs();
@@ -248,10 +275,42 @@ void FindLock(const WindowParts& parts, const WhatIf& what_if, std::vector<Candi
       candidates);
 }
 
+// Since the last load before it; negative: there was none.
 double AgeSeconds(const WindowParts& parts, size_t execution) {
-  return static_cast<double>(parts.window.executions_seen[execution].start_ns -
-                             parts.window.facts.loaded_ns) *
-         1e-9;
+  const MonotonicNanos start_ns = parts.window.executions_seen[execution].start_ns;
+  MonotonicNanos loaded_ns = parts.window.facts.loaded_ns;
+  for (const ModelLoad& load : parts.window.loads) {
+    if (load.end_ns <= start_ns) loaded_ns = load.end_ns;
+  }
+  return static_cast<double>(start_ns - loaded_ns) * 1e-9;
+}
+
+// Whether a load was going on, whose work takes CPU time from requests.
+bool WhileLoading(const WindowParts& parts, MonotonicNanos begin_ns, MonotonicNanos end_ns) {
+  return std::ranges::any_of(parts.window.loads, [&](const ModelLoad& load) {
+    return load.begin_ns < end_ns && begin_ns < load.end_ns;
+  });
+}
+
+// Takes what requests and executions waited for a CPU while a model was loaded, unless others used
+// the CPUs. Returns how many requests those were.
+int64_t TakeWaitsOfLoads(const WindowParts& parts, Removal& removal) {
+  if (parts.neighbour_gate || parts.throttled_gate) return 0;
+  for (size_t i = 0; i < parts.executions.size(); ++i) {
+    const ExecutionRecord& record = parts.window.executions_seen[i];
+    if (!WhileLoading(parts, record.start_ns, record.start_ns + record.compute_ns)) continue;
+    removal.TakeWait(i, parts.executions[i].unexplained);
+  }
+  int64_t late = 0;
+  for (size_t i = 0; i < parts.requests.size(); ++i) {
+    const RequestRecord& record =
+        parts.window.requests[static_cast<size_t>(parts.requests[i].record)];
+    const MonotonicNanos sent_ns = record.received_ns - std::max<int64_t>(record.transit_ns, 0);
+    if (!WhileLoading(parts, sent_ns, record.received_ns + record.total_ns)) continue;
+    removal.TakeAround(i, LateAround(parts, parts.requests[i]));
+    ++late;
+  }
+  return late;
 }
 
 // Pages read from a disk are the load's own for a while after it, unless memory is short.
@@ -282,13 +341,15 @@ void FindColdStart(const WindowParts& parts, const WhatIf& what_if,
     took += of.work + of.paging;
     usual += of.clean;
   }
-  if (cold == 0 || removal.taken_ns() <= 0) return;
+  const int64_t late = TakeWaitsOfLoads(parts, removal);
+  if (late == 0 && (cold == 0 || removal.taken_ns() <= 0)) return;
   const double gained = removal.GainedMs();
   Add(Cause::kColdStart, gained,
-      absl::StrFormat("%d executions within %.1f s of the load took %.1f times as long as later "
-                      "ones, with %d page faults",
-                      cold, last_age, took / std::max(usual, 1.0), faults),
-      absl::StrCat("add model_warmup with the usual batch_size and a larger count, and keep "
+      absl::StrFormat("%d executions within %.1f s of a load took %.1f times as long as later "
+                      "ones, with %d page faults; %d requests came while a model was loaded",
+                      cold, last_age, took / std::max(usual, 1.0), faults, late),
+      absl::StrCat("load a model again only when its file has changed, add model_warmup with the "
+                   "usual batch_size and a larger count, and keep "
                    "model.plan (--plan-cache): ",
                    Becomes(parts, gained)),
       candidates);
@@ -346,7 +407,7 @@ void FindDeviceQueue(const WindowParts& parts, const WhatIf& what_if,
 
 void FindDisturbances(const WindowParts& parts, const WhatIf& what_if,
                       std::vector<Candidate>& candidates) {
-  std::vector<InstancePace> paces = Paces(parts);
+  Paces paces = FindPaces(parts);
   FindImbalance(parts, what_if, paces, candidates);
   FindThrottled(parts, what_if, candidates);
   FindNeighbour(parts, what_if, paces, candidates);

@@ -43,7 +43,7 @@ void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates
     return;
   }
   if (parts.CpusUsedUp()) return;  // it takes requests when it can: see FindNoWorkers
-  const bool late_itself = parts.throttled_gate || parts.sum.neighbour > 0 ||
+  const bool late_itself = parts.throttled_gate || parts.WaitsForOthers() ||
                            parts.saturation >= parts.thresholds.overload_saturation;
   const double transit_most =
       late_itself ? parts.quick_transit : std::max(parts.p99, parts.quick_transit);
@@ -51,7 +51,9 @@ void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates
   const double left = parts.LatencyP99([&](const RequestParts& request) {
     return std::min(request.transit, transit_most) + std::min(request.write, write_most);
   });
-  Finding finding = FindingOf(Cause::kSlowClient, (parts.p99 - left) * 1e-6);
+  const double recoverable_ms = (parts.p99 - left) * 1e-6;
+  if (recoverable_ms < parts.thresholds.usual_way_ms) return;
+  Finding finding = FindingOf(Cause::kSlowClient, recoverable_ms);
   finding.evidence = absl::StrFormat(
       "of %s as the client sees them %s pass before the request is here and %s until the answer "
       "is taken; the server needs %s",

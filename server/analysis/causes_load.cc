@@ -85,8 +85,8 @@ void FindNoWorkers(const WindowParts& parts, std::vector<Candidate>& candidates)
   const JudgeThresholds& thresholds = parts.thresholds;
   const HostWindow& host = parts.host;
   if (parts.mean.waking + parts.mean.transit < thresholds.worker_wait_share * parts.mean.latency ||
-      !parts.CpusUsedUp()) {
-    return;
+      !parts.CpusUsedUp() || parts.throttled_gate) {
+    return;  // what is short under a quota is the quota
   }
   const double left = parts.LatencyP99(
       [](const RequestParts& request) { return request.waking + request.transit; });

@@ -57,6 +57,7 @@ struct JudgeThresholds {
   double slowed_on_cpu = 1.3;             // times the known service line, with no wait at all
   double serialization_share = 0.2;       // of the mean latency
   double client_share = 0.2;              // of the mean latency as the client sees it
+  double usual_way_ms = 1;                // of p99: what gRPC and a network near by take anyway
   double cold_seconds = 10;               // after a load
   double cold_slowdown = 1.5;             // of an execution, against the window's usual
   double lock_share = 0.05;               // of the executions' time asleep

@@ -73,7 +73,12 @@ struct ModelFacts {
   double compute_floor_ns = 0;  // of a row at the machine's compute limits, one core; 0: not known
   int64_t weight_bytes = 0;     // read by each execution
   int64_t row_bytes = 0;        // of inputs and outputs
-  MonotonicNanos loaded_ns = 0;
+  MonotonicNanos load_begin_ns = 0, loaded_ns = 0;  // from reading its file until it was served
+};
+
+// A model version that was loaded, for the first time or again.
+struct ModelLoad {
+  MonotonicNanos begin_ns = 0, end_ns = 0;
 };
 
 // What may be changed while it is served.
@@ -115,6 +120,8 @@ struct ModelWindow {
   std::vector<ExecutionRecord> executions_seen;  // by start_ns
   double request_weight = 1, execution_weight = 1;
   ModelControls configured;  // as it was loaded: no change goes beyond
+  // The last one, and before it those that ended within the window; oldest first.
+  std::vector<ModelLoad> loads = {};
 
   double seconds() const { return static_cast<double>(end_ns - begin_ns) * 1e-9; }
 };

@@ -49,7 +49,11 @@ std::vector<int32_t> RequestRows(const ModelWindow& window) {
 }  // namespace
 
 ModelPredictor::ModelPredictor(const PredictorOptions& options)
-    : options_(options), fit_(options.fit), demand_(options.demand), drift_(options.drift) {}
+    : options_(options),
+      fit_(options.fit),
+      demand_(options.demand),
+      drift_(options.drift),
+      seen_until_ns_(options.since_ns) {}
 
 Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& host) {
   const std::vector<ExecutionSample> executions = NewExecutions(window);

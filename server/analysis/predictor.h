@@ -15,9 +15,10 @@ namespace bitmill {
 
 struct PredictorOptions {
   double horizon_seconds = 30;
-  ServiceLineFitOptions fit;
-  DemandForecastOptions demand;
-  LineDriftOptions drift;
+  MonotonicNanos since_ns = 0;  // executions that ended earlier are not its own
+  ServiceLineFitOptions fit = {};
+  DemandForecastOptions demand = {};
+  LineDriftOptions drift = {};
 };
 
 // One for each loaded version; a new one when it is loaded again. Not thread-safe.

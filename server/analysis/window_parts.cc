@@ -128,7 +128,11 @@ void TakeExecutionsApart(WindowParts& all) {
     rows += std::max(record.rows, 1);
     computed += ComputedRows(record);
   }
-  all.clean = FitCleanLine(samples, all.known_line, all.thresholds.min_executions);
+  // The known line is by rows that were asked for. Where more are computed it says nothing of those
+  // that are not: the time of executions that are all padded alike is taken as in proportion.
+  const ServiceLine none;
+  const bool padded = computed > all.thresholds.padding_ratio * rows;
+  all.clean = FitCleanLine(samples, padded ? none : all.known_line, all.thresholds.min_executions);
   for (size_t i = 0; i < seen.size(); ++i) {
     all.executions[i].clean = all.CleanNanos(ComputedRows(seen[i]));
   }

@@ -58,6 +58,12 @@ struct WindowParts {
   bool CpusUsedUp() const {
     return host.process_cpu_cores >= thresholds.worker_busy_share * host.cpu_budget_cores;
   }
+  // Threads of the server were ready and waited, and others use its CPUs: so do requests that
+  // nobody has taken yet.
+  bool WaitsForOthers() const {
+    return neighbour_gate && (host.run_queue_wait_cores >= thresholds.neighbour_wait_share ||
+                              sum.neighbour >= thresholds.neighbour_wait_share * sum.wall);
+  }
   // p99 of the answered requests' latency as their clients see it, less `less(request)`; ns.
   template <typename Less>
   double LatencyP99(Less less) const;

@@ -7,6 +7,7 @@
 #include "base/check.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
+#include "base/this_thread.h"
 #include "base/thread_usage.h"
 
 namespace bitmill {
@@ -196,6 +197,7 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
         .padded_rows = static_cast<int32_t>(executable_.computed_rows(rows)),
         .requests = static_cast<int32_t>(items.size()),
         .instance = index,
+        .worker = ThisThreadNumber(),
         .model = metrics_.id(),
         .closed = items.front()->closed});
   }

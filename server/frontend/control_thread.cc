@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/this_thread.h"
+
 namespace bitmill {
 namespace {
 constexpr size_t kMaxWaiting = 256;
@@ -27,6 +29,7 @@ bool ControlThread::TryPost(std::function<void()> work) {
 }
 
 void ControlThread::Run() {
+  NameThisThread("control");
   while (true) {
     std::function<void()> work;
     {

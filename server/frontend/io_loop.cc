@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/this_thread.h"
 #include "grpc/support/time.h"
 #include "grpcpp/alarm.h"
 
@@ -87,6 +88,7 @@ void IoLoop::Handle(void* tag, bool ok) {
 }
 
 void IoLoop::Run() {
+  NameThisThread("io");
   thread_id_.store(std::this_thread::get_id());
   void* tag = nullptr;
   bool ok = false;

@@ -13,6 +13,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "base/hash.h"
+#include "base/this_thread.h"
 
 namespace bitmill {
 
@@ -146,6 +147,16 @@ int Handle(mg_connection* connection) {
   return 1;
 }
 
+// A scrape of many models is milliseconds of work.
+void* InitThread(const mg_context* /*context*/, int thread_type) {
+  constexpr int kWorker = 1;
+  if (thread_type == kWorker) {
+    NameThisThread("metrics");
+    WorkInBackground();
+  }
+  return nullptr;
+}
+
 class CivetExporter final : public MetricsExporter {
  public:
   CivetExporter(mg_context* context, std::unique_ptr<const Site> site, std::string host, int port)
@@ -203,6 +214,7 @@ absl::StatusOr<std::unique_ptr<MetricsExporter>> StartMetricsExporter(const std:
                            nullptr};
   mg_callbacks callbacks{};
   callbacks.begin_request = Handle;
+  callbacks.init_thread = InitThread;
   std::array<char, 256> text{};
   unsigned code = 0;
   auto site = std::make_unique<Site>(metrics, std::move(pages));

@@ -46,6 +46,7 @@ struct ExecutionRecord {
   int32_t padded_rows = 0;  // that were computed, at least `rows`
   int32_t requests = 0;
   int32_t instance = 0;
+  int32_t worker = -1;  // the thread that ran it (ThisThreadNumber); -1: not known
   uint32_t model = 0;
   BatchClosed closed = BatchClosed::kNever;
   bool inline_run = false;  // on the thread that received a request

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/status_macros.h"
+#include "base/this_thread.h"
 #include "server/repository/calibration_file.h"
 #include "server/repository/model_path.h"
 #include "server/repository/promoted_version.h"
@@ -255,6 +256,7 @@ absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, i
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
                            LoadVersion({real_root_, name, version, on_disk.folder, file->second},
                                        config, options_, parts_));
+  model->load_begin_ns = start;
   const int64_t load_ns = clock.Now() - start;
   LogLoaded(*model, options_, load_ns);
   ModelMetrics& metrics = metrics_.ForModel(name, version);
@@ -437,6 +439,7 @@ bool DiskRepository::PollOnce() {
 }
 
 void DiskRepository::Poll() {
+  NameThisThread("poller");
   constexpr int64_t kNanosPerSecond = 1'000'000'000;
   const SystemClock clock;
   bool pending = false;

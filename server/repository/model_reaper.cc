@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/clock.h"
+#include "base/this_thread.h"
 
 namespace bitmill {
 namespace {
@@ -70,6 +71,7 @@ bool ModelReaper::WaitUntilGone(int64_t id, double seconds) {
 }
 
 void ModelReaper::Run(State& state) {
+  NameThisThread("reaper");
   const SystemClock clock;
   int64_t stop_at = 0;
   state.mutex.Lock();

@@ -37,6 +37,7 @@ struct ServedModel {
   std::string config_text;  // the complete ModelConfig (given or derived) in protobuf text format
   std::string plan_origin;  // CompiledModel::origin, for the log
   bool plan_from_file = false;
+  int64_t load_begin_ns = 0;  // of the monotonic clock, when its file began to be read
   std::unique_ptr<const Executable> executable;
   std::unique_ptr<ModelRuntime> runtime;
   std::shared_ptr<AnswerTap> tap;  // told of each answer; null unless settings.watch.on

@@ -15,11 +15,13 @@
 #include "base/check.h"
 #include "base/hand_off.h"
 #include "base/pause.h"
+#include "base/this_thread.h"
 #include "server/schedule/helper_board.h"
 #include "server/schedule/task_gate.h"
 #include "server/schedule/timer_queue.h"
 #include "tbb/global_control.h"
 #include "tbb/task_arena.h"
+#include "tbb/task_scheduler_observer.h"
 
 namespace bitmill {
 namespace {
@@ -30,6 +32,17 @@ constexpr MonotonicNanos kStayNanos = 100'000;
 constexpr MonotonicNanos kComingNanos = 200'000;
 constexpr int kPausesPerLook = 4;
 
+// Names oneTBB's threads when they come to work here.
+class Namer final : public tbb::task_scheduler_observer {
+ public:
+  explicit Namer(tbb::task_arena& arena) : task_scheduler_observer(arena) {}
+  ~Namer() override { observe(false); }
+  void on_scheduler_entry(bool is_worker) override {
+    thread_local bool named = false;
+    if (is_worker && !std::exchange(named, true)) NameThisThread("worker");
+  }
+};
+
 class Workers final : public TbbScheduler, private ForkJoin {
  public:
   Workers(const SchedulerOptions& options, const Clock& clock)
@@ -37,10 +50,12 @@ class Workers final : public TbbScheduler, private ForkJoin {
         limit_(tbb::global_control::max_allowed_parallelism,
                static_cast<size_t>(options.workers) + 1),
         arena_(options.workers + options.io_threads, static_cast<unsigned>(options.io_threads)),
+        namer_(arena_),
         clock_(clock),
         board_(options.workers + options.io_threads),
         timers_(clock) {
     arena_.initialize();
+    namer_.observe(true);
   }
 
   ~Workers() override { gate_.CloseAndWait(); }
@@ -162,6 +177,7 @@ class Workers final : public TbbScheduler, private ForkJoin {
   const int workers_;
   tbb::global_control limit_;
   tbb::task_arena arena_;
+  Namer namer_;
   const Clock& clock_;
   HelperBoard board_;
   FairQueue waiting_;

@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/this_thread.h"
+
 namespace bitmill {
 
 TimerQueue::~TimerQueue() {
@@ -27,6 +29,7 @@ void TimerQueue::Add(MonotonicNanos when, std::function<void()> work) {
 }
 
 void TimerQueue::Run() {
+  NameThisThread("timer");
   mutex_.Lock();
   while (!stop_) {
     if (waiting_.empty()) {

@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "base/log.h"
+#include "base/this_thread.h"
 
 namespace bitmill {
 namespace {
@@ -119,6 +120,8 @@ void TraceExporter::TakeWaiting(std::vector<TracedRequest>& held) {
 }
 
 void TraceExporter::Run() {
+  NameThisThread("trace-export");
+  WorkInBackground();
   std::vector<TracedRequest> held;
   bool last = false;
   while (!last) {

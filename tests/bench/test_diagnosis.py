@@ -74,6 +74,13 @@ class Scores(unittest.TestCase):
         self.assertEqual(scoring.skipped_lines(outcomes),
                          ["skipped memory_pressure (1): not permitted"])
 
+    def test_what_the_hypervisor_disturbed_does_not_count(self) -> None:
+        outcomes = [outcome("overload", "overload", stolen=0.009),
+                    outcome("overload", "noisy_neighbour", stolen=0.02),
+                    outcome("overload+imbalance", "noisy_neighbour", stolen=0.02)]
+        summary = scoring.summarize(outcomes)
+        self.assertEqual((summary["cases"], summary["top1"], summary["pairs"]), (1, 1.0, 0))
+
     def test_macro_f1_is_the_mean_over_causes(self) -> None:
         # overload: precision 1/2, recall 1; imbalance: never named.
         counts = {"overload": {"overload": 1}, "imbalance": {"overload": 1}}

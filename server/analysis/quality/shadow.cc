@@ -2,6 +2,8 @@
 
 #include <utility>
 
+#include "base/this_thread.h"
+
 namespace bitmill {
 
 int64_t ShadowRequest::bytes() const {
@@ -87,6 +89,8 @@ bool ShadowRuns::RunOne() {
 }
 
 void ShadowRuns::Work() {
+  NameThisThread("shadow");
+  WorkInBackground();
   for (;;) {
     {
       MutexLock lock(&mutex_);

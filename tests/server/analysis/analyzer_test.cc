@@ -124,7 +124,16 @@ TEST_F(AnalyzerTest, FollowsWhatIsLoadedAndUnloaded) {
   ASSERT_THAT(analyzer_.Newest()->models, SizeIs(1));
   EXPECT_EQ(analyzer_.Newest()->models[0].facts.name, "other");
   EXPECT_THAT(analyzer_.History("net", 0, 0), SizeIs(0));
-  // Loaded again, it starts afresh.
+  EXPECT_GT(analyzer_.Newest()->models[0].line.samples, 0);
+  // Loaded again, it is learned afresh, and what was seen of it stays in the window.
+  served_.models[0].facts.loaded_ns = clock_.Now();
+  clock_.Advance(1000 * kMilli);
+  analyzer_.Tick();
+  EXPECT_GT(analyzer_.Newest()->models[0].answered_per_s, 0);
+  EXPECT_EQ(analyzer_.Newest()->models[0].line.samples, 0);
+  // Another one in its place starts with nothing.
+  ModelRecorder other;
+  served_.models[0].metrics = &other;
   served_.models[0].facts.loaded_ns = clock_.Now();
   clock_.Advance(1000 * kMilli);
   analyzer_.Tick();

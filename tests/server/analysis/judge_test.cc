@@ -82,6 +82,78 @@ TEST(JudgeTest, RequestsThatABusyServerTakesLateAreItsOverloadAndNotTheirClients
   EXPECT_EQ(Judge(late).cause, Cause::kOverload);
 }
 
+TEST(JudgeTest, WhatAnyCallTakesOnItsWayIsNobodysFault) {
+  InjectedWindow near = Healthy(SimulatedModel::kMicro);
+  near.window.objective.p99_ms = 0;
+  int64_t way_ns = 0;  // up to 0.9 ms, as the scheduling of threads on both sides gives
+  for (RequestRecord& request : near.window.requests) {
+    request.transit_ns = way_ns;
+    way_ns = (way_ns + 10'000) % 900'000;
+  }
+  EXPECT_EQ(Judge(near).cause, Cause::kHealthy);
+  EXPECT_EQ(Judge(near, {.usual_way_ms = 0.2}).cause, Cause::kSlowClient);
+}
+
+TEST(JudgeTest, RequestsThatWaitForAThreadWhileOthersUseTheCpusAreNotTheirClients) {
+  InjectedWindow late = Healthy();
+  int count = 0;
+  for (RequestRecord& request : late.window.requests) {
+    request.transit_ns = ++count % 10 == 0 ? 50'000'000 : 100'000;
+  }
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient) << Judge(late).findings[0].evidence;
+  late.host.machine_busy_cores = late.host.process_cpu_cores + 1;
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);  // none of our threads waits for a CPU
+  late.host.run_queue_wait_cores = 0.5;
+  EXPECT_EQ(Judge(late).cause, Cause::kNoisyNeighbour);
+}
+
+TEST(JudgeTest, AServerThatIsHeldBackByItsQuotaIsNotOverloadedBeside) {
+  InjectedWindow held = Injected(Cause::kCpuThrottled);
+  for (RequestRecord& request : held.window.requests) request.transit_ns = 50'000'000;
+  held.host.process_cpu_cores = held.host.cpu_budget_cores;
+  const Diagnosis diagnosis = Judge(held);
+  EXPECT_EQ(diagnosis.cause, Cause::kCpuThrottled);
+  for (const Finding& finding : diagnosis.findings) EXPECT_NE(finding.cause, Cause::kOverload);
+}
+
+TEST(JudgeTest, PaddingIsSeenThoughAllSizesTakeTheSameBecauseOfIt) {
+  InjectedWindow padded = Healthy();
+  for (ExecutionRecord& execution : padded.window.executions_seen) execution.padded_rows = 32;
+  padded.line.a_ms += padded.line.b_ms * 32;  // as the forecast learns it, by rows asked for
+  padded.line.b_ms = 0;
+  EXPECT_EQ(Judge(padded).cause, Cause::kPaddingWaste);
+}
+
+TEST(JudgeTest, AnImbalanceOfThreadsIsSeenThoughInstancesTakeTurnsOnThem) {
+  InjectedWindow uneven = Injected(Cause::kImbalance);
+  int turn = 0;
+  for (ExecutionRecord& execution : uneven.window.executions_seen) {
+    execution.worker = execution.instance;
+    execution.instance = ++turn % uneven.window.controls.instances;
+  }
+  const Diagnosis diagnosis = Judge(uneven);
+  EXPECT_EQ(diagnosis.cause, Cause::kImbalance);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("threads"));
+  for (ExecutionRecord& execution : uneven.window.executions_seen) execution.worker = -1;
+  EXPECT_NE(Judge(uneven).cause, Cause::kImbalance);
+}
+
+TEST(JudgeTest, RequestsThatWaitWhileAModelIsLoadedAreItsColdStarts) {
+  InjectedWindow loading = Healthy();
+  loading.host.machine_busy_cores = loading.host.process_cpu_cores;
+  std::vector<RequestRecord>& requests = loading.window.requests;
+  for (size_t i = 0; i < requests.size(); i += 20) {
+    const MonotonicNanos begin_ns = requests[i].received_ns - 1'000;
+    loading.window.loads.push_back({.begin_ns = begin_ns, .end_ns = begin_ns + 60'000'000});
+    requests[i].stages[Stage::kSchedule] += 50'000'000;
+    requests[i].total_ns += 50'000'000;
+  }
+  loading.window.facts.loaded_ns = loading.window.loads.back().end_ns;
+  EXPECT_EQ(Judge(loading).cause, Cause::kColdStart);
+  loading.window.loads.clear();
+  EXPECT_NE(Judge(loading).cause, Cause::kColdStart);
+}
+
 TEST(JudgeTest, TheWayOfManyBytesIsSerialization) {
   InjectedWindow large = Healthy();
   for (RequestRecord& request : large.window.requests) {
