@@ -152,7 +152,9 @@ INJECTIONS: dict[str, Injection] = {
         base=lambda s, i: replace(s, load=0.05, flags=(
             "--plan-cache", "off", "--model-control-mode", "poll", "--repository-poll-secs", "1"))),
     "lock_contention": Injection(
-        base=one_row, change=lambda s, i: replace(s, faults=("--lock-us", str((200, 500, 2000)[i])))),
+        # Light, so that what holds the lock does not also take the CPUs from those who wait.
+        base=lambda s, i: replace(one_row(s), load=0.35),
+        change=lambda s, i: replace(s, faults=("--lock-us", str((200, 500, 2000)[i])))),
     # Not of a model that the threads which receive requests run by the way.
     "imbalance": Injection(base=one_row, start=imbalance, models=(MILLI, WEIGHTS)),
     "padding_waste": Injection(
