@@ -5,7 +5,9 @@ Usage:  overhead.py [--build build/release] [--model NAME] [--rounds N] [--secon
 
 Two servers run side by side, one with --analysis false; each round loads one and then the other, in
 an order that alternates, and takes the ratio of their rates and the difference of their CPU time a
-request. An idle server's CPU time is measured too. Client and servers share the machine.
+request. Then the same on one CPU, the client on the others, at half of what that serves: what the
+analysis does at its ticks is there in the way of requests, and p99 shows it. An idle server's CPU
+time is measured too. Client and servers share the machine.
 
 Writes this machine's section `analysis overhead` of docs/benchmarks.md. Exit status: 0 when it could
 measure; 1 when a server or client failed; 2 for misuse.
@@ -14,12 +16,15 @@ measure; 1 when a server or client failed; 2 for misuse.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +36,13 @@ from several import cpu_seconds, median  # noqa: E402
 LEVELS = [1, 64]  # requests in flight
 MOST_LOSS, MOST_MICROS, MOST_IDLE_SHARE = 0.01, 1.0, 0.01
 IDLE_SECONDS = 5.0
+SHARE_OF_CAPACITY, LEAST_SECONDS = 0.5, 3.0  # of a measurement of p99: some ticks
 
 
-def load(program: Path, address: str, model: str, in_flight: int, seconds: float, pid: int) -> dict:
-    """Run a closed loop; return its result."""
+def load(program: Path, address: str, model: str, how: list[str], seconds: float, pid: int) -> dict:
+    """Run a load; return its result."""
     done = subprocess.run(
-        [str(program), "load", address, "--model", model, "--concurrency", str(in_flight),
+        [str(program), "load", address, "--model", model, *how,
          "--duration", str(seconds), "--warmup", "0.3", "--server-pid", str(pid), "--json", "-"],
         capture_output=True, text=True)
     if done.returncode != 0:
@@ -52,29 +58,70 @@ def idle_share(pid: int) -> float:
     return (cpu_seconds(pid) - before) / IDLE_SECONDS
 
 
+@contextlib.contextmanager
+def servers(program: Path, model: str, folder: Path) -> Iterator[list[tuple[str, int]]]:
+    """Run a server with the analysis and one without; give their addresses and process ids."""
+    with contextlib.ExitStack() as stack:
+        started = []
+        for name, options in (("with", []), ("without", ["--analysis", "false"])):
+            port, log = free_port(), folder / name
+            command = serve_command(program, ROOT / "models" / "repository", port) + options
+            process = stack.enter_context(running(command, log))
+            wait_ready(program, f"127.0.0.1:{port}", model, log)
+            started.append((f"127.0.0.1:{port}", process.pid))
+        yield started
+
+
+def in_turns(program: Path, model: str, both: list[tuple[str, int]], turn: int, how: list[str],
+             seconds: float) -> list[dict]:
+    """Load both servers, in an order that alternates; return the results (with, without)."""
+    pair: list[dict] = [{}, {}]
+    for side in ((0, 1), (1, 0))[turn % 2]:
+        address, pid = both[side]
+        pair[side] = load(program, address, model, how, seconds, pid)
+    return pair
+
+
+def measure_latency(program: Path, model: str, rounds: int, seconds: float, folder: Path) -> dict:
+    """Return the pairs on one CPU, the client on the others, and the rate."""
+    cpus = sorted(os.sched_getaffinity(0))
+    try:
+        os.sched_setaffinity(0, cpus[:1])  # what is started inherits it
+        with servers(program, model, folder) as both:
+            os.sched_setaffinity(0, cpus[1:] or cpus)
+            most = load(program, both[1][0], model, ["--concurrency", "64"], seconds, both[1][1])
+            rate = SHARE_OF_CAPACITY * most["requests_per_second"]
+            how = ["--rate", f"{rate:.0f}"]
+            pairs = [in_turns(program, model, both, turn, how, max(seconds, LEAST_SECONDS))
+                     for turn in range(rounds)]
+    finally:
+        os.sched_setaffinity(0, cpus)
+    return {"rate": rate, "pairs": pairs}
+
+
 def measure(program: Path, model: str, rounds: int, seconds: float) -> dict:
-    """Return per level the pairs (with, without), and the idle shares."""
+    """Return per level the pairs (with, without), those at a rate, and the idle shares."""
     (ROOT / "build").mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory(dir=ROOT / "build") as folder:
-        logs = [Path(folder) / "with", Path(folder) / "without"]
-        ports = [free_port(), free_port()]
-        repository = ROOT / "models" / "repository"
-        commands = [serve_command(program, repository, port) for port in ports]
-        commands[1] += ["--analysis", "false"]
-        with running(commands[0], logs[0]) as first, running(commands[1], logs[1]) as second:
-            servers = [first, second]
-            addresses = [f"127.0.0.1:{port}" for port in ports]
-            for address, log in zip(addresses, logs, strict=True):
-                wait_ready(program, address, model, log)
+        with servers(program, model, Path(folder)) as both:
             pairs: dict[int, list[list[dict]]] = {level: [] for level in LEVELS}
             for turn in range(rounds):
                 for level in LEVELS:
-                    pair: list[dict] = [{}, {}]
-                    for side in ((0, 1), (1, 0))[turn % 2]:
-                        pair[side] = load(program, addresses[side], model, level, seconds,
-                                          servers[side].pid)
-                    pairs[level].append(pair)
-            return {"pairs": pairs, "idle": [idle_share(server.pid) for server in servers]}
+                    pairs[level].append(in_turns(program, model, both, turn,
+                                                 ["--concurrency", str(level)], seconds))
+            idle = [idle_share(pid) for _, pid in both]
+        return {"pairs": pairs, "idle": idle,
+                "latency": measure_latency(program, model, rounds, seconds, Path(folder))}
+
+
+def latency_lines(measured: dict) -> list[str]:
+    """Return what is said of p99 at a rate, on one CPU."""
+    p99 = [[result["latency_us"]["p99"] for result in side]
+           for side in zip(*measured["pairs"], strict=True)]
+    ratios = [a / b for a, b in zip(*p99, strict=True)]
+    return [f"- on one CPU at {measured['rate']:,.0f} requests/s, {SHARE_OF_CAPACITY:g} of what it "
+            f"serves: p99 {median(p99[0])} us with, {median(p99[1])} without, "
+            f"{statistics.median(ratios):.2f} times ({min(ratios):.2f} to {max(ratios):.2f})"]
 
 
 def section(model: str, rounds: int, seconds: float, measured: dict, priority: str) -> str:
@@ -106,7 +153,7 @@ def section(model: str, rounds: int, seconds: float, measured: dict, priority: s
     state = "met" if with_it <= MOST_IDLE_SHARE else "NOT MET"
     verdicts.append(f"- {state}: CPU of the idle server: {100 * with_it:.2f} % of one, "
                     f"{100 * without:.2f} % without (at most {100 * MOST_IDLE_SHARE:g} %)")
-    return "\n".join([*lines, "", *verdicts])
+    return "\n".join([*lines, "", *verdicts, *latency_lines(measured["latency"])])
 
 
 def main(argv: list[str]) -> int:
