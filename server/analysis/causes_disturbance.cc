@@ -321,18 +321,46 @@ bool PagingOfLoad(const WindowParts& parts, size_t execution) {
   return !is_short && age >= 0 && age < parts.thresholds.cold_seconds;
 }
 
+bool IsCold(const WindowParts& parts, size_t execution) {
+  const ExecutionParts& of = parts.executions[execution];
+  return of.scale() >= parts.thresholds.cold_slowdown || of.paging > 0;
+}
+
+// Seconds after a load until executions are mostly as fast as usual. Slow ones that come now and
+// then, as often late as early, are no cold start.
+double ColdSeconds(const WindowParts& parts) {
+  constexpr double kBinSeconds = 0.5;
+  std::vector<int64_t> all(
+      static_cast<size_t>(std::ceil(parts.thresholds.cold_seconds / kBinSeconds)));
+  std::vector<int64_t> cold(all.size());
+  for (size_t i = 0; i < parts.executions.size(); ++i) {
+    const double age = AgeSeconds(parts, i);
+    if (age < 0 || age >= parts.thresholds.cold_seconds) continue;
+    const auto bin = static_cast<size_t>(age / kBinSeconds);
+    ++all[bin];
+    if (IsCold(parts, i)) ++cold[bin];
+  }
+  for (size_t bin = 0; bin < all.size(); ++bin) {
+    const auto least = parts.thresholds.cold_share * static_cast<double>(all[bin]);
+    if (all[bin] > 0 && static_cast<double>(cold[bin]) < least) {
+      // What is cold in a bin that is mostly warm is at its begin, where the one before was cold.
+      return (static_cast<double>(bin) + (cold[bin] > 0 && bin > 0 ? 1 : 0)) * kBinSeconds;
+    }
+  }
+  return parts.thresholds.cold_seconds;
+}
+
 void FindColdStart(const WindowParts& parts, const WhatIf& what_if,
                    std::vector<Candidate>& candidates) {
   Removal removal(parts, what_if);
+  const double cold_seconds = ColdSeconds(parts);
   int64_t cold = 0, faults = 0;
   double last_age = 0, took = 0, usual = 0;
   for (size_t i = 0; i < parts.executions.size(); ++i) {
     const double age = AgeSeconds(parts, i);
-    if (age < 0 || age >= parts.thresholds.cold_seconds) continue;
+    if (age < 0 || age >= cold_seconds || !IsCold(parts, i)) continue;
     const ExecutionParts& of = parts.executions[i];
-    const bool slow = of.scale() >= parts.thresholds.cold_slowdown;
-    if (!slow && of.paging <= 0) continue;
-    if (slow) removal.TakeSlowdown(i);
+    if (of.scale() >= parts.thresholds.cold_slowdown) removal.TakeSlowdown(i);
     if (PagingOfLoad(parts, i)) removal.TakeWait(i, of.paging);
     ++cold;
     faults +=

@@ -60,6 +60,7 @@ struct JudgeThresholds {
   double usual_way_ms = 1;                // of p99: what gRPC and a network near by take anyway
   double cold_seconds = 10;               // after a load
   double cold_slowdown = 1.5;             // of an execution, against the window's usual
+  double cold_share = 0.3;                // of the executions of half a second, while it lasts
   double lock_share = 0.05;               // of the executions' time asleep
   double imbalance_ratio = 1.4;           // slowest over fastest instance
   int64_t imbalance_executions = 5;       // of an instance at least

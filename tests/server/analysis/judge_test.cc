@@ -138,6 +138,23 @@ TEST(JudgeTest, AnImbalanceOfThreadsIsSeenThoughInstancesTakeTurnsOnThem) {
   EXPECT_NE(Judge(uneven).cause, Cause::kImbalance);
 }
 
+TEST(JudgeTest, SlowExecutionsNowAndThenAfterALoadAreNoColdStart) {
+  InjectedWindow slow = Healthy();
+  std::vector<ExecutionRecord>& executions = slow.window.executions_seen;
+  for (size_t i = 0; i < executions.size(); i += 5) {
+    executions[i].compute_ns *= 4;
+    executions[i].cpu_ns = executions[i].compute_ns;
+  }
+  const auto has_cold_start = [](const Diagnosis& diagnosis) {
+    return std::ranges::any_of(diagnosis.findings, [](const Finding& finding) {
+      return finding.cause == Cause::kColdStart;
+    });
+  };
+  slow.window.facts.loaded_ns = slow.window.begin_ns;
+  EXPECT_FALSE(has_cold_start(Judge(slow)));
+  EXPECT_TRUE(has_cold_start(Judge(slow, {.cold_share = 0.1})));
+}
+
 TEST(JudgeTest, RequestsThatWaitWhileAModelIsLoadedAreItsColdStarts) {
   InjectedWindow loading = Healthy();
   loading.host.machine_busy_cores = loading.host.process_cpu_cores;
