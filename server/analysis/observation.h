@@ -119,7 +119,9 @@ struct ModelWindow {
   std::vector<RequestRecord> requests;  // by received_ns
   std::vector<ExecutionRecord> executions_seen;  // by start_ns
   double request_weight = 1, execution_weight = 1;
-  ModelControls configured;  // as it was loaded: no change goes beyond
+  std::vector<TurnRecord> turns = {};  // those that were measured, by end_ns
+  int io_threads = 1;                  // that receive requests
+  ModelControls configured;            // as it was loaded: no change goes beyond
   // The last one, and before it those that ended within the window; oldest first.
   std::vector<ModelLoad> loads = {};
 

@@ -40,7 +40,8 @@ void WindowCollector::Remove(uint32_t id) { models_.erase(id); }
 
 void WindowCollector::Collect() {
   log_.Drain([this](const RequestRecord& record) { Take(record); },
-             [this](const ExecutionRecord& record) { Take(record); });
+             [this](const ExecutionRecord& record) { Take(record); },
+             [this](const TurnRecord& record) { Take(record); });
 }
 
 void WindowCollector::Take(const RequestRecord& record) {
@@ -69,6 +70,11 @@ void WindowCollector::Take(const ExecutionRecord& record) {
   found->second.open.executed.push_back(record);
 }
 
+void WindowCollector::Take(const TurnRecord& record) {
+  const auto found = models_.find(record.model);
+  if (found != models_.end()) found->second.open.turns.push_back(record);
+}
+
 ModelWindow WindowCollector::WindowOf(Model& model) const {
   ModelWindow window;
   const Slice& first = model.slices.front();
@@ -85,6 +91,7 @@ ModelWindow WindowCollector::WindowOf(Model& model) const {
     window.requests.insert(window.requests.end(), slice.requests.begin(), slice.requests.end());
     window.executions_seen.insert(window.executions_seen.end(), slice.executed.begin(),
                                   slice.executed.end());
+    window.turns.insert(window.turns.end(), slice.turns.begin(), slice.turns.end());
   }
   // What came in is what went out, and what is there now instead of before.
   const auto arrived = [](int64_t finished, const Slice& from, const Slice& to) {
@@ -104,8 +111,10 @@ ModelWindow WindowCollector::WindowOf(Model& model) const {
   window.tick_arrived_rows = std::llround(static_cast<double>(window.tick_arrived) * rows_each);
   std::ranges::sort(window.requests, {}, &RequestRecord::received_ns);
   std::ranges::sort(window.executions_seen, {}, &ExecutionRecord::start_ns);
+  std::ranges::sort(window.turns, {}, &TurnRecord::end_ns);
   window.request_weight = ThinOut(window.requests, options_.max_records);
   window.execution_weight = ThinOut(window.executions_seen, options_.max_records);
+  ThinOut(window.turns, options_.max_records);
   return window;
 }
 

@@ -49,6 +49,7 @@ class WindowCollector {
     InSystem::Reading begin = {}, end = {};
     std::vector<RequestRecord> requests = {};
     std::vector<ExecutionRecord> executed = {};
+    std::vector<TurnRecord> turns = {};
     int64_t finished() const { return answered + refused + expired + failed; }
   };
   struct Model {
@@ -59,6 +60,7 @@ class WindowCollector {
 
   void Take(const RequestRecord& record);
   void Take(const ExecutionRecord& record);
+  void Take(const TurnRecord& record);
   ModelWindow WindowOf(Model& model) const;
 
   const CollectorOptions options_;

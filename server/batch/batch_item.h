@@ -27,6 +27,7 @@ struct BatchItem {
   MonotonicNanos queued_ns = 0;  // start of the queue stage; 0: the batcher sets it on arrival
 
   MonotonicNanos taken_ns = 0;  // set by the batcher: end of the queue stage
+  bool inline_run = false;  // set by the batcher: run by the thread that submitted it, or others
 
   BatchItem* next = nullptr;      // the batcher's own
   int64_t formation_mark_ns = 0;  // the batcher's own: its formation clock on arrival

@@ -377,7 +377,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
       Launch(wakes, now, keep_alive);
       return;
     }
-    const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now});
+    const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now, where});
     FinishDead(dead, now);
     dead.clear();
     if (!items.empty()) cost_model_.Observe(rows, runner_.RunBatch(items, rows, instance));
@@ -401,6 +401,7 @@ int64_t DynamicBatcher::MarkTaken(Items& items, Items& dead, const LoopTimes& ti
     item->times[Stage::kSchedule] = schedule_ns;
     item->times[Stage::kQueue] = queue_ns;
     item->taken_ns = times.now_ns;
+    item->inline_run = times.where == Where::kInline;
     item->formation_ns = std::min(item->formation_ns, queue_ns);
     rows += item->rows;
     items[kept++] = item;

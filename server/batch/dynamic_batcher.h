@@ -156,9 +156,10 @@ class DynamicBatcher {
   Wakes Dispatch(MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Launch(const Wakes& wakes, MonotonicNanos now,
               const std::shared_ptr<const void>& keep_alive);
-  // When what a loop takes was woken for, was begun with, and starts.
+  // When what a loop takes was woken for, was begun with, and starts; and where.
   struct LoopTimes {
     MonotonicNanos scheduled_ns = 0, started_ns = 0, now_ns = 0;
+    Where where = Where::kWorker;
   };
   // Runs batches until none can start; `instance` was taken for it. The caller holds `keep_alive`.
   void Loop(int instance, Where where, MonotonicNanos scheduled_ns,

@@ -183,23 +183,24 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
     return 0;
   }
   metrics_.RecordExecution(rows, compute_ns);
+  ExecutionRecord record;
   if (log_ != nullptr) {
     const ThreadUsage used = measure ? ThreadUsageNow() - before : ThreadUsage{};
-    log_->Add(ExecutionRecord{
-        .start_ns = assembled,
-        .compute_ns = compute_ns,
-        .cpu_ns = used.cpu_ns,
-        .run_queue_wait_ns = used.run_queue_wait_ns,
-        .major_faults = static_cast<int32_t>(std::max<int64_t>(used.major_faults, 0)),
-        .minor_faults = static_cast<int32_t>(std::max<int64_t>(used.minor_faults, 0)),
-        .blocked = static_cast<int32_t>(std::max<int64_t>(used.blocked, 0)),
-        .rows = static_cast<int32_t>(rows),
-        .padded_rows = static_cast<int32_t>(executable_.computed_rows(rows)),
-        .requests = static_cast<int32_t>(items.size()),
-        .instance = index,
-        .worker = ThisThreadNumber(),
-        .model = metrics_.id(),
-        .closed = items.front()->closed});
+    record = {.start_ns = assembled,
+              .compute_ns = compute_ns,
+              .cpu_ns = used.cpu_ns,
+              .run_queue_wait_ns = used.run_queue_wait_ns,
+              .major_faults = static_cast<int32_t>(std::max<int64_t>(used.major_faults, 0)),
+              .minor_faults = static_cast<int32_t>(std::max<int64_t>(used.minor_faults, 0)),
+              .blocked = static_cast<int32_t>(std::max<int64_t>(used.blocked, 0)),
+              .rows = static_cast<int32_t>(rows),
+              .padded_rows = static_cast<int32_t>(executable_.computed_rows(rows)),
+              .requests = static_cast<int32_t>(items.size()),
+              .instance = index,
+              .worker = ThisThreadNumber(),
+              .model = metrics_.id(),
+              .closed = items.front()->closed,
+              .inline_run = items.front()->inline_run};
   }
   for (BatchItem* const item : items) {
     auto& task = static_cast<InferTask&>(*item);
@@ -207,6 +208,10 @@ int64_t ModelRunner::RunBatch(absl::Span<BatchItem* const> items, int64_t rows, 
     task.times[Stage::kCompute] = compute_ns;
     task.computed_ns = end;
     Finish(task, status);
+  }
+  if (log_ != nullptr) {
+    record.around_ns = assembled - taken + clock_.Now() - end;
+    log_->Add(record);
   }
   return compute_ns;
 }

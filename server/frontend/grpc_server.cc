@@ -71,7 +71,8 @@ class GrpcFrontendImpl final : public GrpcFrontend {
     builder.SetMaxSendMessageSize(-1);
     SetChannelArguments(builder);
     for (int i = 0; i < FrontendIoThreads(options_); ++i) {
-      loops_.push_back(std::make_unique<IoLoop>(builder.AddCompletionQueue(), context_.engine));
+      loops_.push_back(std::make_unique<IoLoop>(builder.AddCompletionQueue(), context_.engine,
+                                                services_.log, context_.clock));
     }
     server_ = builder.BuildAndStart();
     if (server_ == nullptr || port_ == 0) {

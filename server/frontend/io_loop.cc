@@ -34,8 +34,9 @@ class IoLoop::Posted final : public LoopEvent {
   grpc::Alarm alarm_;
 };
 
-IoLoop::IoLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Engine& engine)
-    : queue_(std::move(queue)), engine_(engine) {}
+IoLoop::IoLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Engine& engine, RequestLog* log,
+               const Clock& clock)
+    : queue_(std::move(queue)), engine_(engine), meter_(engine, log, clock) {}
 
 IoLoop::~IoLoop() {
   if (thread_.joinable()) return;
@@ -111,7 +112,9 @@ void IoLoop::Run() {
 }
 
 void IoLoop::SubmitGathered() {
+  meter_.Submitting(gathered_);
   engine_.Submit(gathered_, /*may_run_inline=*/true);
+  meter_.Submitted();
   gathered_.clear();
 }
 

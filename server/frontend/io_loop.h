@@ -14,9 +14,12 @@
 #include <unordered_set>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/hand_off.h"
 #include "grpcpp/completion_queue.h"
 #include "server/engine/engine.h"
+#include "server/frontend/turn_meter.h"
+#include "server/metrics/request_log.h"
 
 namespace bitmill {
 
@@ -51,7 +54,9 @@ class LongCall {
 
 class IoLoop {
  public:
-  IoLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Engine& engine);
+  // Borrows all but the queue; some turns are told to the log, if there is one.
+  IoLoop(std::unique_ptr<grpc::ServerCompletionQueue> queue, Engine& engine, RequestLog* log,
+         const Clock& clock);
   ~IoLoop();  // Stop() must have been called if Start() was
 
   void Start();
@@ -89,6 +94,7 @@ class IoLoop {
 
   std::unique_ptr<grpc::ServerCompletionQueue> queue_;
   Engine& engine_;
+  TurnMeter meter_;
   std::thread thread_;
   std::atomic<std::thread::id> thread_id_{};
   std::vector<InferTask*> gathered_;

@@ -13,19 +13,22 @@ RequestLog::Shard& RequestLog::MyShard() { return *shards_[MyCpuStripe(shards_.s
 
 void RequestLog::Add(const RequestRecord& record) { MyShard().requests.Add(record); }
 void RequestLog::Add(const ExecutionRecord& record) { MyShard().executions.Add(record); }
+void RequestLog::Add(const TurnRecord& record) { MyShard().turns.Add(record); }
 
 void RequestLog::Drain(absl::FunctionRef<void(const RequestRecord&)> request,
-                       absl::FunctionRef<void(const ExecutionRecord&)> execution) {
+                       absl::FunctionRef<void(const ExecutionRecord&)> execution,
+                       absl::FunctionRef<void(const TurnRecord&)> turn) {
   for (const std::unique_ptr<Shard>& shard : shards_) {
     shard->executions.Drain(execution);
     shard->requests.Drain(request);
+    shard->turns.Drain(turn);
   }
 }
 
 int64_t RequestLog::dropped() const {
   int64_t sum = 0;
   for (const std::unique_ptr<Shard>& shard : shards_) {
-    sum += shard->requests.dropped() + shard->executions.dropped();
+    sum += shard->requests.dropped() + shard->executions.dropped() + shard->turns.dropped();
   }
   return sum;
 }

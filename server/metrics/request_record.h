@@ -1,5 +1,6 @@
-// What is remembered of each request and of each execution, for the performance analysis: plain
-// records, written by the thread that finished the work and read once by the analysis.
+// What is remembered of each request, of each execution and of some turns of the I/O threads, for
+// the performance analysis: plain records, written by the thread that finished the work and read
+// once by the analysis.
 #pragma once
 
 #include <array>
@@ -37,6 +38,8 @@ struct RequestRecord {
 struct ExecutionRecord {
   MonotonicNanos start_ns = 0;
   int64_t compute_ns = 0;
+  // What its instance and its thread were kept by as well: gathering before, answering after.
+  int64_t around_ns = 0;
   // Of the thread that ran it, during it; -1: not measured (short executions are sampled).
   int64_t cpu_ns = -1;             // on a CPU
   int64_t run_queue_wait_ns = -1;  // ready to run, but not on a CPU
@@ -52,6 +55,16 @@ struct ExecutionRecord {
   bool inline_run = false;  // on the thread that received a request
   // On an accelerator: from given to its queue until it started; -1: computed by the CPU.
   int64_t device_queue_ns = -1;
+};
+
+// One turn of an I/O thread that received requests of one model: from the end of its last turn,
+// reading, decoding and submitting them and what it had to send meanwhile, with the execution if
+// that ran inline. Some turns leave a record.
+struct TurnRecord {
+  MonotonicNanos end_ns = 0;
+  int64_t cpu_ns = 0;  // of the thread; waiting for something to do is no part of it
+  int32_t requests = 0;
+  uint32_t model = 0;
 };
 
 }  // namespace bitmill

@@ -96,6 +96,19 @@ TEST_F(WindowCollectorTest, ThinsOutMoreThanItMayKeepAndSaysTheWeight) {
   EXPECT_EQ(window.requests[50].received_ns - window.requests[49].received_ns, 10'000);
 }
 
+TEST_F(WindowCollectorTest, BringsTheTurnsOfItsModelByTheirEnd) {
+  log_.Add(TurnRecord{.end_ns = 20, .cpu_ns = 2, .requests = 1, .model = 7});
+  log_.Add(TurnRecord{.end_ns = 10, .cpu_ns = 1, .requests = 3, .model = 7});
+  log_.Add(TurnRecord{.end_ns = 15, .cpu_ns = 9, .requests = 9, .model = 8});
+  const ModelWindow window = Tick();
+  ASSERT_EQ(window.turns.size(), 2U);
+  EXPECT_EQ(window.turns[0].requests, 3);
+  EXPECT_EQ(window.turns[1].cpu_ns, 2);
+  Tick();
+  Tick();
+  EXPECT_TRUE(Tick().turns.empty());
+}
+
 TEST_F(WindowCollectorTest, AReloadStartsAfresh) {
   Finish(absl::StatusCode::kOk);
   Tick();

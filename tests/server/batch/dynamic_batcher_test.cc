@@ -162,6 +162,7 @@ TEST_F(DynamicBatcherTest, RunsAShortGroupOnTheSubmittingThread) {
   std::vector<BatchItem*> group = {&Item(), &Item(), &Item()};
   batcher->Submit(group, true);
   EXPECT_THAT(runner.batches, ElementsAre(3));
+  for (const BatchItem* const item : group) EXPECT_TRUE(item->inline_run);
   EXPECT_EQ(scheduler.inline_runs, 1);
   EXPECT_TRUE(scheduler.queue.empty());
 }
@@ -175,6 +176,7 @@ TEST_F(DynamicBatcherTest, LeavesALongGroupToTheWorkers) {
   EXPECT_EQ(scheduler.queue.size(), 1U);
   scheduler.RunAll();
   EXPECT_THAT(runner.batches, ElementsAre(3));
+  for (const BatchItem* const item : group) EXPECT_FALSE(item->inline_run);
 }
 
 TEST_F(DynamicBatcherTest, DoesNotRunInlineUnlessAllowed) {

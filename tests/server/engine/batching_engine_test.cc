@@ -323,12 +323,59 @@ TEST(BatchingEngineLogTest, StagesLeaveNoTimeOutAndExecutionsAreRecorded) {
   }
   std::vector<ExecutionRecord> records;
   log.Drain([](const RequestRecord&) {},
-            [&records](const ExecutionRecord& record) { records.push_back(record); });
+            [&records](const ExecutionRecord& record) { records.push_back(record); },
+            [](const TurnRecord&) {});
   ASSERT_EQ(records.size(), 1U);
   EXPECT_EQ(records[0].rows, 3);
   EXPECT_EQ(records[0].requests, 2);
   EXPECT_EQ(records[0].compute_ns, a.task.times[Stage::kCompute]);
   EXPECT_EQ(records[0].closed, BatchClosed::kNoDelay);
+  EXPECT_FALSE(records[0].inline_run);
+}
+
+TEST(BatchingEngineLogTest, AnInlineRunIsToldAndWhatLiesAroundIt) {
+  FakeClock clock;
+  FakeScheduler scheduler;
+  RequestLog log;
+  const std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});
+  const std::unique_ptr<Engine> engine = CreateBatchingEngine(
+      {.inline_limit_ns = 100 * kMicrosecond, .log = &log}, scheduler, *metrics, clock);
+  FakeRepository repository{engine->runtime_factory()};
+  ASSERT_TRUE(repository
+                  .Add("m",
+                       [&clock] {
+                         auto executable = std::make_unique<FakeExecutable>(
+                             IdentitySignature(DType::kInt32, {2}), kMaxRows);
+                         executable->before_run = [&clock](const BatchRows&) {
+                           clock.Advance(3 * kMicrosecond);
+                           return absl::OkStatus();
+                         };
+                         return MakeServedModel("m", 1, std::move(executable));
+                       })
+                  .ok());
+  static FakeClock* answering = nullptr;
+  answering = &clock;
+  std::deque<Request> requests;
+  std::vector<InferTask*> tasks;
+  for (int i = 0; i < 2; ++i) {
+    Request& request = requests.emplace_back(*repository.Find("m", 0), std::vector<int32_t>{i, i});
+    request.task.done = [](InferTask& task, const absl::Status&) {
+      answering->Advance(10 * kMicrosecond);
+      task.model.reset();
+    };
+    tasks.push_back(&request.task);
+  }
+  engine->Submit(tasks, /*may_run_inline=*/true);
+  EXPECT_EQ(scheduler.inline_runs, 1);
+  std::vector<ExecutionRecord> records;
+  log.Drain([](const RequestRecord&) {},
+            [&records](const ExecutionRecord& record) { records.push_back(record); },
+            [](const TurnRecord&) {});
+  ASSERT_EQ(records.size(), 1U);
+  EXPECT_TRUE(records[0].inline_run);
+  EXPECT_EQ(records[0].requests, 2);
+  EXPECT_EQ(records[0].compute_ns, 3 * kMicrosecond);
+  EXPECT_EQ(records[0].around_ns, 20 * kMicrosecond);  // answering both
 }
 
 }  // namespace

@@ -26,7 +26,7 @@ class TransitTest : public Serving {
     std::vector<RequestRecord> records;
     WaitUntil([&] {
       log.Drain([&](const RequestRecord& record) { records.push_back(record); },
-                [](const ExecutionRecord&) {});
+                [](const ExecutionRecord&) {}, [](const TurnRecord&) {});
       return !records.empty();
     });
     return records.empty() ? RequestRecord() : records.front();

@@ -54,16 +54,20 @@ TEST(RecordRingTest, WritersOnManyThreadsLoseNothingThatIsNotCounted) {
   EXPECT_GT(taken, 0);
 }
 
-TEST(RequestLogTest, BringsBothKindsFromEveryCpu) {
+TEST(RequestLogTest, BringsEveryKindFromEveryCpu) {
   RequestLog log(8);
   log.Add(RequestRecord{.total_ns = 5, .model = 3});
   log.Add(ExecutionRecord{.rows = 2, .model = 3});
+  log.Add(TurnRecord{.requests = 4, .model = 3});
   int64_t requests = 0;
+  int64_t received = 0;
   int64_t rows = 0;
   log.Drain([&](const RequestRecord& record) { requests += record.total_ns; },
-            [&](const ExecutionRecord& record) { rows += record.rows; });
+            [&](const ExecutionRecord& record) { rows += record.rows; },
+            [&](const TurnRecord& record) { received += record.requests; });
   EXPECT_EQ(requests, 5);
   EXPECT_EQ(rows, 2);
+  EXPECT_EQ(received, 4);
   EXPECT_EQ(log.dropped(), 0);
 }
 
