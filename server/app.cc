@@ -221,7 +221,7 @@ class Server {
         DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
                                {*backend_, ReadOnnx, engine_->runtime_factory(), quality_.get()},
                                *metrics_));
-    if (options_.analysis) StartAnalysis(limits);
+    if (options_.analysis) StartAnalysis(limits, FrontendIoThreads(frontend));
     if (!options_.otlp_endpoint.empty()) StartTracing();
     BITMILL_ASSIGN_OR_RETURN(
         exporter_, StartMetricsExporter(options_.host, options_.metrics_port, *metrics_,
@@ -279,13 +279,14 @@ class Server {
   Server& operator=(const Server&) = delete;
 
  private:
-  void StartAnalysis(const std::vector<MachineLimit>& limits) {
+  void StartAnalysis(const std::vector<MachineLimit>& limits, int io_threads) {
     host_ = std::make_unique<HostSampler>(
         HostSamplerOptions{.override_cpus = options_.cpu_budget, .perf = std::move(perf_events_)},
         clock_);
     served_ = std::make_unique<ServedVersionsOfRepository>(*repository_, *engine_, limits);
     analyzer_ = std::make_unique<Analyzer>(
         AnalyzerOptions{.limits = ToMachineLimits(limits),
+                        .io_threads = io_threads,
                         .quality = [this] { return quality_->Reports(); }},
         *log_, *served_, *host_, clock_);
     shadow_ = std::make_unique<EngineShadow>(*repository_, *engine_, clock_);

@@ -161,6 +161,7 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
     window.controls = model.controls;
     window.configured = model.configured;
     window.objective = model.objective;
+    window.io_threads = options_.io_threads;
     std::vector<ModelLoad>& loads = watched_.at(model.id).loads;
     while (loads.size() > 1 && loads.front().end_ns < window.begin_ns) loads.erase(loads.begin());
     window.loads = loads;
@@ -171,8 +172,8 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
 
 ModelReport Analyzer::Report(const ModelWindow& window, const Observation& observation,
                              ModelPredictor& predictor) const {
-  // The judge compares this window with what was known before it.
-  const ServiceLine known = predictor.line();
+  // The judge compares this window's runs with what was known of them before it.
+  const ServiceLine known = predictor.run_line();
   ModelReport report = Summarize(window, observation.limits);
   report.forecast = predictor.Update(window, observation.host);
   report.line = predictor.line();

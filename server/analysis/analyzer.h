@@ -52,6 +52,7 @@ struct AnalyzerOptions {
   MonotonicNanos tick_ns = 1'000'000'000;
   MonotonicNanos window_ns = 5'000'000'000;
   size_t history = 600;  // ticks that are kept
+  int io_threads = 1;    // that receive requests
   // What is known of the quality of watched versions; asked each tick. Null: none is watched.
   std::function<std::vector<QualityReport>()> quality = nullptr;
 };

@@ -114,18 +114,30 @@ double ReplayedP99(const QueueShape& shape, double load, int requests) {
 
 }  // namespace
 
-double ParallelExecutions(const ModelControls& controls, double cpu_budget_cores,
-                          double cpu_share) {
-  const double instances = std::max(controls.instances, 1);
-  if (cpu_budget_cores <= 0) return instances;
-  return std::min(instances, cpu_budget_cores / std::clamp(cpu_share, kLeastCpuShare, 1.0));
-}
-
 double SaturationRowsPerSecond(const ServiceLine& line, int64_t max_rows, double parallel) {
   const auto rows = static_cast<double>(std::max<int64_t>(max_rows, 1));
   const double full_ms = line.a_ms + line.b_ms * rows;
   if (line.samples == 0 || !(full_ms > 0)) return 0;
   return parallel * rows * kMillisPerSecond / full_ms;
+}
+
+Saturation SaturationOf(const ServingCost& cost) {
+  Saturation least{
+      .rows_per_s = SaturationRowsPerSecond(cost.line, cost.max_rows, std::max(cost.instances, 1))};
+  if (least.rows_per_s <= 0) return least;
+  const auto lower = [&least](CapacityLimit limit, double at_a_time, double row_ms) {
+    if (at_a_time <= 0 || row_ms <= 0) return;
+    const double rows_per_s = at_a_time * kMillisPerSecond / row_ms;
+    if (rows_per_s < least.rows_per_s) least = {.rows_per_s = rows_per_s, .limit = limit};
+  };
+  const double receive_ms = cost.receive_ms / std::max(cost.rows_per_request, 1.0);
+  lower(CapacityLimit::kIoThreads, std::max(cost.io_threads, 1), receive_ms);
+  const auto rows = static_cast<double>(std::max<int64_t>(cost.max_rows, 1));
+  const double run_ms = (cost.line.a_ms + cost.line.b_ms * rows) / rows *
+                        std::clamp(cost.cpu_share, kLeastCpuShare, 1.0);
+  lower(CapacityLimit::kCpus, cost.cpu_budget_cores,
+        receive_ms + (1 - std::clamp(cost.inline_share, 0.0, 1.0)) * run_ms);
+  return least;
 }
 
 double QueueShape::stretch() const { return stalls.empty() ? 1 : 1 + stall_rate * Mean(stalls); }

@@ -1,7 +1,10 @@
 // How much a model can serve: rows per second at saturation, and the largest load whose p99 stays
 // within an objective.
 //
-// At saturation every execution is full: parallel max_rows / S(max_rows). The p99 at a load below
+// At saturation every execution is full, so that the instances give max_rows / S(max_rows) each. An
+// I/O thread can receive and answer only so many requests, which is what limits a model of
+// microseconds; and all of it together needs CPUs. The least of the three is what can be served.
+// The p99 at a load below
 // that comes from replays (queue_replay.h) of Poisson arrivals over a grid of loads, once for a
 // shape of the model: only the proportions of a, b max_rows and the delay matter, not the unit of
 // time, so that a throttle, which scales all, needs no new replay. About 20 ms for a shape of two
@@ -16,13 +19,29 @@
 
 namespace bitmill {
 
-// Executions at a time that the CPUs have room for: the instances, or fewer where the budget binds.
-// `cpu_share` (0 to 1) is the part of an execution's time that is spent on a CPU: an execution that
-// is held back, by a quota or by others, takes longer without using more.
-double ParallelExecutions(const ModelControls& controls, double cpu_budget_cores, double cpu_share);
-
 // Rows per second when so many executions run and all are full; 0 while the line is not known.
 double SaturationRowsPerSecond(const ServiceLine& line, int64_t max_rows, double parallel);
+
+// What serving a version takes.
+struct ServingCost {
+  ServiceLine line;
+  int64_t max_rows = 1;
+  int instances = 1;
+  // The part of an execution's time that is spent on a CPU, 0 to 1: one that is held back, by a
+  // quota or by others, takes longer without using more.
+  double cpu_share = 1;
+  double cpu_budget_cores = 0;  // 0: not known
+  double receive_ms = 0;        // of an I/O thread's CPU, for a request; 0: not known
+  int io_threads = 1;
+  double rows_per_request = 1;
+  double inline_share = 0;  // of the rows, 0 to 1: their execution is in receive_ms
+};
+
+struct Saturation {
+  double rows_per_s = 0;  // 0: the line is not known
+  CapacityLimit limit = CapacityLimit::kInstances;
+};
+Saturation SaturationOf(const ServingCost& cost);
 
 // What the p99 at a load depends on, but for the unit of time.
 struct QueueShape {

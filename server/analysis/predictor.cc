@@ -2,38 +2,28 @@
 
 #include <algorithm>
 #include <cmath>
-#include <map>
 
 namespace bitmill {
 namespace {
 
 constexpr double kNanosPerMilli = 1e6, kNanosPerSecond = 1e9;
 constexpr double kMillisPerSecond = 1e3;
-constexpr double kInterval = 1.645;  // standard deviations: 90 % within
-constexpr size_t kLeastGaps = 5;
 constexpr double kGain = 0.3;             // of what is smoothed from tick to tick
+constexpr double kInterval = 1.645;       // standard deviations: 90 % within
 constexpr double kBacklogSeconds = 0.25;  // of capacity, waiting: no burst is that patient
 constexpr double kRefusedShare = 0.01;
 constexpr double kLeastLoad = 0.01;                           // where no load meets the objective
 constexpr int64_t kEnoughSamples = 20'000, kMoreSamples = 4;  // executions behind a curve; times
 constexpr MonotonicNanos kCurveNanos = 5'000'000'000;  // least between two replays of a shape
 constexpr size_t kRequestSample = 64;
+constexpr int64_t kFullTurn = 128;  // requests that an I/O thread gathers at most (IoLoop)
 
 MonotonicNanos EndOf(const ExecutionRecord& execution) {
   return execution.start_ns + execution.compute_ns;
 }
 
-// Whether requests waited when it was gathered: then what lies before it is no idleness.
-bool GatheredFromQueue(const ExecutionRecord& execution) {
-  return execution.requests >= 2 && !execution.inline_run &&
-         (execution.closed == BatchClosed::kNoDelay || execution.closed == BatchClosed::kFull ||
-          execution.closed == BatchClosed::kPreferred);
-}
-
-double Median(std::vector<double>& values) {
-  const auto middle = values.begin() + static_cast<ptrdiff_t>(values.size() / 2);
-  std::nth_element(values.begin(), middle, values.end());
-  return *middle;
+double FullMs(const ServiceLine& line, int64_t rows) {
+  return line.a_ms + line.b_ms * static_cast<double>(rows);
 }
 
 std::vector<int32_t> RequestRows(const ModelWindow& window) {
@@ -50,39 +40,43 @@ std::vector<int32_t> RequestRows(const ModelWindow& window) {
 
 ModelPredictor::ModelPredictor(const PredictorOptions& options)
     : options_(options),
-      fit_(options.fit),
+      run_(options.fit),
+      around_(options.fit),
+      turn_(options.turn),
       demand_(options.demand),
       drift_(options.drift),
-      seen_until_ns_(options.since_ns) {}
+      seen_until_ns_(options.since_ns),
+      turns_until_ns_(options.since_ns) {}
 
 Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& host) {
-  const std::vector<ExecutionSample> executions = NewExecutions(window);
+  const NewExecutions executions = TakeNewExecutions(window);
   const MonotonicNanos since = last_tick_ns_ > 0 ? last_tick_ns_ : window.tick_begin_ns;
   const double seconds = static_cast<double>(window.end_ns - since) / kNanosPerSecond;
-  fit_.Update(executions, window.execution_weight, seconds);
   last_tick_ns_ = window.end_ns;
-  UpdateOverhead(window);
-  UpdateCpuShare(window);
-  drift_.Update(executions, fit_.line());
-  line_ = fit_.line();
-  if (line_.samples > 0) line_.a_ms += overhead_ms_;
+  run_.Update(executions.runs, window.execution_weight, seconds);
+  around_.Update(executions.around, window.execution_weight, seconds);
+  UpdateTurns(window, seconds);
+  UpdateShares(window);
+  drift_.Update(executions.runs, run_.line());
+  line_ = run_.line();
+  line_.a_ms += around_.line().a_ms;
+  line_.b_ms += around_.line().b_ms;
+  UpdateSaturation(window, host);
 
-  const int64_t max_rows = std::max<int64_t>(window.controls.max_rows, 1);
-  const double parallel = ParallelExecutions(window.controls, host.cpu_budget_cores, cpu_share_);
-  saturation_ = SaturationRowsPerSecond(line_, max_rows, parallel);
   Forecast forecast{.horizon_seconds = options_.horizon_seconds,
+                    .capacity_limit = saturation_.limit,
+                    .receive_ms = FullMs(turn_.line(), kFullTurn) / kFullTurn,
+                    .split_known = LimitingLine().split_known,
                     .a_drifted = drift_.a_drifted(),
                     .b_drifted = drift_.b_drifted()};
-  const double full_ms = line_.a_ms + line_.b_ms * static_cast<double>(max_rows);
-  const double around_ms = AroundMs(window);
-  if (saturation_ > 0) {
-    UpdateCurve(window, parallel);
+  if (saturation_.rows_per_s > 0) {
+    UpdateCurve(window);
     double load = 1;
     if (window.objective.p99_ms > 0) {
-      load =
-          std::max(curve_.LoadWithin((window.objective.p99_ms - around_ms) / full_ms), kLeastLoad);
+      const double left_ms = window.objective.p99_ms - AroundMs(window);
+      load = std::max(curve_.LoadWithin(left_ms / curve_unit_ms_), kLeastLoad);
     }
-    forecast.capacity_rows_per_s = load * saturation_;
+    forecast.capacity_rows_per_s = load * saturation_.rows_per_s;
   }
   UpdateDemand(window, forecast.capacity_rows_per_s);
   if (!demand_.started()) return forecast;
@@ -100,84 +94,119 @@ Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& hos
   forecast.seconds_to_saturation = demand_.SecondsUntil(capacity, 0);
   forecast.seconds_to_saturation_low = demand_.SecondsUntil(capacity, kInterval);
   forecast.seconds_to_saturation_high = demand_.SecondsUntil(capacity, -kInterval);
-  if (demand_.level() > 0) {
-    // A queue that is full refuses: no answer is later than what waits in it.
-    const double most_ms = static_cast<double>(window.controls.max_queue_requests) *
-                               rows_per_request_ / saturation_ * kMillisPerSecond +
-                           2 * full_ms;
-    forecast.predicted_p99_ms =
-        std::min(curve_.P99(demand_.level() / saturation_) * full_ms, most_ms) + around_ms;
-  }
+  if (demand_.level() > 0) forecast.predicted_p99_ms = PredictedP99Ms(window);
   return forecast;
 }
 
+double ModelPredictor::PredictedP99Ms(const ModelWindow& window) const {
+  // A queue that is full refuses: no answer is later than what waits in it.
+  const double most_ms = static_cast<double>(window.controls.max_queue_requests) *
+                             rows_per_request_ / saturation_.rows_per_s * kMillisPerSecond +
+                         2 * curve_unit_ms_;
+  const double load = demand_.level() / saturation_.rows_per_s;
+  return std::min(curve_.P99(load) * curve_unit_ms_, most_ms) + AroundMs(window);
+}
+
 // Judged by their end: a long one that began before the last tick was not among its records.
-std::vector<ExecutionSample> ModelPredictor::NewExecutions(const ModelWindow& window) {
-  std::vector<ExecutionSample> samples;
+ModelPredictor::NewExecutions ModelPredictor::TakeNewExecutions(const ModelWindow& window) {
+  NewExecutions taken;
   MonotonicNanos newest = seen_until_ns_;
   for (const ExecutionRecord& execution : window.executions_seen) {
     if (EndOf(execution) <= seen_until_ns_) continue;
     newest = std::max(newest, EndOf(execution));
-    samples.push_back({.rows = static_cast<double>(std::max(execution.rows, 1)),
-                       .ms = static_cast<double>(execution.compute_ns) / kNanosPerMilli});
+    const double rows = std::max(execution.rows, 1);
+    taken.runs.push_back(
+        {.rows = rows, .ms = static_cast<double>(execution.compute_ns) / kNanosPerMilli});
+    taken.around.push_back(
+        {.rows = rows, .ms = static_cast<double>(execution.around_ns) / kNanosPerMilli});
   }
   seen_until_ns_ = newest;
-  return samples;
+  return taken;
 }
 
-// The median time from the end of an execution to the start of the next on the same instance,
-// where requests waited.
-void ModelPredictor::UpdateOverhead(const ModelWindow& window) {
-  if (window.execution_weight > 1) return;  // the neighbour may not be among the sample
-  std::map<int32_t, MonotonicNanos> end_of_instance;
-  std::vector<double> gaps;
-  for (const ExecutionRecord& execution : window.executions_seen) {
-    const auto before = end_of_instance.find(execution.instance);
-    if (before != end_of_instance.end() && GatheredFromQueue(execution)) {
-      gaps.push_back(
-          std::max(static_cast<double>(execution.start_ns - before->second) / kNanosPerMilli, 0.0));
-    }
-    end_of_instance[execution.instance] = EndOf(execution);
+void ModelPredictor::UpdateTurns(const ModelWindow& window, double seconds) {
+  std::vector<ExecutionSample> turns;
+  for (const TurnRecord& turn : window.turns) {
+    if (turn.end_ns <= turns_until_ns_) continue;
+    turns.push_back({.rows = static_cast<double>(std::max(turn.requests, 1)),
+                     .ms = static_cast<double>(turn.cpu_ns) / kNanosPerMilli});
   }
-  if (gaps.size() < kLeastGaps) return;
-  const double gap = Median(gaps);
-  overhead_ms_ += (overhead_ms_ > 0 ? kGain : 1) * (gap - overhead_ms_);
+  if (!window.turns.empty()) turns_until_ns_ = window.turns.back().end_ns;
+  turn_.Update(turns, 1, seconds);
 }
 
-void ModelPredictor::UpdateCpuShare(const ModelWindow& window) {
-  double cpu = 0, wall = 0;
+void ModelPredictor::UpdateShares(const ModelWindow& window) {
+  double cpu = 0, wall = 0, rows = 0, inline_rows = 0;
   for (const ExecutionRecord& execution : window.executions_seen) {
+    rows += execution.rows;
+    if (execution.inline_run) inline_rows += execution.rows;
     if (execution.cpu_ns < 0) continue;
     cpu += static_cast<double>(execution.cpu_ns);
     wall += static_cast<double>(execution.compute_ns);
   }
   if (wall > 0) cpu_share_ += kGain * (std::clamp(cpu / wall, 0.0, 1.0) - cpu_share_);
+  if (rows <= 0) return;
+  const double share = inline_rows / rows;
+  inline_share_ = inline_share_ < 0 ? share : inline_share_ + kGain * (share - inline_share_);
 }
 
-void ModelPredictor::UpdateCurve(const ModelWindow& window, double parallel) {
-  QueueShape shape = ShapeOf(line_, window.controls, fit_.variation());
-  shape.instances = std::max(static_cast<int>(std::lround(parallel)), 1);
-  shape.request_rows = RequestRows(window);
-  const bool few = curve_samples_ < kEnoughSamples && line_.samples > kMoreSamples * curve_samples_;
+void ModelPredictor::UpdateSaturation(const ModelWindow& window, const HostWindow& host) {
+  saturation_ = SaturationOf({.line = line_,
+                              .max_rows = window.controls.max_rows,
+                              .instances = window.controls.instances,
+                              .cpu_share = cpu_share_,
+                              .cpu_budget_cores = host.cpu_budget_cores,
+                              .receive_ms = FullMs(turn_.line(), kFullTurn) / kFullTurn,
+                              .io_threads = window.io_threads,
+                              .rows_per_request = rows_per_request_,
+                              .inline_share = inline_share_});
+}
+
+ServiceLine ModelPredictor::LimitingLine() const {
+  return saturation_.limit == CapacityLimit::kIoThreads ? turn_.line() : line_;
+}
+
+// Of the queue in front of what limits the model.
+void ModelPredictor::UpdateCurve(const ModelWindow& window) {
+  const bool receiving = saturation_.limit == CapacityLimit::kIoThreads;
+  ModelControls controls = window.controls;
+  if (receiving) controls = {.max_rows = kFullTurn, .instances = window.io_threads};
+  controls.max_rows = std::max<int64_t>(controls.max_rows, 1);
+  const ServiceLine line = LimitingLine();
+  curve_unit_ms_ = FullMs(line, controls.max_rows);
+  QueueShape shape = ShapeOf(line, controls, receiving ? turn_.variation() : run_.variation());
+  if (!receiving) {
+    const double instances = SaturationRowsPerSecond(line_, controls.max_rows, 1);
+    shape.instances =
+        std::max(static_cast<int>(std::lround(saturation_.rows_per_s / instances)), 1);
+    shape.request_rows = RequestRows(window);
+  }
+  const bool few = curve_samples_ < kEnoughSamples && line.samples > kMoreSamples * curve_samples_;
   if (curve_.known() && !few && curve_.shape().Like(shape)) return;
   const bool changed =
       curve_.shape().max_rows != shape.max_rows || curve_.shape().instances != shape.instances;
   if (curve_.known() && !changed && window.end_ns - curve_built_ns_ < kCurveNanos) return;
   curve_ = LatencyCurve(shape);
   curve_built_ns_ = window.end_ns;
-  curve_samples_ = line_.samples;
+  curve_samples_ = line.samples;
 }
 
-// What a request spends outside queue and execution.
+// What a request spends outside of what the curve is about. A turn has all of it, but for an
+// execution by a worker.
 double ModelPredictor::AroundMs(const ModelWindow& window) const {
   if (window.requests.empty()) return 0;
+  const bool receiving = saturation_.limit == CapacityLimit::kIoThreads;
   double sum = 0;
   for (const RequestRecord& request : window.requests) {
     const StageTimes& stages = request.stages;
-    sum += static_cast<double>(stages[Stage::kDecode] + stages[Stage::kEncode]);
-    if (overhead_ms_ > 0) continue;  // it is in the line
-    sum += static_cast<double>(stages[Stage::kAssemble] + stages[Stage::kSchedule] +
-                               stages[Stage::kSplit]);
+    if (!receiving) {
+      sum += static_cast<double>(stages[Stage::kDecode] + stages[Stage::kEncode] +
+                                 stages[Stage::kSchedule]);
+    } else if (inline_share_ < 0.5) {
+      sum += static_cast<double>(stages[Stage::kSchedule] + stages[Stage::kQueue] +
+                                 stages[Stage::kAssemble] + stages[Stage::kCompute] +
+                                 stages[Stage::kSplit]);
+    }
   }
   return sum / static_cast<double>(window.requests.size()) / kNanosPerMilli;
 }

@@ -1,5 +1,5 @@
-// What is predicted of one served version, second by second: its service line, its capacity, the
-// demand ahead, and when the one meets the other.
+// What is predicted of one served version, second by second: its service line, what receiving its
+// requests takes, its capacity, the demand ahead, and when the one meets the other.
 #pragma once
 
 #include <cstdint>
@@ -15,8 +15,14 @@ namespace bitmill {
 
 struct PredictorOptions {
   double horizon_seconds = 30;
-  MonotonicNanos since_ns = 0;  // executions that ended earlier are not its own
+  MonotonicNanos since_ns = 0;  // executions and turns that ended earlier are not its own
   ServiceLineFitOptions fit = {};
+  // What a turn of an I/O thread takes changes with the kind of requests, hardly with the hour; a
+  // long memory sees turns of several sizes. Most of a turn of one request is waking up.
+  ServiceLineFitOptions turn = {.memory_seconds = 60,
+                                .stretch_memory_seconds = 30,
+                                .stall_memory_seconds = 60,
+                                .prior_rows = 3};
   DemandForecastOptions demand = {};
   LineDriftOptions drift = {};
 };
@@ -31,35 +37,45 @@ class ModelPredictor {
   // proportions of the line or a control have changed.
   Forecast Update(const ModelWindow& window, const HostWindow& host);
 
-  // How long an execution takes an instance: its run, and what lies between two of them while
-  // requests wait (in a_ms).
+  // How long an execution takes an instance: its run, gathering before it and answering after it.
   const ServiceLine& line() const { return line_; }
-  // Of that, what lies between two executions; 0 while it is not known.
-  double overhead_ms() const { return overhead_ms_; }
-  // Rows per second with every execution full, whatever the objective; 0 while it is not known.
-  double saturation_rows_per_s() const { return saturation_; }
+  // Of that, the run alone.
+  ServiceLine run_line() const { return run_.line(); }
+  // CPU time of an I/O thread's turn in which n requests are received: a + b n.
+  ServiceLine turn_line() const { return turn_.line(); }
+  // Rows per second at saturation, whatever the objective; 0 while it is not known.
+  double saturation_rows_per_s() const { return saturation_.rows_per_s; }
 
  private:
-  std::vector<ExecutionSample> NewExecutions(const ModelWindow& window);
-  void UpdateOverhead(const ModelWindow& window);
-  void UpdateCpuShare(const ModelWindow& window);
-  void UpdateCurve(const ModelWindow& window, double parallel);
+  // Executions, and what lay around them, that were not seen before.
+  struct NewExecutions {
+    std::vector<ExecutionSample> runs, around;
+  };
+  NewExecutions TakeNewExecutions(const ModelWindow& window);
+  void UpdateTurns(const ModelWindow& window, double seconds);
+  void UpdateShares(const ModelWindow& window);
+  void UpdateSaturation(const ModelWindow& window, const HostWindow& host);
+  ServiceLine LimitingLine() const;  // of the executions, or of the I/O threads' turns
+  void UpdateCurve(const ModelWindow& window);
   double AroundMs(const ModelWindow& window) const;
+  double PredictedP99Ms(const ModelWindow& window) const;
   void UpdateDemand(const ModelWindow& window, double capacity);
 
   PredictorOptions options_;
-  ServiceLineFit fit_;
+  ServiceLineFit run_, around_, turn_;
   DemandForecast demand_;
   LineDrift drift_;
   LatencyCurve curve_;
+  double curve_unit_ms_ = 0;  // what a full execution, or a full turn, takes now
   MonotonicNanos curve_built_ns_ = 0;
   int64_t curve_samples_ = 0;  // executions that were known when it was built
   ServiceLine line_;
-  MonotonicNanos seen_until_ns_ = 0;  // executions that ended no later were seen
+  MonotonicNanos seen_until_ns_ = 0;   // executions that ended no later were seen
+  MonotonicNanos turns_until_ns_ = 0;  // and turns
   MonotonicNanos last_tick_ns_ = 0;
-  double overhead_ms_ = 0;
-  double cpu_share_ = 1;  // of an execution's time
-  double saturation_ = 0;
+  double cpu_share_ = 1;      // of an execution's time
+  double inline_share_ = -1;  // of the rows; -1: not known
+  Saturation saturation_;
   double rows_per_request_ = 1;
 };
 

@@ -54,7 +54,7 @@ struct Diagnosis {
   std::vector<Finding> findings;  // by recoverable_p99_ms, largest first; healthy: may be empty
 };
 
-// Time of an execution of n rows: a + b n.
+// How long an execution of n rows takes its instance, with gathering and answering: a + b n.
 struct ServiceLine {
   double a_ms = 0, b_ms = 0;
   double relative_error = 0;  // root mean square of the residuals over the mean
@@ -64,13 +64,25 @@ struct ServiceLine {
   bool split_known = false;
 };
 
+// What keeps a version from serving more.
+enum class CapacityLimit : uint8_t {
+  kInstances,  // all of them busy with full batches
+  kIoThreads,  // receiving and answering
+  kCpus,       // both together need more CPU than the process may use
+};
+inline constexpr std::array<const char*, 3> kCapacityLimitNames = {"instances", "io_threads",
+                                                                   "cpus"};
+
 struct Forecast {
   double demand_rows_per_s = 0;  // now, smoothed
   double demand_trend_rows_per_s2 = 0;
   double demand_ahead_rows_per_s = 0;                  // `horizon_seconds` ahead
   double demand_ahead_low = 0, demand_ahead_high = 0;  // 90 % interval
   double horizon_seconds = 30;
-  double capacity_rows_per_s = 0;     // under the objective, or at saturation where none is stated
+  double capacity_rows_per_s = 0;  // under the objective, or at saturation where none is stated
+  CapacityLimit capacity_limit = CapacityLimit::kInstances;
+  double receive_ms = 0;              // of an I/O thread for a request, when busy; 0: not known
+  bool split_known = false;           // of what limits the capacity, as ServiceLine::split_known
   double headroom = 1;                // 1 - demand ahead / capacity
   double seconds_to_saturation = -1;  // -1: not within an hour
   double seconds_to_saturation_low = -1, seconds_to_saturation_high = -1;

@@ -16,11 +16,44 @@ TEST(CapacityTest, AtSaturationEveryExecutionIsFull) {
 }
 
 TEST(CapacityTest, MoreInstancesThanCpusHelpOnlyWhatDoesNotComputeAllTheTime) {
-  EXPECT_DOUBLE_EQ(ParallelExecutions({.instances = 4}, 2, 1), 2);
-  EXPECT_DOUBLE_EQ(ParallelExecutions({.instances = 4}, 2, 0.6), 2 / 0.6);
-  EXPECT_DOUBLE_EQ(ParallelExecutions({.instances = 1}, 2, 1), 1);
+  const double one = SaturationRowsPerSecond(kLine, 32, 1);
+  ServingCost cost{.line = kLine, .max_rows = 32, .instances = 4, .cpu_budget_cores = 2};
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 2 * one, 1e-6);
+  EXPECT_EQ(SaturationOf(cost).limit, CapacityLimit::kCpus);
+  cost.cpu_share = 0.6;
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 2 / 0.6 * one, 1e-6);
+  cost.instances = 1;
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, one, 1e-6);
+  EXPECT_EQ(SaturationOf(cost).limit, CapacityLimit::kInstances);
   // Held back to half a CPU, an execution takes twice as long: that is in the line already.
-  EXPECT_DOUBLE_EQ(ParallelExecutions({.instances = 1}, 0.5, 0.5), 1);
+  cost.cpu_share = cost.cpu_budget_cores = 0.5;
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, one, 1e-6);
+}
+
+TEST(CapacityTest, AModelOfMicrosecondsIsLimitedByReceiving) {
+  ServingCost cost{.line = {.a_ms = 0.003, .b_ms = 0.001, .samples = 100},
+                   .max_rows = 32,
+                   .instances = 2,
+                   .cpu_budget_cores = 2,
+                   .receive_ms = 0.025,
+                   .inline_share = 1};
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 40'000, 1e-6);
+  EXPECT_EQ(SaturationOf(cost).limit, CapacityLimit::kIoThreads);
+  cost.io_threads = 2;
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 80'000, 1e-6);
+  cost.rows_per_request = 4;
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 320'000, 1e-6);
+}
+
+TEST(CapacityTest, ReceivingTakesItsPartOfTheCpus) {
+  // 50 us of a worker and 25 us of an I/O thread for each row, on two CPUs.
+  const ServingCost cost{.line = {.a_ms = 0, .b_ms = 0.05, .samples = 100},
+                         .max_rows = 32,
+                         .instances = 2,
+                         .cpu_budget_cores = 2,
+                         .receive_ms = 0.025};
+  EXPECT_NEAR(SaturationOf(cost).rows_per_s, 2000 / 0.075, 1e-6);
+  EXPECT_EQ(SaturationOf(cost).limit, CapacityLimit::kCpus);
 }
 
 TEST(LatencyCurveTest, OfBatchesOfOneIsThatOfAnMD1Queue) {

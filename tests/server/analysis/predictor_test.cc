@@ -70,31 +70,83 @@ TEST(ModelPredictorTest, AnExecutionThatOutlastsItsTickCountsWhenItIsDone) {
   EXPECT_EQ(predictor.line().samples, 501);
 }
 
-TEST(ModelPredictorTest, TimeBetweenExecutionsWhileRequestsWaitIsPartOfA) {
+TEST(ModelPredictorTest, GatheringAndAnsweringArePartOfTheLine) {
   ModelWindow window;
   window.controls.max_rows = 8;
   window.end_ns = 5 * kSecond;
   window.tick_begin_ns = 4 * kSecond;
-  for (MonotonicNanos at = 0; at < 5 * kSecond - 10 * kMilli; at += 10 * kMilli) {
+  for (MonotonicNanos at = 0; at < 5 * kSecond - 20 * kMilli; at += 20 * kMilli) {
+    const int32_t rows = at % (40 * kMilli) == 0 ? 8 : 2;
     window.executions_seen.push_back({.start_ns = at,
-                                      .compute_ns = 8 * kMilli,
-                                      .rows = 8,
-                                      .padded_rows = 8,
-                                      .requests = 8,
-                                      .closed = BatchClosed::kFull});
+                                      .compute_ns = rows * kMilli,
+                                      .around_ns = kMilli / 2 + rows * kMilli / 4,
+                                      .rows = rows,
+                                      .padded_rows = rows,
+                                      .requests = rows,
+                                      .closed = BatchClosed::kNoDelay});
   }
   ModelPredictor predictor;
   predictor.Update(window, kHost);
-  EXPECT_NEAR(predictor.overhead_ms(), 2.0, 1e-6);
-  EXPECT_NEAR(predictor.saturation_rows_per_s(), 800, 1);
+  EXPECT_NEAR(predictor.line().a_ms, 0.5, 0.01);
+  EXPECT_NEAR(predictor.line().b_ms, 1.25, 0.01);
+  EXPECT_NEAR(predictor.run_line().a_ms, 0, 0.01);
+  EXPECT_NEAR(predictor.run_line().b_ms, 1, 0.01);
+  EXPECT_NEAR(predictor.saturation_rows_per_s(), 8'000 / 10.5, 2);
+}
 
-  ModelPredictor idle;  // one request at a time: what lies between is idleness
-  for (ExecutionRecord& execution : window.executions_seen) {
-    execution.requests = 1;
-    execution.closed = BatchClosed::kNoDelay;
+// Requests that an I/O thread found together, each half millisecond, and ran itself in 3 us: what
+// lies between is mostly idleness.
+ModelWindow MicrosecondWindow() {
+  ModelWindow window;
+  window.controls = {.max_rows = 32, .instances = 2};
+  window.end_ns = 5 * kSecond;
+  window.tick_begin_ns = 4 * kSecond;
+  window.tick_arrived = window.tick_arrived_rows = 6000;
+  int32_t requests = 2;
+  for (MonotonicNanos at = 0; at < 5 * kSecond; at += kMilli / 2) {
+    requests = requests == 2 ? 4 : 2;
+    window.executions_seen.push_back({.start_ns = at,
+                                      .compute_ns = 3'000,
+                                      .around_ns = 10'000,
+                                      .rows = requests,
+                                      .padded_rows = requests,
+                                      .requests = requests,
+                                      .closed = BatchClosed::kNoDelay,
+                                      .inline_run = true});
   }
-  idle.Update(window, kHost);
-  EXPECT_EQ(idle.overhead_ms(), 0);
+  return window;
+}
+
+TEST(ModelPredictorTest, IdlenessBetweenInlineRunsIsNotPartOfTheLine) {
+  ModelPredictor predictor;
+  predictor.Update(MicrosecondWindow(), kHost);
+  const ServiceLine line = predictor.line();
+  EXPECT_NEAR(line.a_ms + 3 * line.b_ms, 0.013, 1e-4);
+  EXPECT_LT(line.relative_error, 0.1);
+}
+
+TEST(ModelPredictorTest, AModelOfMicrosecondsServesWhatTheIoThreadsCanReceive) {
+  ModelWindow window = MicrosecondWindow();
+  int32_t requests = 2;
+  for (MonotonicNanos at = 0; at < 5 * kSecond; at += 8 * kMilli) {
+    requests = requests == 2 ? 4 : 2;
+    window.turns.push_back(
+        {.end_ns = at, .cpu_ns = 40'000 + 25'000 * requests, .requests = requests});
+  }
+  ModelPredictor predictor;
+  const Forecast forecast = predictor.Update(window, {.cpu_budget_cores = 2});
+  EXPECT_NEAR(predictor.turn_line().a_ms, 0.040, 0.002);
+  EXPECT_NEAR(predictor.turn_line().b_ms, 0.025, 0.001);
+  EXPECT_EQ(forecast.capacity_limit, CapacityLimit::kIoThreads);
+  EXPECT_TRUE(forecast.split_known);
+  EXPECT_NEAR(forecast.capacity_rows_per_s, 128'000 / (0.040 + 0.025 * 128), 1500);
+  EXPECT_NEAR(forecast.receive_ms, 0.0253, 0.001);
+  EXPECT_GT(forecast.predicted_p99_ms, 0.065);
+  EXPECT_LT(forecast.predicted_p99_ms, 1);
+  // Turns are seen once.
+  const int64_t seen = predictor.turn_line().samples;
+  predictor.Update(window, {.cpu_budget_cores = 2});
+  EXPECT_EQ(predictor.turn_line().samples, seen);
 }
 
 TEST(ModelPredictorTest, AnExecutionThatIsHeldBackUsesLessCpu) {
