@@ -81,6 +81,7 @@ void Fill(const ServiceLine& line, const Forecast& forecast, pb::ServiceLine& me
   message.set_samples(line.samples);
   message.set_a_drifted(forecast.a_drifted);
   message.set_b_drifted(forecast.b_drifted);
+  message.set_split_known(line.split_known);
 }
 
 void Fill(const Forecast& forecast, pb::Forecast& message) {
@@ -95,6 +96,9 @@ void Fill(const Forecast& forecast, pb::Forecast& message) {
   message.set_seconds_to_saturation_low(forecast.seconds_to_saturation_low);
   message.set_seconds_to_saturation_high(forecast.seconds_to_saturation_high);
   message.set_predicted_p99_ms(forecast.predicted_p99_ms);
+  message.set_capacity_limit(kCapacityLimitNames[static_cast<size_t>(forecast.capacity_limit)]);
+  message.set_receive_ms(forecast.receive_ms);
+  message.set_split_known(forecast.split_known);
 }
 
 void Fill(const OperationReport& operation, pb::Operation& message) {

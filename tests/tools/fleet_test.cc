@@ -113,7 +113,14 @@ TEST(FleetTest, RatesQueuesAndCapacitiesAddUp) {
   EXPECT_DOUBLE_EQ(merged.mean_batch_rows, (10 * 2 + 30 * 6) / 40.0);
   EXPECT_DOUBLE_EQ(merged.busy_share, 0.75);
   EXPECT_DOUBLE_EQ(merged.headroom, 0.5);
+  EXPECT_TRUE(merged.headroom_assumed);
   EXPECT_EQ(merged.seconds_to_saturation, 0);
+
+  a.mutable_forecast()->set_split_known(true);
+  EXPECT_TRUE(MergeReports({Server("a:1", {a}), Server("b:1", {b})}).models.at(0).headroom_assumed);
+  b.mutable_forecast()->set_split_known(true);
+  EXPECT_FALSE(
+      MergeReports({Server("a:1", {a}), Server("b:1", {b})}).models.at(0).headroom_assumed);
 
   b.clear_forecast();
   const FleetModel partly = MergeReports({Server("a:1", {a}), Server("b:1", {b})}).models.at(0);

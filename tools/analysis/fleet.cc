@@ -49,6 +49,7 @@ void AddForecast(const pb::ModelReport& report, Sum& sum) {
   if (forecast.capacity_rows_per_s() > 0) {
     sum.capacity += forecast.capacity_rows_per_s();
     sum.ahead += forecast.demand_ahead_rows_per_s();
+    if (!forecast.split_known()) sum.model.headroom_assumed = true;
     const double seconds = forecast.seconds_to_saturation();
     if (seconds >= 0 && !(sum.model.seconds_to_saturation <= seconds)) {
       sum.model.seconds_to_saturation = seconds;

@@ -39,6 +39,7 @@ struct FleetModel {
   int cause_servers = 0;  // that name it
   double recoverable_p99_ms = 0;
   double headroom = kUnknown;               // 1 - demand ahead of all / capacity of all
+  bool headroom_assumed = false;            // a server has not told a and b apart yet
   double seconds_to_saturation = kUnknown;  // of the server that saturates first
 
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();

@@ -107,7 +107,9 @@ constexpr std::array kColumns = std::to_array<Column>({
      }},
     {"HEADROOM", Align::kRight, 7,
      [](const FleetModel& m) {
-       return Cell{Percent(m.headroom), m.headroom < 0.05 ? Tone::kBad : Tone::kPlain};
+       const bool about = m.headroom_assumed && std::isfinite(m.headroom);
+       return Cell{absl::StrCat(about ? "~" : "", Percent(m.headroom)),
+                   m.headroom < 0.05 ? Tone::kBad : Tone::kPlain};
      }},
     {"SATURATES", Align::kRight, 5,
      [](const FleetModel& m) {

@@ -164,6 +164,8 @@
     note(batches, el("p", { class: "quiet" }, closed.length ? "Closed because: " + closed.map(([why, share]) => why.replaceAll("_", " ") + " " + percent(share)).join(", ") + "." : "No batch was closed in this window."));
   }
 
+  const LIMITS = { instances: "the instances", io_threads: "receiving and answering", cpus: "the CPUs" };
+
   function forecast(section, model, timeline, report) {
     const points = (timeline && timeline.points) || [];
     const ahead = model.forecast || {};
@@ -179,7 +181,8 @@
       bands: [{ label: "forecast", times: shifted.map((p) => num(p.unix_millis) + horizon), low: shifted.map((p) => num(p.demand_ahead_low)), high: shifted.map((p) => num(p.demand_ahead_high)), tone: "tone-c" }] });
     const until = saturation(ahead);
     note(figure, facts([
-      ["Headroom", percent(num(ahead.headroom)), "1 − demand ahead / capacity"],
+      ["Headroom", percent(num(ahead.headroom)), "1 − demand ahead / capacity" + (ahead.split_known || !(num(ahead.capacity_rows_per_s) > 0) ? "" : "; a and b not told apart yet")],
+      num(ahead.capacity_rows_per_s) > 0 && ["Capacity limited by", LIMITS[ahead.capacity_limit] || String(ahead.capacity_limit), num(ahead.receive_ms) > 0 && "receiving and answering a request: " + ms(num(ahead.receive_ms))],
       ["Saturates", until, "when the forecast demand meets the capacity"],
       num(ahead.seconds_to_saturation) > 0 && ["Between", seconds(num(ahead.seconds_to_saturation_low)) + " and " + (num(ahead.seconds_to_saturation_high) >= 0 ? seconds(num(ahead.seconds_to_saturation_high)) : "later")],
       ["p99 predicted", num(ahead.predicted_p99_ms) > 0 ? ms(num(ahead.predicted_p99_ms)) : Bitmill.NONE, "from the service line and the demand now"]]));
@@ -217,7 +220,7 @@
       ["Instances", short(num(controls.instances))], ["Queue limit", short(num(controls.max_queue_requests)) + " requests"],
       ["Admitted within", num(controls.admit_within_ms) > 0 ? ms(num(controls.admit_within_ms)) : "no limit"],
       ["Objective", num(model.objective_p99_ms) > 0 ? "p99 within " + ms(num(model.objective_p99_ms)) : "none stated"],
-      ["An execution of n rows", num(line.samples) > 0 ? ms(num(line.a_ms)) + " + " + ms(num(line.b_ms)) + " · n" : Bitmill.NONE, "fitted online, root mean square error " + percent(num(line.relative_error))],
+      ["An execution of n rows", num(line.samples) > 0 ? ms(num(line.a_ms)) + " + " + ms(num(line.b_ms)) + " · n" : Bitmill.NONE, (line.split_known ? "" : "a and b not told apart yet: right for the batches seen; ") + "fitted online, root mean square error " + percent(num(line.relative_error))],
       ["Drift", drift ? drift + " moved" : "none"],
       ["Instances busy", percent(num(model.busy_share))], ["Of the machine's limit", percent(known(model.share_of_limit))],
       ["Requests in the server", short(num(model.in_system))],

@@ -87,6 +87,9 @@ TEST(AnalysisMessagesTest, TellsAModelInMilliseconds) {
   model.line = {.a_ms = 2, .b_ms = 0.125, .relative_error = 0.05, .samples = 99};
   model.forecast.seconds_to_saturation = 42;
   model.forecast.b_drifted = true;
+  model.forecast.capacity_limit = CapacityLimit::kIoThreads;
+  model.forecast.receive_ms = 0.025;
+  model.forecast.split_known = true;
   model.diagnosis.cause = Cause::kBatchFormationWait;
   const pb::ModelReport message = ToProto(model);
   EXPECT_EQ(message.version(), 3);
@@ -105,6 +108,10 @@ TEST(AnalysisMessagesTest, TellsAModelInMilliseconds) {
   EXPECT_EQ(message.line().b_ms(), 0.125);
   EXPECT_FALSE(message.line().a_drifted());
   EXPECT_TRUE(message.line().b_drifted());
+  EXPECT_FALSE(message.line().split_known());
+  EXPECT_EQ(message.forecast().capacity_limit(), "io_threads");
+  EXPECT_EQ(message.forecast().receive_ms(), 0.025);
+  EXPECT_TRUE(message.forecast().split_known());
   EXPECT_EQ(message.forecast().seconds_to_saturation(), 42);
   EXPECT_EQ(message.diagnosis().cause(), pb::BATCH_FORMATION_WAIT);
   EXPECT_FALSE(message.has_quality());
