@@ -5,6 +5,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 #include "server/analysis/queue_replay.h"
 
@@ -36,6 +37,7 @@ constexpr std::array<GridLoad, 13> kGrid = {{{0.02, 0.5},
 constexpr double kLastLoad = kGrid.back().load;
 constexpr double kUnitNanos = 1e8;  // S(max_rows) in the replays
 constexpr double kLikeShare = 0.03, kLikeRows = 0.1, kLikeRatios = 0.02;
+constexpr int kEnoughStalls = 128, kMostTimes = 8;
 constexpr double kLikeStalls = 0.25, kFewStalls = 0.02;  // relative; of the time
 
 double Deviation(const std::vector<double>& ratios) {
@@ -67,6 +69,26 @@ class Numbers {
   uint64_t state_ = 1;
 };
 
+// Gives the values in an order that looks random, each once before any comes again: a few draws are
+// as representative as many independent ones.
+class Deck {
+ public:
+  explicit Deck(const std::vector<double>& values) : values_(values), at_(values.size()) {}
+  double Next(Numbers& numbers) {
+    if (at_ == values_.size()) {
+      for (size_t i = values_.size() - 1; i > 0; --i) {
+        std::swap(values_[i], values_[numbers.Next() % (i + 1)]);
+      }
+      at_ = 0;
+    }
+    return values_[at_++];
+  }
+
+ private:
+  std::vector<double> values_;
+  size_t at_;
+};
+
 // Requests of the shape's sizes with exponential gaps.
 std::vector<ReplayRequest> Arrivals(const QueueShape& shape, double load, int requests) {
   Numbers numbers;
@@ -88,7 +110,12 @@ std::vector<ReplayRequest> Arrivals(const QueueShape& shape, double load, int re
   return arrivals;
 }
 
-double ReplayedP99(const QueueShape& shape, double load, int requests) {
+struct Replayed {
+  double p99 = 0;
+  int stalls = 0;
+};
+
+Replayed ReplayOnce(const QueueShape& shape, double load, int requests) {
   const std::vector<ReplayRequest> arrivals = Arrivals(shape, load, requests);
   const ModelControls controls{.max_rows = shape.max_rows,
                                .max_delay_ns = std::llround(shape.delay * kUnitNanos),
@@ -97,19 +124,31 @@ double ReplayedP99(const QueueShape& shape, double load, int requests) {
   Numbers numbers;
   const double typical_ns = kUnitNanos / shape.stretch();
   const double b = (1 - shape.share_a) / static_cast<double>(shape.max_rows);
+  Replayed replayed;
+  Deck stalls(shape.stalls);
   double due = 0.5;  // stalls: as many as there should be, evenly, so that few are representative
   const ServiceTime service = [&](int64_t rows, MonotonicNanos, int) {
     const double typical = shape.share_a + b * static_cast<double>(rows);
     double takes = typical * shape.ratios[numbers.Next() % shape.ratios.size()];
     due += shape.stall_rate * typical;
     if (due >= 1 && !shape.stalls.empty()) {
-      takes += shape.stalls[numbers.Next() % shape.stalls.size()];
+      takes += stalls.Next(numbers);
       due -= 1;
+      ++replayed.stalls;
     }
     return std::llround(typical_ns * takes);
   };
   const ReplayResult result = Replay(arrivals, controls, service);
-  return static_cast<double>(result.LatencyQuantile(0.99)) / kUnitNanos;
+  replayed.p99 = static_cast<double>(result.LatencyQuantile(0.99)) / kUnitNanos;
+  return replayed;
+}
+
+// Where stalls are rare they may be what p99 is made of: it takes some of them.
+double ReplayedP99(const QueueShape& shape, double load, int requests) {
+  const Replayed replayed = ReplayOnce(shape, load, requests);
+  if (shape.stalls.empty() || replayed.stalls >= kEnoughStalls) return replayed.p99;
+  const int more = std::min(kEnoughStalls / std::max(replayed.stalls, 1), kMostTimes);
+  return more > 1 ? ReplayOnce(shape, load, more * requests).p99 : replayed.p99;
 }
 
 }  // namespace
