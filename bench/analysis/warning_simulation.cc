@@ -51,30 +51,45 @@ void WriteFollow(const char* name, const std::vector<ScenarioOutcome>& runs, Jso
   json.EndObject();
 }
 
-void WriteLatency(int seeds, JsonWriter& json) {
+// `about`: all but load and seed.
+void WriteLatency(const SteadyLoad& about, int seeds, JsonWriter& json) {
+  for (const double load : {0.3, 0.5, 0.7, 0.8, 0.88}) {
+    std::vector<double> errors, predicted, simulated;
+    for (int seed = 1; seed <= seeds; ++seed) {
+      SteadyLoad steady = about;
+      steady.seed = static_cast<uint64_t>(seed);
+      steady.load = load;
+      const LatencyOutcome outcome = RunSteady(steady);
+      errors.push_back(outcome.predicted_ms / outcome.simulated_ms - 1);
+      predicted.push_back(outcome.predicted_ms);
+      simulated.push_back(outcome.simulated_ms);
+    }
+    json.BeginObject();
+    json.Key("instances").Int(about.instances).Key("share_a").Double(about.share_a);
+    json.Key("full_ms").Double(about.full_ms).Key("max_rows").Int(about.max_rows);
+    json.Key("load").Double(load);
+    json.Key("predicted_ms").Double(QuantileOf(predicted, 0.5));
+    json.Key("simulated_ms").Double(QuantileOf(simulated, 0.5));
+    const auto worst = *std::max_element(
+        errors.begin(), errors.end(), [](double x, double y) { return std::abs(x) < std::abs(y); });
+    json.Key("worst_error").Double(worst);
+    json.EndObject();
+  }
+}
+
+void WriteLatencies(int seeds, JsonWriter& json) {
   json.Key("p99_prediction").BeginArray();
   for (const int instances : {1, 2}) {
     for (const double share_a : {0.05, 0.5}) {
-      for (const double load : {0.3, 0.5, 0.7, 0.8, 0.88}) {
-        std::vector<double> errors, predicted, simulated;
-        for (int seed = 1; seed <= std::min(seeds, 3); ++seed) {
-          const auto outcome = RunSteady(static_cast<uint64_t>(seed), load, instances, share_a);
-          errors.push_back(outcome.predicted_ms / outcome.simulated_ms - 1);
-          predicted.push_back(outcome.predicted_ms);
-          simulated.push_back(outcome.simulated_ms);
-        }
-        json.BeginObject();
-        json.Key("instances").Int(instances).Key("share_a").Double(share_a);
-        json.Key("load").Double(load);
-        json.Key("predicted_ms").Double(QuantileOf(predicted, 0.5));
-        json.Key("simulated_ms").Double(QuantileOf(simulated, 0.5));
-        const auto worst = *std::max_element(errors.begin(), errors.end(), [](double x, double y) {
-          return std::abs(x) < std::abs(y);
-        });
-        json.Key("worst_error").Double(worst);
-        json.EndObject();
-      }
+      WriteLatency({.instances = instances, .share_a = share_a}, std::min(seeds, 3), json);
     }
+  }
+  json.EndArray();
+  // Runs so short that a stall is the longest of what happens.
+  json.Key("p99_prediction_stalls").BeginArray();
+  for (const int instances : {1, 2}) {
+    WriteLatency({.instances = instances, .share_a = 0.5, .full_ms = 1, .max_rows = 4},
+                 std::min(seeds, 6), json);
   }
   json.EndArray();
 }
@@ -89,7 +104,7 @@ double Coverage(const std::vector<ScenarioOutcome>& runs) {
 }
 
 void Run(int seeds) {
-  std::vector<ScenarioOutcome> ramps, stationary, steps, slower, quota;
+  std::vector<ScenarioOutcome> ramps, stationary, steps, slower, quota, tides;
   for (int i = 1; i <= seeds; ++i) {
     const auto seed = static_cast<uint64_t>(i);
     ramps.push_back(RunRamp(seed));
@@ -97,6 +112,7 @@ void Run(int seeds) {
     steps.push_back(RunStep(seed));
     slower.push_back(RunCapacityLoss(seed, false));
     quota.push_back(RunCapacityLoss(seed, true));
+    tides.push_back(RunTides(seed));
   }
   JsonWriter json;
   json.BeginObject().Key("seeds").Int(seeds);
@@ -109,7 +125,8 @@ void Run(int seeds) {
   WriteFollow("quota", quota, json);
   json.Key("interval_coverage_ramp").Double(Coverage(ramps));
   json.Key("interval_coverage_stationary").Double(Coverage(stationary));
-  WriteLatency(seeds, json);
+  json.Key("interval_coverage_tides").Double(Coverage(tides));
+  WriteLatencies(seeds, json);
   json.EndObject();
   std::puts(json.text().c_str());
 }

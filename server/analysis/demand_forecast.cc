@@ -6,8 +6,11 @@
 namespace bitmill {
 namespace {
 
-constexpr size_t kScoreAhead = 10;  // ticks
-constexpr double kSwitch = 0.8;     // the other's error must be below this much of the best's
+constexpr size_t kScoreAhead = 10;      // ticks
+constexpr size_t kCalibrateAhead = 30;  // ticks
+constexpr double kMissed = 0.1;         // of the forecasts, wanted
+constexpr double kLeastSpread = 1, kMostSpread = 8;
+constexpr double kSwitch = 0.8;  // the other's error must be below this much of the best's
 constexpr double kVarianceSeconds = 20;
 constexpr int kHour = 3600;        // seconds
 constexpr double kFirstGrain = 4;  // the first guess of the variance over that of Poisson
@@ -17,7 +20,8 @@ constexpr double kFirstGrain = 4;  // the first guess of the variance over that 
 DemandForecast::DemandForecast(const DemandForecastOptions& options)
     : options_(options),
       alpha_(1 - options.discount * options.discount),
-      beta_((1 - options.discount) * (1 - options.discount)) {
+      beta_((1 - options.discount) * (1 - options.discount)),
+      spread_(options.first_spread) {
   holts_[1].phi = options.damping;
 }
 
@@ -40,6 +44,7 @@ void DemandForecast::Update(double rows, double seconds, double rows_per_request
     return;
   }
   Score(rate, seconds);
+  Calibrate(rate);
   const double sigma = std::sqrt(std::max(variance_, poisson));
   if (GoBack(rate, sigma, seconds)) return;
   before_.held = false;
@@ -82,6 +87,16 @@ void DemandForecast::Score(double rate, double seconds) {
   }
   const size_t other = 1 - best_;
   if (holts_[other].error < kSwitch * holts_[best_].error) best_ = other;
+}
+
+void DemandForecast::Calibrate(double rate) {
+  foretold_.push_back({.rate = Ahead(kCalibrateAhead), .sigma = Sigma(kCalibrateAhead)});
+  if (foretold_.size() <= kCalibrateAhead) return;
+  const Foretold& then = foretold_.front();
+  const bool missed = std::abs(rate - then.rate) > spread_ * then.sigma;
+  spread_ += options_.spread_gain * (missed ? 1 - kMissed : -kMissed);
+  spread_ = std::clamp(spread_, kLeastSpread, kMostSpread);
+  foretold_.pop_front();
 }
 
 // A step of the last tick that is gone again was a burst: everything is as it was before.

@@ -9,7 +9,6 @@ namespace {
 constexpr double kNanosPerMilli = 1e6, kNanosPerSecond = 1e9;
 constexpr double kMillisPerSecond = 1e3;
 constexpr double kGain = 0.3;             // of what is smoothed from tick to tick
-constexpr double kInterval = 1.645;       // standard deviations: 90 % within
 constexpr double kBacklogSeconds = 0.25;  // of capacity, waiting: no burst is that patient
 constexpr double kRefusedShare = 0.01;
 constexpr double kLeastLoad = 0.01;                           // where no load meets the objective
@@ -85,15 +84,15 @@ Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& hos
   forecast.demand_rows_per_s = demand_.level();
   forecast.demand_trend_rows_per_s2 = demand_.trend();
   forecast.demand_ahead_rows_per_s = demand_.Ahead(horizon);
-  const double margin = kInterval * demand_.Sigma(horizon);
+  const double margin = demand_.spread() * demand_.Sigma(horizon);
   forecast.demand_ahead_low = std::max(forecast.demand_ahead_rows_per_s - margin, 0.0);
   forecast.demand_ahead_high = forecast.demand_ahead_rows_per_s + margin;
   const double capacity = forecast.capacity_rows_per_s;
   if (capacity <= 0) return forecast;
   forecast.headroom = 1 - forecast.demand_ahead_rows_per_s / capacity;
   forecast.seconds_to_saturation = demand_.SecondsUntil(capacity, 0);
-  forecast.seconds_to_saturation_low = demand_.SecondsUntil(capacity, kInterval);
-  forecast.seconds_to_saturation_high = demand_.SecondsUntil(capacity, -kInterval);
+  forecast.seconds_to_saturation_low = demand_.SecondsUntil(capacity, demand_.spread());
+  forecast.seconds_to_saturation_high = demand_.SecondsUntil(capacity, -demand_.spread());
   if (demand_.level() > 0) forecast.predicted_p99_ms = PredictedP99Ms(window);
   return forecast;
 }

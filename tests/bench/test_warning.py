@@ -56,7 +56,7 @@ class Simulation(unittest.TestCase):
         self.assertIn("| 1.0, 4.0 | 3.0, never |", warning.follow_table(simulation()))
         self.assertIn("| Bitmill | 30.0 | 25.0 | 28.0 | 0/12 | 0.20 % | 1.2, 1.9 |",
                       warning.table(simulation()))
-        self.assertIn("-11.0 %", warning.latency_table(simulation()))
+        self.assertIn("-11.0 %", warning.latency_table(simulation()["p99_prediction"]))
 
 
 class Reports(unittest.TestCase):

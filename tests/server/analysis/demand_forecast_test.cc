@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <vector>
 
 #include "tests/support/simulation/random_numbers.h"
 
@@ -123,6 +124,55 @@ TEST(DemandForecastTest, AFallingDemandNeverReachesMoreNorGoesBelowNothing) {
   }
   EXPECT_EQ(forecast.SecondsUntil(1000, 0), -1);
   EXPECT_GE(forecast.Ahead(3600), 0);
+}
+
+// Of the forecasts of a load made after 20 s, the share whose 90 % interval held what came.
+template <typename Rate>
+double Coverage(Rate rate, int seconds, DemandForecast& forecast, RandomNumbers& random) {
+  struct Interval {
+    double low = 0, high = 0;
+  };
+  std::vector<Interval> intervals;
+  int held = 0, told = 0;
+  for (int i = 0; i < seconds; ++i) {
+    const double came = Arrivals(rate(i), random);
+    if (i >= 50) {
+      const Interval& then = intervals[static_cast<size_t>(i - 30)];
+      held += came >= then.low && came <= then.high;
+      ++told;
+    }
+    forecast.Update(came, 1, 1, false);
+    const double margin = forecast.spread() * forecast.Sigma(30);
+    intervals.push_back({forecast.Ahead(30) - margin, forecast.Ahead(30) + margin});
+  }
+  return static_cast<double>(held) / told;
+}
+
+TEST(DemandForecastTest, TheIntervalHoldsNineInTenWhileSlopesComeAndGo) {
+  RandomNumbers random(11);
+  DemandForecast forecast;
+  // Up and down between 300 and 800, 100 s each way and 60 s of rest on either end.
+  const auto rate = [](int second) {
+    const int at = second % 320;
+    if (at < 60) return 300.0;
+    if (at < 160) return 300.0 + 5.0 * (at - 60);
+    if (at < 220) return 800.0;
+    return 800.0 - 5.0 * (at - 220);
+  };
+  const double coverage = Coverage(rate, 3000, forecast, random);
+  EXPECT_GE(coverage, 0.87);
+  EXPECT_LE(coverage, 0.95);
+}
+
+TEST(DemandForecastTest, TheIntervalNarrowsWhileNothingHappens) {
+  RandomNumbers random(12);
+  DemandForecast forecast;
+  const double coverage = Coverage([](int) { return 500.0; }, 1500, forecast, random);
+  EXPECT_GE(coverage, 0.88);
+  EXPECT_LT(forecast.spread(), 2);
+  // A slope that nobody could foresee widens it.
+  Coverage([](int second) { return 500.0 + 6.0 * second; }, 60, forecast, random);
+  EXPECT_GT(forecast.spread(), 2);
 }
 
 }  // namespace

@@ -82,7 +82,8 @@ TEST(PredictedLatencyTest, IsWithinFifteenPercentBelowNinetyPercentLoad) {
   for (const int instances : {1, 2}) {
     for (const double share_a : {0.05, 0.5}) {
       for (const double load : {0.5, 0.88}) {
-        const LatencyOutcome outcome = RunSteady(1, load, instances, share_a);
+        const LatencyOutcome outcome =
+            RunSteady({.load = load, .instances = instances, .share_a = share_a});
         EXPECT_NEAR(outcome.predicted_ms / outcome.simulated_ms, 1, 0.15)
             << "load " << load << ", instances " << instances << ", share of a " << share_a << ": "
             << outcome.predicted_ms << " ms against " << outcome.simulated_ms;

@@ -218,14 +218,43 @@ ScenarioOutcome RunCapacityLoss(uint64_t seed, bool quota) {
   return Measure(plan);
 }
 
-LatencyOutcome RunSteady(uint64_t seed, double load, int instances, double share_a) {
-  SimulationOptions options = OptionsOf(seed);
-  options.controls.instances = instances;
-  constexpr double kFullMs = 30;
-  options.line.a_ms = kFullMs * share_a;
-  options.line.b_ms = kFullMs * (1 - share_a) / static_cast<double>(options.controls.max_rows);
-  const double rate =
-      load * SaturationRowsPerSecond(options.line, options.controls.max_rows, instances);
+ScenarioOutcome RunTides(uint64_t seed) {
+  RandomNumbers random(seed);
+  Plan plan{.options = OptionsOf(seed), .seconds = 2400, .quiet_until_the_end = true};
+  const double capacity = TrueCapacity(plan.options);
+  const auto bursts = DrawBursts(random, plan.seconds, 20, 1.2, 1.5);
+  struct Corner {
+    double at = 0, share = 0;
+  };
+  std::vector<Corner> corners = {{0, random.Uniform(0.3, 0.6)}};
+  while (corners.back().at < plan.seconds) {
+    const Corner from = corners.back();
+    const Corner rest{from.at + random.Uniform(30, 180), from.share};
+    const double share = random.Uniform(0.2, 0.9);
+    corners.push_back(rest);
+    corners.push_back({rest.at + random.Uniform(90, 200), share});
+  }
+  plan.rate = [=](double seconds) {
+    size_t next = 1;
+    while (next + 1 < corners.size() && corners[next].at < seconds) ++next;
+    const Corner& a = corners[next - 1];
+    const Corner& b = corners[next];
+    const double part = std::clamp((seconds - a.at) / (b.at - a.at), 0.0, 1.0);
+    return capacity * (a.share + part * (b.share - a.share)) * BurstAt(bursts, seconds);
+  };
+  plan.most_rate = capacity * 0.9 * 1.5;
+  return Measure(plan);
+}
+
+LatencyOutcome RunSteady(const SteadyLoad& steady) {
+  SimulationOptions options = OptionsOf(steady.seed);
+  options.controls.instances = steady.instances;
+  options.controls.max_rows = steady.max_rows;
+  options.line.a_ms = steady.full_ms * steady.share_a;
+  options.line.b_ms =
+      steady.full_ms * (1 - steady.share_a) / static_cast<double>(options.controls.max_rows);
+  const double rate = steady.load * SaturationRowsPerSecond(options.line, options.controls.max_rows,
+                                                            steady.instances);
   SimulatedModel model(
       options, [rate](double) { return rate; }, rate);
   WarningSignals signals;
@@ -242,7 +271,7 @@ LatencyOutcome RunSteady(uint64_t seed, double load, int instances, double share
       }
     }
   }
-  return {.load = load,
+  return {.load = steady.load,
           .predicted_ms = QuantileOf(predicted, 0.5),
           .simulated_ms = QuantileOf(std::move(latencies), 0.99)};
 }

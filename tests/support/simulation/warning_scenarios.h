@@ -41,13 +41,25 @@ ScenarioOutcome RunStep(uint64_t seed);
 // `quota`.
 ScenarioOutcome RunCapacityLoss(uint64_t seed, bool quota);
 
+// Forty minutes of hours: the load goes back and forth between levels of 0.2 to 0.9, at slopes as
+// those of a ramp, and rests a while on each; with bursts.
+ScenarioOutcome RunTides(uint64_t seed);
+
 // The predicted p99 against that of the simulation.
 struct LatencyOutcome {
   double load = 0;  // of saturation
   double predicted_ms = 0, simulated_ms = 0;
 };
-// Two minutes of Poisson arrivals at `load` of the saturation of so many instances.
-LatencyOutcome RunSteady(uint64_t seed, double load, int instances, double share_a);
+struct SteadyLoad {
+  uint64_t seed = 1;
+  double load = 0.5;  // of saturation
+  int instances = 1;
+  double share_a = 0.5;  // of the time of a full execution
+  double full_ms = 30;   // that time
+  int64_t max_rows = 32;
+};
+// Two minutes of Poisson arrivals.
+LatencyOutcome RunSteady(const SteadyLoad& steady);
 
 // Rows per second of the simulated model within its objective, by its true line.
 double TrueCapacity(const SimulationOptions& options);
