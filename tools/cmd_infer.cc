@@ -213,7 +213,8 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
       ->capture_default_str();
   add("-b,--batch", options.batch, "ROWS", "Rows at once (default: 1 on a server, 64 here)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  add("--isa", options.isa, "NAME", IsaChoices())->capture_default_str();
+  const std::string isa = absl::StrCat("Instruction set: ", IsaChoices());
+  add("--isa", options.isa, "NAME", isa.c_str())->capture_default_str();
   add("--threads", options.threads, "N", "Threads that share a batch, without --server")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();

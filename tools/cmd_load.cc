@@ -9,12 +9,12 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "tools/cli.h"
 #include "tools/client/signature.h"
 #include "tools/load/load_report.h"
 #include "tools/load/prepare.h"
+#include "tools/named_file.h"
 
 namespace bitmill {
 namespace {
@@ -204,6 +204,7 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
 }
 
 absl::StatusOr<int> RunLoad(LoadOptions options) {
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.json));
   BITMILL_ASSIGN_OR_RETURN(std::vector<LoadModel> prepared, PrepareModels(options));
   BITMILL_ASSIGN_OR_RETURN(options.settings.server, FindServer(options));
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<LoadRunner> runner,
@@ -231,7 +232,7 @@ absl::StatusOr<int> RunLoad(LoadOptions options) {
   } else {
     std::fputs(LoadTable(report).c_str(), stdout);
     if (!options.json.empty()) {
-      BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, LoadJson(report)));
+      BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.json, LoadJson(report)));
     }
   }
   return failed > 0 && !options.allow_errors ? 1 : 0;

@@ -32,7 +32,7 @@ bool ParseTimeout(const std::string& text, absl::Duration& timeout) {
 }  // namespace
 
 void AddProbeOptions(CLI::App& command, ProbeOptions& options) {
-  command.add_option("--address", options.address, "Server, as HOST:PORT")
+  command.add_option("address,--address", options.address, "Server")
       ->type_name("HOST:PORT")
       ->capture_default_str();
   command
