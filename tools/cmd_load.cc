@@ -10,6 +10,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
+#include "tools/address_option.h"
 #include "tools/cli.h"
 #include "tools/client/signature.h"
 #include "tools/load/load_report.h"
@@ -134,7 +135,9 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
     return command.add_option(name, value, about)->type_name(type)->group(group);
   };
   constexpr const char *kRequests = "Requests", *kLoad = "Load", *kMeasurement = "Measurement";
-  command.add_option("address", settings.address, "Server")->type_name("HOST:PORT")->required();
+  CheckAddresses(*command.add_option("address", settings.address, "Server")
+                      ->type_name("HOST:PORT")
+                      ->required());
   add(kRequests, "-m,--model", options.models, "NAME[/VERSION][:WEIGHT]",
       "Model to ask; repeat to mix several by weight")
       ->required();

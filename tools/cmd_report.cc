@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "tools/address_option.h"
 #include "tools/analysis/analysis_client.h"
 #include "tools/analysis/html_report.h"
 #include "tools/named_file.h"
@@ -47,10 +48,10 @@ absl::StatusOr<SavedReport> Load(const ReportOptions& options) {
 }  // namespace
 
 void AddReportOptions(CLI::App& command, ReportOptions& options) {
-  command
-      .add_option("address", options.address,
-                  absl::StrCat("Server; ", kThisMachine, " when left out"))
-      ->type_name("HOST:PORT");
+  CheckAddresses(*command
+                      .add_option("address", options.address,
+                                  absl::StrCat("Server; ", kThisMachine, " when left out"))
+                      ->type_name("HOST:PORT"));
   command
       .add_option("--from", options.from,
                   "Instead of a server: a report saved with --json, or from /api/report; '-' for "

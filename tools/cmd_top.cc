@@ -11,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "tools/address_option.h"
 #include "tools/analysis/analysis_client.h"
 #include "tools/analysis/fleet.h"
 #include "tools/analysis/terminal.h"
@@ -183,12 +184,12 @@ absl::Status Follow(const TopOptions& options) {
 }  // namespace
 
 void AddTopOptions(CLI::App& command, TopOptions& options) {
-  command
-      .add_option("targets,-t,--targets", options.targets,
-                  "Servers; of several, the same model's figures are added up")
-      ->type_name("HOST:PORT[,...]")
-      ->delimiter(',')
-      ->capture_default_str();
+  CheckAddresses(*command
+                      .add_option("targets,-t,--targets", options.targets,
+                                  "Servers; of several, the same model's figures are added up")
+                      ->type_name("HOST:PORT[,...]")
+                      ->delimiter(',')
+                      ->capture_default_str());
   command.add_option("-m,--model", options.model, "Only the versions of this model")
       ->type_name("NAME");
   command.add_option("--sort", options.sort, "Order: name, rate, p99, queue, headroom, cost")

@@ -35,6 +35,11 @@ absl::Status Explain(const grpc::Status& status, const std::string& address) {
       return absl::UnavailableError(absl::StrCat(address,
                                                  " cannot be reached: ", status.error_message(),
                                                  "; check the address and that the server runs"));
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(
+          absl::StrCat(address,
+                       " did not answer in time; check the address, or give more "
+                       "--timeout"));
     case grpc::StatusCode::UNIMPLEMENTED:
       return absl::UnimplementedError(
           absl::StrCat(address, " has no bitmill.analysis.v1; it is another server, or older"));
