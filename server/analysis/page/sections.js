@@ -123,7 +123,10 @@
       return { label: s.stage, parts, start, tail: num(s.p99_ms) > 0 ? start + num(s.p99_ms) : 0,
         text: ms(mean) + (num(s.p99_ms) > 0 ? " · p99 " + ms(num(s.p99_ms)) : "") };
     });
-    if (!rows.length) return fill(figure, empty("No request was answered in this window."));
+    if (!(at > 0)) {
+      note(figure);
+      return fill(figure, empty("No request was answered in this window."));
+    }
     Bitmill.waterfall(figure, { title: "Mean time of each stage", rows, right: 150 });
     note(figure, formation > 0 && el("p", { class: "quiet" }, "Of the queue, " + ms(formation) + " were spent waiting for company while an instance was free (hatched)."));
   }
@@ -192,7 +195,7 @@
       bands: [{ label: "forecast", times: shifted.map((p) => num(p.unix_millis) + horizon), low: shifted.map((p) => num(p.demand_ahead_low)), high: shifted.map((p) => num(p.demand_ahead_high)), tone: "tone-c" }] });
     const until = saturation(ahead);
     note(figure, facts([
-      ["Headroom", percent(num(ahead.headroom)), "1 − demand ahead / capacity"],
+      ["Headroom", num(ahead.capacity_rows_per_s) > 0 ? percent(num(ahead.headroom)) : Bitmill.NONE, "1 − demand ahead / capacity"],
       ["Saturates", until, "when the forecast demand meets the capacity"],
       num(ahead.seconds_to_saturation) > 0 && ["Between", seconds(num(ahead.seconds_to_saturation_low)) + " and " + (num(ahead.seconds_to_saturation_high) >= 0 ? seconds(num(ahead.seconds_to_saturation_high)) : "later")],
       ["p99 predicted", num(ahead.predicted_p99_ms) > 0 ? ms(num(ahead.predicted_p99_ms)) : Bitmill.NONE, "from the service line and the demand now"]]));
