@@ -3,8 +3,10 @@
 // and agree with each other, at two additions a duration.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
@@ -99,19 +101,34 @@ class DurationHistogram {
   using Counts = DurationCounts<Native, kBoundsNs>;
 
   void Add(int64_t ns) {
-    counts_[Counts::Grid::Place(ns)].fetch_add(1, std::memory_order_relaxed);
+    const size_t place = Counts::Grid::Place(ns);
+    counts_[place].fetch_add(1, std::memory_order_relaxed);
     sum_.fetch_add(ns, std::memory_order_relaxed);
+    const uint64_t group = uint64_t{1} << (place / kGroup);
+    if ((used_.load(std::memory_order_relaxed) & group) == 0) {
+      used_.fetch_or(group, std::memory_order_relaxed);
+    }
   }
   void AddTo(Counts& counts) const {
-    for (size_t i = 0; i < counts_.size(); ++i) {
-      counts.places[i] += counts_[i].load(std::memory_order_relaxed);
+    for (uint64_t rest = used_.load(std::memory_order_relaxed); rest != 0; rest &= rest - 1) {
+      const size_t first = static_cast<size_t>(std::countr_zero(rest)) * kGroup;
+      const size_t end = std::min(first + kGroup, counts_.size());
+      for (size_t i = first; i < end; ++i) {
+        counts.places[i] += counts_[i].load(std::memory_order_relaxed);
+      }
     }
     counts.sum += sum_.load(std::memory_order_relaxed);
   }
 
  private:
+  // Most durations of a kind lie close together: a reader looks only at the groups of counters that
+  // were ever written to.
+  static constexpr size_t kGroup = 16;
+  static_assert(Counts::Grid::kPlaces <= 64 * kGroup);
+
   std::array<std::atomic<int64_t>, Counts::Grid::kPlaces> counts_{};
   std::atomic<int64_t> sum_{0};
+  std::atomic<uint64_t> used_{0};  // a bit for each group
 };
 
 }  // namespace bitmill
