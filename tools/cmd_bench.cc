@@ -8,7 +8,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "base/cpu_budget.h"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "kernels/roofline/kernel_suite.h"
 #include "kernels/roofline/sparse_suite.h"
@@ -16,6 +15,7 @@
 #include "tools/bench/model_bench.h"
 #include "tools/bench/platform_bench.h"
 #include "tools/cli.h"
+#include "tools/named_file.h"
 #include "tools/precision_options.h"
 #include "tools/tune_option.h"
 
@@ -126,7 +126,7 @@ absl::Status WriteReport(const BenchOptions& options) {
     };
     BITMILL_ASSIGN_OR_RETURN(report, BenchPlatform(bench));
   }
-  BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.report, PlatformReportJson(report)));
+  BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.report, PlatformReportJson(report)));
   std::fprintf(stderr, "%s: report of %zu models; 'bitmill compare' shows it\n",
                options.report.c_str(), report.models.size());
   return absl::OkStatus();
@@ -268,7 +268,9 @@ void AddBenchOptions(CLI::App& command, BenchOptions& options) {
       ->check(CLI::IsMember({"models", "kernels", "roofline"}))
       ->type_name("SUITE")
       ->capture_default_str();
-  command.add_option("--isa", options.isa, IsaChoices())->type_name("NAME")->capture_default_str();
+  command.add_option("--isa", options.isa, absl::StrCat("Instruction set: ", IsaChoices()))
+      ->type_name("NAME")
+      ->capture_default_str();
   command.add_option("--filter", options.filter, "Only what has this in its name")
       ->type_name("TEXT");
   command
@@ -324,6 +326,8 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
   if (options.sweep && options.report.empty()) {
     return absl::InvalidArgumentError("--sweep is for --report");
   }
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.report));
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.json));
   if (!options.report.empty()) {
     BITMILL_RETURN_IF_ERROR(WriteReport(options));
     return kExitOk;
@@ -345,7 +349,7 @@ absl::StatusOr<int> RunBench(const BenchOptions& options) {
     return kExitOk;
   }
   if (!options.json.empty()) {
-    BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, BenchJson(report)));
+    BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.json, BenchJson(report)));
   }
   if (!options.steps) {
     for (BenchResult& result : report.results) result.steps.clear();

@@ -4,12 +4,12 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
-#include "base/file.h"
 #include "base/status_macros.h"
 #include "tools/cli.h"
 #include "tools/compare/comparison.h"
 #include "tools/compare/comparison_html.h"
 #include "tools/compare/comparison_text.h"
+#include "tools/named_file.h"
 
 namespace bitmill {
 
@@ -35,20 +35,22 @@ void AddCompareOptions(CLI::App& command, CompareOptions& options) {
 }
 
 absl::StatusOr<int> RunCompare(const CompareOptions& options) {
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.html));
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.json));
   BITMILL_ASSIGN_OR_RETURN(std::vector<ComparedFile> files, ReadComparedFiles(options.files));
   const CaseOrder order = options.sort == "speed"   ? CaseOrder::kSpeed
                           : options.sort == "share" ? CaseOrder::kShare
                                                     : CaseOrder::kModel;
   const Comparison comparison = Compare(std::move(files), order);
   if (!options.html.empty()) {
-    BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.html, ComparisonHtml(comparison)));
+    BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.html, ComparisonHtml(comparison)));
   }
   if (options.json == "-") {
     std::fputs(ComparisonJson(comparison).c_str(), stdout);
     return kExitOk;
   }
   if (!options.json.empty()) {
-    BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, ComparisonJson(comparison)));
+    BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.json, ComparisonJson(comparison)));
   }
   const TextForm form = options.markdown ? TextForm::kMarkdown : TextForm::kTerminal;
   std::fputs(ComparisonText(comparison, form).c_str(), stdout);

@@ -14,6 +14,7 @@
 #include "kernels/isa.h"
 #include "proto/inference.pb.h"
 #include "server/schedule/tbb_scheduler.h"
+#include "tools/address_option.h"
 #include "tools/client/answer_report.h"
 #include "tools/client/oip_client.h"
 #include "tools/client/signature.h"
@@ -195,7 +196,8 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
   };
   add("model", options.model, "MODEL", "Model file or folder; with --server, a model's name there")
       ->required();
-  add("-s,--server", options.server, "HOST:PORT", "Ask this server instead of running it here");
+  CheckAddresses(*add("-s,--server", options.server, "HOST:PORT",
+                      "Ask this server instead of running it here"));
   add("-i,--input", options.input.files, "[INPUT=]FILE[:ARRAY]",
       "Rows to run on (npz, npy, idx, png, raw; .gz too); repeat for more inputs or images");
   add("--labels", options.input.labels, "ARRAY|FILE",
@@ -213,7 +215,8 @@ void AddInferOptions(CLI::App& command, InferOptions& options) {
       ->capture_default_str();
   add("-b,--batch", options.batch, "ROWS", "Rows at once (default: 1 on a server, 64 here)")
       ->check(CLI::Range(int64_t{1}, int64_t{1} << 20));
-  add("--isa", options.isa, "NAME", IsaChoices())->capture_default_str();
+  const std::string isa = absl::StrCat("Instruction set: ", IsaChoices());
+  add("--isa", options.isa, "NAME", isa.c_str())->capture_default_str();
   add("--threads", options.threads, "N", "Threads that share a batch, without --server")
       ->check(CLI::Range(1, 1024))
       ->capture_default_str();

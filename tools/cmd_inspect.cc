@@ -176,6 +176,7 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
   command
       .add_option("model", options.model,
                   "Model file, or folder of a model repository (its newest version)")
+      ->type_name("MODEL")
       ->required();
   command.add_flag("--plan", options.plan,
                    "Print the compiled plan: steps, kernels, shapes, bits, bytes, MACs, arena");
@@ -183,6 +184,7 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
                    "Print the graph as the file has it, node by node");
   command
       .add_option("--isa", options.isa, absl::StrCat("Instruction set of the plan: ", IsaChoices()))
+      ->type_name("NAME")
       ->capture_default_str();
   command.add_option("--max-rows", options.max_rows, "Largest batch that the plan is made for")
       ->type_name("ROWS")

@@ -9,12 +9,13 @@
 #include "CLI/CLI.hpp"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "base/file.h"
 #include "base/status_macros.h"
+#include "tools/address_option.h"
 #include "tools/cli.h"
 #include "tools/client/signature.h"
 #include "tools/load/load_report.h"
 #include "tools/load/prepare.h"
+#include "tools/named_file.h"
 
 namespace bitmill {
 namespace {
@@ -134,7 +135,9 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
     return command.add_option(name, value, about)->type_name(type)->group(group);
   };
   constexpr const char *kRequests = "Requests", *kLoad = "Load", *kMeasurement = "Measurement";
-  command.add_option("address", settings.address, "Server")->type_name("HOST:PORT")->required();
+  CheckAddresses(*command.add_option("address", settings.address, "Server")
+                      ->type_name("HOST:PORT")
+                      ->required());
   add(kRequests, "-m,--model", options.models, "NAME[/VERSION][:WEIGHT]",
       "Model to ask; repeat to mix several by weight")
       ->required();
@@ -204,6 +207,7 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
 }
 
 absl::StatusOr<int> RunLoad(LoadOptions options) {
+  BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.json));
   BITMILL_ASSIGN_OR_RETURN(std::vector<LoadModel> prepared, PrepareModels(options));
   BITMILL_ASSIGN_OR_RETURN(options.settings.server, FindServer(options));
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<LoadRunner> runner,
@@ -231,7 +235,7 @@ absl::StatusOr<int> RunLoad(LoadOptions options) {
   } else {
     std::fputs(LoadTable(report).c_str(), stdout);
     if (!options.json.empty()) {
-      BITMILL_RETURN_IF_ERROR(WriteFileAtomically(options.json, LoadJson(report)));
+      BITMILL_RETURN_IF_ERROR(WriteNamedFile(options.json, LoadJson(report)));
     }
   }
   return failed > 0 && !options.allow_errors ? 1 : 0;

@@ -13,6 +13,7 @@
 #include "grpcpp/create_channel.h"
 #include "grpcpp/security/credentials.h"
 #include "proto/health.grpc.pb.h"
+#include "tools/address_option.h"
 #include "tools/cli.h"
 
 namespace bitmill {
@@ -32,9 +33,9 @@ bool ParseTimeout(const std::string& text, absl::Duration& timeout) {
 }  // namespace
 
 void AddProbeOptions(CLI::App& command, ProbeOptions& options) {
-  command.add_option("--address", options.address, "Server, as HOST:PORT")
-      ->type_name("HOST:PORT")
-      ->capture_default_str();
+  CheckAddresses(*command.add_option("address,--address", options.address, "Server")
+                      ->type_name("HOST:PORT")
+                      ->capture_default_str());
   command
       .add_option("--service", options.service,
                   "readiness, liveness, the name of a model, or '' for the server as a whole")

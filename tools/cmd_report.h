@@ -12,8 +12,8 @@ class App;
 namespace bitmill {
 
 struct ReportOptions {
-  std::string address;  // of a server, or
-  std::string from;     // a saved report; '-': standard input
+  std::string address;  // of a server; empty: 127.0.0.1:8001
+  std::string from;     // instead: a saved report; '-': standard input
   std::string model;    // empty: all
   int history_seconds = 600;
   double timeout_seconds = 5;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -10,6 +11,7 @@
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
 #include "base/status_macros.h"
+#include "tools/address_option.h"
 #include "tools/analysis/analysis_client.h"
 #include "tools/analysis/fleet.h"
 #include "tools/analysis/terminal.h"
@@ -29,9 +31,42 @@ FleetOrder OrderOf(const std::string& name) {
 // What the keys have changed.
 struct Choices {
   FleetOrder order = FleetOrder::kRate;
+  size_t first_model = 0;  // that is shown
   bool paused = false;
   bool quit = false;
 };
+
+// True for a key that scrolls. Past the end is no place: the screen says where it came to be.
+bool Scroll(int key, size_t page, Choices& choices) {
+  constexpr size_t kFar = std::numeric_limits<size_t>::max();
+  const auto back = [&choices](size_t models) {
+    choices.first_model -= std::min(choices.first_model, models);
+  };
+  switch (key) {
+    case 'k':
+    case Terminal::kUp:
+      back(1);
+      return true;
+    case 'j':
+    case Terminal::kDown:
+      choices.first_model += 1;
+      return true;
+    case Terminal::kPageUp:
+      back(page);
+      return true;
+    case Terminal::kPageDown:
+      choices.first_model += page;
+      return true;
+    case Terminal::kHome:
+      choices.first_model = 0;
+      return true;
+    case Terminal::kLast:
+      choices.first_model = kFar;
+      return true;
+    default:
+      return false;
+  }
+}
 
 void Press(int key, Choices& choices) {
   switch (key) {
@@ -94,6 +129,18 @@ int Once(const TopOptions& options) {
   return all ? kExitOk : kExitFailure;
 }
 
+// The last line: the most that fits.
+std::string KeysLine(const Choices& choices, size_t columns) {
+  const std::string state =
+      absl::StrCat(absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone()),
+                   choices.paused ? "  PAUSED" : "", "  by ", OrderName(choices.order));
+  const std::string whole = absl::StrCat(
+      state,
+      "  |  q quit  space pause  sort: n name  r rate  p p99  u queue  h headroom  c cost  s next");
+  if (whole.size() <= columns) return whole;
+  return absl::StrCat(state, "  |  q quit  space pause  sort: n r p u h c, s next");
+}
+
 absl::Status Follow(const TopOptions& options) {
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Terminal> terminal, Terminal::Open());
   const absl::Duration interval = absl::Seconds(options.interval_seconds);
@@ -118,17 +165,18 @@ absl::Status Follow(const TopOptions& options) {
     layout.colours = IsRichTerminal(stdout);
     layout.order = choices.order;
     layout.model = options.model;
-    layout.message = absl::StrCat(
-        absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone()),
-        choices.paused ? "  PAUSED" : "", "  by ", OrderName(choices.order),
-        "  |  q quit  space pause  sort: n name  r rate  p p99  u queue  h headroom  c cost");
-    terminal->Show(TopLines(fleet, layout));
+    layout.message = KeysLine(choices, size.columns);
+    layout.first_model = choices.first_model;
+    const TopScreen screen = DrawTop(fleet, layout);
+    terminal->Show(screen.lines);
+    choices.first_model = screen.first_model;
     bool waiting = false;
     for (const TargetReport& target : fleet.targets) {
       waiting = waiting || (target.report == nullptr && target.error.empty());
     }
-    Press(terminal->WaitKey(waiting ? std::min(interval, absl::Milliseconds(50)) : interval),
-          choices);
+    const int key =
+        terminal->WaitKey(waiting ? std::min(interval, absl::Milliseconds(50)) : interval);
+    if (!Scroll(key, std::max<size_t>(screen.page_models, 1), choices)) Press(key, choices);
   }
   return absl::OkStatus();
 }
@@ -136,12 +184,12 @@ absl::Status Follow(const TopOptions& options) {
 }  // namespace
 
 void AddTopOptions(CLI::App& command, TopOptions& options) {
-  command
-      .add_option("targets,-t,--targets", options.targets,
-                  "Servers; of several, the same model's figures are added up")
-      ->type_name("HOST:PORT[,...]")
-      ->delimiter(',')
-      ->capture_default_str();
+  CheckAddresses(*command
+                      .add_option("targets,-t,--targets", options.targets,
+                                  "Servers; of several, the same model's figures are added up")
+                      ->type_name("HOST:PORT[,...]")
+                      ->delimiter(',')
+                      ->capture_default_str());
   command.add_option("-m,--model", options.model, "Only the versions of this model")
       ->type_name("NAME");
   command.add_option("--sort", options.sort, "Order: name, rate, p99, queue, headroom, cost")

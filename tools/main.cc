@@ -1,8 +1,10 @@
 // The program: one subcommand a file.
 #include <google/protobuf/stubs/logging.h>
 
+#include <array>
 #include <exception>
 #include <functional>
+#include <memory>
 #include <string>
 
 #include "CLI/CLI.hpp"
@@ -22,12 +24,57 @@
 namespace bitmill {
 namespace {
 
-int Report(const absl::StatusOr<int>& result, const std::string& command) {
+int ExitStatusOf(int status, const std::string& /*command*/) { return status; }
+
+int ExitStatusOf(const absl::StatusOr<int>& result, const std::string& command) {
   if (result.ok()) return *result;
   const bool misuse = absl::IsInvalidArgument(result.status());
   return PrintError(result.status().message(),
                     misuse ? absl::StrCat("see 'bitmill ", command, " --help'") : "");
 }
+
+int ExitStatusOf(const absl::Status& status, const std::string& command) {
+  return ExitStatusOf(status.ok() ? absl::StatusOr<int>(kExitOk) : status, command);
+}
+
+using Run = std::function<int()>;
+
+template <typename Options>
+Options OptionsOf(void (*add_options)(CLI::App&, Options&));
+
+// Gives the command its options, which live as long as what is returned: it runs the command.
+template <auto kAddOptions, auto kRun>
+Run Add(CLI::App& command) {
+  const auto options = std::make_shared<decltype(OptionsOf(kAddOptions))>();
+  kAddOptions(command, *options);
+  return [options, name = command.get_name()] { return ExitStatusOf(kRun(*options), name); };
+}
+
+int Serve(const ServeOptions& options) { return RunServe(options); }
+
+struct Command {
+  const char* name;
+  const char* about;
+  Run (*add)(CLI::App& command);
+};
+
+// In the order of --help.
+constexpr std::array kCommands = std::to_array<Command>({
+    {"serve", "Serve a model repository over gRPC", Add<AddServeOptions, Serve>},
+    {"infer", "Run a model on data, here or on a server", Add<AddInferOptions, RunInfer>},
+    {"load", "Send requests to a server and measure it", Add<AddLoadOptions, RunLoad>},
+    {"inspect", "Show what a model file holds and what becomes of it",
+     Add<AddInspectOptions, RunInspect>},
+    {"bench", "Measure kernels and models against the machine's limits",
+     Add<AddBenchOptions, RunBench>},
+    {"compare", "Hold reports of 'bench --report' against each other",
+     Add<AddCompareOptions, RunCompare>},
+    {"top", "Show what servers are doing and what holds them up, live", Add<AddTopOptions, RunTop>},
+    {"report", "Write a server's performance analysis as one HTML file",
+     Add<AddReportOptions, RunReport>},
+    {"probe", "Ask a server for its health; exit status 0 when it serves",
+     Add<AddProbeOptions, RunProbe>},
+});
 
 int Main(int argc, char** argv) {
   // Parse errors come back as statuses; protobuf's own lines would be a second voice.
@@ -36,54 +83,11 @@ int Main(int argc, char** argv) {
   app.set_version_flag("--version", absl::StrCat("bitmill ", BITMILL_VERSION));
   app.require_subcommand(1);
   app.get_formatter()->column_width(38);
-  std::function<int()> run;
-  const auto add = [&app, &run](const char* name, const char* about, std::function<int()> command) {
-    CLI::App* const added = app.add_subcommand(name, about);
-    added->callback([&run, command = std::move(command)] { run = command; });
-    return added;
-  };
-
-  ServeOptions serve;
-  AddServeOptions(
-      *add("serve", "Serve a model repository over gRPC", [&serve] { return RunServe(serve); }),
-      serve);
-  InferOptions infer;
-  AddInferOptions(*add("infer", "Run a model on data, here or on a server",
-                       [&infer] { return Report(RunInfer(infer), "infer"); }),
-                  infer);
-  LoadOptions load;
-  AddLoadOptions(*add("load", "Send requests to a server and measure it",
-                      [&load] { return Report(RunLoad(load), "load"); }),
-                 load);
-  InspectOptions inspect;
-  AddInspectOptions(*add("inspect", "Show what a model file holds and what becomes of it",
-                         [&inspect] {
-                           const absl::Status status = RunInspect(inspect);
-                           return Report(status.ok() ? absl::StatusOr<int>(kExitOk) : status,
-                                         "inspect");
-                         }),
-                    inspect);
-  BenchOptions bench;
-  AddBenchOptions(*add("bench", "Measure kernels and models against the machine's limits",
-                       [&bench] { return Report(RunBench(bench), "bench"); }),
-                  bench);
-  CompareOptions compare;
-  AddCompareOptions(*add("compare", "Hold reports of 'bench --report' against each other",
-                         [&compare] { return Report(RunCompare(compare), "compare"); }),
-                    compare);
-  TopOptions top;
-  AddTopOptions(*add("top", "Show what servers are doing and what holds them up, live",
-                     [&top] { return Report(RunTop(top), "top"); }),
-                top);
-  ReportOptions report;
-  AddReportOptions(*add("report", "Write a server's performance analysis as one HTML file",
-                        [&report] { return Report(RunReport(report), "report"); }),
-                   report);
-  ProbeOptions probe;
-  AddProbeOptions(*add("probe", "Ask a server for its health; exit status 0 when it serves",
-                       [&probe] { return RunProbe(probe); }),
-                  probe);
-
+  Run run;
+  for (const Command& command : kCommands) {
+    CLI::App& added = *app.add_subcommand(command.name, command.about);
+    added.callback([&run, chosen = command.add(added)] { run = chosen; });
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::Success& wanted) {  // --help, --version

@@ -31,7 +31,7 @@ def rate(metric: str, labels: str) -> str:
 
 
 # The histograms that a Prometheus may have taken as native ones, which have no buckets to add up.
-NATIVE = ("bitmill_request_duration_seconds",)
+NATIVE = ("bitmill_request_duration_seconds", "bitmill_stage_duration_seconds")
 
 
 def quantile(q: float, metric: str, labels: str, by: str = "le") -> str:
@@ -63,7 +63,11 @@ def buckets(metric: str, labels: str) -> str:
 
 def mean(metric: str, labels: str, by: str) -> str:
     total, count = (f"sum by ({by}) ({rate(metric + end, labels)})" for end in ("_sum", "_count"))
-    return f"{total} / {count}"
+    text = f"{total} / {count}"
+    if metric in NATIVE:
+        native = f"sum by ({by}) ({rate(metric, labels)})"
+        text += f" or histogram_sum({native}) / histogram_count({native})"
+    return text
 
 
 class Board:

@@ -3,7 +3,7 @@
 #pragma once
 
 #include <cstddef>
-#include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,9 +27,7 @@ struct BucketExemplar {
 
 struct HistogramExtras {
   std::vector<BucketExemplar> exemplars;  // by bucket
-  // The same values, finely counted; may be apart by requests that were recorded meanwhile. Empty:
-  // they are not.
-  std::unique_ptr<NativeCounts> native;
+  std::optional<NativeCounts> native;     // the same values in native buckets, where there are any
 };
 
 struct MetricPage {

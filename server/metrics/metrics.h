@@ -4,7 +4,7 @@
 //   bitmill_requests_total{model,version,code}          finished requests by canonical status name
 //   bitmill_request_duration_seconds{model,version}     histogram, received to answered; also
 //   native (native_histogram.h), with traces as exemplars
-//   bitmill_stage_duration_seconds{model,version,stage} histogram
+//   bitmill_stage_duration_seconds{model,version,stage} histogram, also native
 //   bitmill_batch_rows{model,version}                   histogram of rows of each execution
 //   bitmill_rows_total, bitmill_executions_total{model,version}
 //   bitmill_queue_depth, bitmill_in_flight{model,version}

@@ -3,7 +3,6 @@
 #include <array>
 #include <initializer_list>
 #include <limits>
-#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -41,21 +40,48 @@ double Load(const std::atomic<int64_t>& value) {
   return static_cast<double>(value.load(std::memory_order_relaxed));
 }
 
-HistogramExtras DurationExtras(const ModelRecorder& recorder, MetricsFormat format) {
-  HistogramExtras extras;
+std::vector<BucketExemplar> DurationExemplars(const ModelRecorder& recorder) {
+  std::vector<BucketExemplar> exemplars;
   for (size_t bucket = 0; bucket <= kDurationBoundsNs.size(); ++bucket) {
     const std::optional<Exemplar> exemplar = recorder.DurationExemplar(bucket);
     if (!exemplar.has_value()) continue;
-    extras.exemplars.push_back({.bucket = bucket,
-                                .trace_id = exemplar->trace.Hex(),
-                                .value = static_cast<double>(exemplar->value) / kNanosPerSecond,
-                                .unix_seconds = static_cast<double>(exemplar->unix_millis) / 1e3});
+    exemplars.push_back({.bucket = bucket,
+                         .trace_id = exemplar->trace.Hex(),
+                         .value = static_cast<double>(exemplar->value) / kNanosPerSecond,
+                         .unix_seconds = static_cast<double>(exemplar->unix_millis) / 1e3});
   }
-  if (format == MetricsFormat::kProtobuf) {
-    extras.native = std::make_unique<NativeCounts>(recorder.DurationCounts());
-  }
-  return extras;
+  return exemplars;
 }
+
+// Histograms of durations, and what a format can carry beside them.
+class DurationFamily {
+ public:
+  DurationFamily(MetricFamily family, MetricsFormat format, size_t metrics)
+      : format_(format), family_(std::move(family)) {
+    family_.metric.reserve(metrics);
+  }
+
+  // `counts` are DurationCounts.
+  template <typename Counts>
+  void Add(MetricLabels labels, const Counts& counts, std::vector<BucketExemplar> exemplars = {}) {
+    AddHistogram(family_, std::move(labels), Counts::kClassicBoundsNs, counts.Classic(),
+                 kNanosPerSecond);
+    if (format_ == MetricsFormat::kText) return;
+    HistogramExtras& extras = extras_.emplace_back();
+    extras.exemplars = std::move(exemplars);
+    if (format_ == MetricsFormat::kProtobuf) extras.native = counts.InNativeBuckets();
+  }
+
+  void MoveTo(MetricPage& page) {
+    if (!extras_.empty()) page.extras.emplace(family_.name, std::move(extras_));
+    page.families.push_back(std::move(family_));
+  }
+
+ private:
+  const MetricsFormat format_;
+  MetricFamily family_;
+  std::vector<HistogramExtras> extras_;
+};
 
 // Moves those that have metrics to the page.
 void Append(std::initializer_list<MetricFamily*> families, MetricPage& page) {
@@ -68,20 +94,20 @@ void Append(std::initializer_list<MetricFamily*> families, MetricPage& page) {
 void AddCounted(const std::vector<ModelSeries>& models, MetricsFormat format, MetricPage& page) {
   MetricFamily requests = NewFamily("bitmill_requests_total", kCounter,
                                     "Finished inference requests by canonical status code.");
-  MetricFamily duration =
+  DurationFamily duration(
       NewFamily("bitmill_request_duration_seconds", kHistogram,
-                "Time from a request received to its answer handed over, all codes.");
-  MetricFamily stages = NewFamily("bitmill_stage_duration_seconds", kHistogram,
-                                  "Time that successful requests spent in each stage.");
+                "Time from a request received to its answer handed over, all codes."),
+      format, models.size());
+  DurationFamily stages(NewFamily("bitmill_stage_duration_seconds", kHistogram,
+                                  "Time that successful requests spent in each stage."),
+                        format, models.size() * kStages);
   MetricFamily batch_rows = NewFamily("bitmill_batch_rows", kHistogram, "Rows of each execution.");
   MetricFamily rows = NewFamily("bitmill_rows_total", kCounter, "Rows of successful requests.");
   MetricFamily executions =
       NewFamily("bitmill_executions_total", kCounter, "Executions of the model.");
-  for (MetricFamily* const family : {&duration, &batch_rows, &rows, &executions}) {
+  for (MetricFamily* const family : {&batch_rows, &rows, &executions}) {
     family->metric.reserve(models.size());
   }
-  stages.metric.reserve(models.size() * kStages);
-  std::vector<HistogramExtras> extras;
   for (const auto& [labels, recorder] : models) {
     const ModelCounts counts = recorder->Counts();
     for (size_t code = 0; code < kStatusCodes; ++code) {
@@ -91,11 +117,11 @@ void AddCounted(const std::vector<ModelSeries>& models, MetricsFormat format, Me
           WithLabel(labels, "code", absl::StatusCodeToString(static_cast<absl::StatusCode>(code))),
           static_cast<double>(counts.requests[code]));
     }
-    AddHistogram(duration, labels, kDurationBoundsNs, counts.duration, kNanosPerSecond);
-    if (format != MetricsFormat::kText) extras.push_back(DurationExtras(*recorder, format));
+    duration.Add(labels, counts.duration,
+                 format == MetricsFormat::kText ? std::vector<BucketExemplar>()
+                                                : DurationExemplars(*recorder));
     for (size_t i = 0; i < kStages; ++i) {
-      AddHistogram(stages, WithLabel(labels, "stage", kStageNames[i]), kStageBoundsNs,
-                   counts.stages[i], kNanosPerSecond);
+      stages.Add(WithLabel(labels, "stage", kStageNames[i]), counts.stages[i]);
     }
     AddHistogram(batch_rows, labels, kBatchRowBounds, counts.batch_rows, 1);
     AddValue(rows, labels, static_cast<double>(counts.rows));
@@ -103,8 +129,10 @@ void AddCounted(const std::vector<ModelSeries>& models, MetricsFormat format, Me
     for (const int64_t count : counts.batch_rows.buckets) runs += count;
     AddValue(executions, labels, static_cast<double>(runs));
   }
-  if (!extras.empty()) page.extras.emplace(duration.name, std::move(extras));
-  Append({&requests, &duration, &stages, &batch_rows, &rows, &executions}, page);
+  page.families.push_back(std::move(requests));
+  duration.MoveTo(page);
+  stages.MoveTo(page);
+  Append({&batch_rows, &rows, &executions}, page);
 }
 
 void AddStates(const std::vector<ModelSeries>& models, MetricPage& page) {

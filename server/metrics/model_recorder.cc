@@ -29,12 +29,11 @@ void ModelRecorder::RecordRequest(absl::StatusCode code, int64_t total_ns, int64
                                   const StageTimes& stages) {
   Stripe& stripe = MyStripe();
   stripe.requests[CodeIndex(code)].fetch_add(1, std::memory_order_relaxed);
-  stripe.duration.Add(kDurationBoundsNs, total_ns);
-  stripe.fine_duration.Add(total_ns);
+  stripe.duration.Add(total_ns);
   if (code != absl::StatusCode::kOk) return;
   stripe.rows.fetch_add(rows, std::memory_order_relaxed);
   stripe.success_ns.fetch_add(total_ns, std::memory_order_relaxed);
-  for (size_t i = 0; i < kStages; ++i) stripe.stages[i].Add(kStageBoundsNs, stages.ns[i]);
+  for (size_t i = 0; i < kStages; ++i) stripe.stages[i].Add(stages.ns[i]);
   const int64_t now_ms = clock_.UnixMillis();
   // Most requests fall into the same millisecond as another: reading leaves the line shared.
   if (last_inference_unix_ms_.load(std::memory_order_relaxed) != now_ms) {
@@ -64,12 +63,6 @@ void ModelRecorder::RecordExecution(int64_t rows, int64_t compute_ns) {
 void ModelRecorder::RecordExemplar(int64_t total_ns, const TraceId& trace) {
   exemplars_[BucketOf(kDurationBoundsNs, total_ns)].Store(
       {.trace = trace, .value = total_ns, .unix_millis = clock_.UnixMillis()});
-}
-
-NativeCounts ModelRecorder::DurationCounts() const {
-  NativeCounts counts{};
-  for (const Stripe& stripe : stripes_) stripe.fine_duration.AddTo(counts);
-  return counts;
 }
 
 ModelCounts ModelRecorder::Counts() const {

@@ -1,36 +1,22 @@
-// Durations counted finely enough that no quantile is off by more than 4.5 %: the buckets are those
-// of Prometheus' native histograms with schema 4, so that they are exported as they are, and adding
-// those of several servers is exact.
+// Durations in the buckets of Prometheus' native histograms, so that they are exported as they are
+// and adding those of several servers is exact.
 //
-// Bucket i holds (2^((i-1)/16), 2^(i/16)] seconds: 16 of them double. What is no longer than
-// 2^-20 s = 0.95 us counts as zero; what is longer than 2^8 s = 256 s falls into the last bucket.
-// 449 counters, 3.6 KiB.
+// With schema s there are 2^s buckets to a power of two: bucket i holds (2^((i-1)/2^s), 2^(i/2^s)]
+// seconds.
 #pragma once
 
 #include <array>
-#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <vector>
 
 namespace bitmill {
 
-inline constexpr int kNativeSchema = 4;
-inline constexpr int kNativePerOctave = 1 << kNativeSchema;
-inline constexpr int kNativeFirstExponent = -20;  // 2^this second: the zero bucket ends
-inline constexpr int kNativeLastExponent = 8;
-inline constexpr double kNativeZeroSeconds = 1.0 / (1 << 20);
-inline constexpr size_t kNativeBuckets =  // the zero bucket is the first
-    1 + static_cast<size_t>((kNativeLastExponent - kNativeFirstExponent) * kNativePerOctave);
-
-// Prometheus' index of the bucket at `place` > 0 of the array.
-constexpr int NativeIndex(size_t place) {
-  return static_cast<int>(place) + kNativeFirstExponent * kNativePerOctave;
-}
-
 namespace native_internal {
 
-inline constexpr std::array<double, kNativePerOctave + 1> kBounds = {  // 2^(j/16)
+inline constexpr int kFineSchema = 4;                // the finest that is told apart
+inline constexpr std::array<double, 17> kBounds = {  // 2^(j/16)
     1.0,
     1.0442737824274138,
     1.0905077326652577,
@@ -59,38 +45,62 @@ inline constexpr std::array<uint8_t, 32> kGuess = [] {
   return guess;
 }();
 
-}  // namespace native_internal
-
-// Where a duration is counted; no logarithm: the exponent is that of the double, the rest a table.
-inline size_t NativePlace(int64_t ns) {
-  const double seconds = static_cast<double>(ns) / 1e9;
-  if (seconds <= kNativeZeroSeconds) return 0;
+// The index in schema 4 of the bucket that holds this many seconds, more than 0. No logarithm: the
+// exponent is that of the double, the rest a table.
+constexpr int FineIndex(double seconds) {
   constexpr int kMantissaBits = 52;
   constexpr uint64_t kMantissa = (uint64_t{1} << kMantissaBits) - 1;
   const uint64_t bits = std::bit_cast<uint64_t>(seconds);
   const int exponent = static_cast<int>(bits >> kMantissaBits) - 1023;
   const double mantissa = std::bit_cast<double>((bits & kMantissa) | (uint64_t{1023} << 52));
-  const size_t guess = native_internal::kGuess[(bits & kMantissa) >> (kMantissaBits - 5)];
-  const size_t in_octave = guess + (mantissa > native_internal::kBounds[guess] ? 1 : 0);
-  const size_t place =
-      static_cast<size_t>((exponent - kNativeFirstExponent) * kNativePerOctave) + in_octave;
-  return place < kNativeBuckets ? place : kNativeBuckets - 1;
+  const size_t guess = kGuess[(bits & kMantissa) >> (kMantissaBits - 5)];
+  return exponent * (1 << kFineSchema) + static_cast<int>(guess) +
+         (mantissa > kBounds[guess] ? 1 : 0);
 }
 
-using NativeCounts = std::array<int64_t, kNativeBuckets>;
+}  // namespace native_internal
 
-// Thread-safe.
-class NativeHistogram {
- public:
-  void Add(int64_t ns) { counts_[NativePlace(ns)].fetch_add(1, std::memory_order_relaxed); }
-  void AddTo(NativeCounts& counts) const {
-    for (size_t i = 0; i < kNativeBuckets; ++i) {
-      counts[i] += counts_[i].load(std::memory_order_relaxed);
-    }
+// The buckets of one kind of histogram. What is no longer than 2^kFirstExponent seconds counts as
+// zero, what is longer than 2^kLastExponent falls into the last bucket.
+template <int kSchemaNumber, int kFirstExponent, int kLastExponent>
+struct NativeBuckets {
+  static_assert(kSchemaNumber >= 0 && kSchemaNumber <= native_internal::kFineSchema);
+  static_assert(kFirstExponent > -31 && kFirstExponent < 0 && kLastExponent > kFirstExponent);
+
+  static constexpr int kSchema = kSchemaNumber;
+  static constexpr int kPerOctave = 1 << kSchema;
+  static constexpr double kZeroSeconds = 1.0 / (1 << -kFirstExponent);
+  static constexpr size_t kCount =  // the zero bucket is the first
+      1 + static_cast<size_t>((kLastExponent - kFirstExponent) * kPerOctave);
+
+  // Prometheus' index of the bucket at `place` > 0.
+  static constexpr int Index(size_t place) {
+    return static_cast<int>(place) + kFirstExponent * kPerOctave;
   }
 
- private:
-  std::array<std::atomic<int64_t>, kNativeBuckets> counts_{};
+  // Where a duration is counted; grows with it.
+  static constexpr size_t Place(int64_t ns) {
+    const double seconds = static_cast<double>(ns) / 1e9;
+    if (seconds <= kZeroSeconds) return 0;
+    constexpr int kCoarser = native_internal::kFineSchema - kSchema;
+    const int index =  // rounded up
+        (native_internal::FineIndex(seconds) + (1 << kCoarser) - 1) >> kCoarser;
+    const auto place = static_cast<size_t>(index - kFirstExponent * kPerOctave);
+    return place < kCount ? place : kCount - 1;
+  }
+};
+
+// No quantile is off by more than 4.5 %; from 0.95 us to 256 s, 449 buckets.
+using RequestBuckets = NativeBuckets<4, -20, 8>;
+// By 19 % at most; from 60 ns, as some stages take less than a microsecond, to 64 s, 121 buckets.
+using StageBuckets = NativeBuckets<2, -24, 6>;
+
+// Counts of such buckets, for the page.
+struct NativeCounts {
+  int schema = 0;
+  double zero_seconds = 0;
+  int first_index = 0;          // of counts[1]
+  std::vector<int64_t> counts;  // the zero bucket first
 };
 
 }  // namespace bitmill

@@ -31,23 +31,24 @@ void Write(const BucketExemplar& exemplar, wire::Exemplar& out) {
 }
 
 // Runs of buckets that are not empty, as spans; counts as differences to the bucket before.
-void WriteNative(const NativeCounts& counts, wire::Histogram& out) {
-  out.set_schema(kNativeSchema);
-  out.set_zero_threshold(kNativeZeroSeconds);
-  out.set_zero_count(static_cast<uint64_t>(counts[0]));
+void WriteNative(const NativeCounts& native, wire::Histogram& out) {
+  out.set_schema(native.schema);
+  out.set_zero_threshold(native.zero_seconds);
+  out.set_zero_count(static_cast<uint64_t>(native.counts[0]));
   wire::BucketSpan* span = nullptr;
   int after_last = 0;  // index after the last one that was written
   int64_t before = 0;
-  for (size_t place = 1; place < counts.size(); ++place) {
-    if (counts[place] == 0) continue;
-    const int index = NativeIndex(place);
+  for (size_t place = 1; place < native.counts.size(); ++place) {
+    const int64_t count = native.counts[place];
+    if (count == 0) continue;
+    const int index = native.first_index + static_cast<int>(place) - 1;
     if (span == nullptr || index != after_last) {
       span = out.add_positive_span();
       span->set_offset(index - after_last);  // the first one counts from index 0
     }
     span->set_length(span->length() + 1);
-    out.add_positive_delta(counts[place] - before);
-    before = counts[place];
+    out.add_positive_delta(count - before);
+    before = count;
     after_last = index + 1;
   }
 }
@@ -67,12 +68,7 @@ void Write(const ClientMetric::Histogram& histogram, const HistogramExtras* extr
   }
   out.set_sample_count(histogram.sample_count);
   out.set_sample_sum(histogram.sample_sum);
-  if (extras == nullptr || extras->native == nullptr) return;
-  WriteNative(*extras->native, out);
-  // The count of a native histogram is checked against its buckets.
-  int64_t count = 0;
-  for (const int64_t in_bucket : *extras->native) count += in_bucket;
-  out.set_sample_count(static_cast<uint64_t>(count));
+  if (extras != nullptr && extras->native.has_value()) WriteNative(*extras->native, out);
 }
 
 void Write(const ClientMetric::Summary& summary, wire::Summary& out) {

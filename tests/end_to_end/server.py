@@ -26,6 +26,8 @@ class Server:
     repository: Path
     arguments: list[str] = field(default_factory=list)
     start_seconds: float = 60.0
+    grpc_port: int = 0  # 0: any
+    metrics_port: int = 0
 
     def __enter__(self) -> "Server":
         self.folder = tempfile.TemporaryDirectory(prefix="bitmill-test-")
@@ -34,7 +36,7 @@ class Server:
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
             [PROGRAM, "serve", "--model-repository", str(self.repository), "--host", "127.0.0.1",
-             "--grpc-port", "0", "--metrics-port", "0", "--ready-file", str(ready), *self.arguments],
+             "--grpc-port", str(self.grpc_port), "--metrics-port", str(self.metrics_port), "--ready-file", str(ready), *self.arguments],
             stderr=self.log, stdout=self.log)
         end = time.monotonic() + self.start_seconds
         while not ready.exists():

@@ -196,6 +196,34 @@ def test_says_when_the_server_is_gone_and_recovers(site, browser):
     browser.wait("document.getElementById('status').textContent === 'Live'")
 
 
+def test_many_models_and_warnings_scroll_in_their_lists(site, browser):
+    models = [{**MODELS[i % len(MODELS)], "name": f"model_{i:02}"} for i in range(40)]
+    warnings = [{**SAVED["report"]["warnings"][0], "id": str(i), "model": f"model_{i:02}"} for i in range(30)]
+    site.report = {**SAVED["report"], "models": models, "warnings": warnings}
+    browser.open(site.address + "#" + urllib.parse.urlencode({"model": f"model_35/{models[35]['version']}"}))
+    browser.wait("document.querySelectorAll('#models tbody tr').length === 40")
+    heights = browser.run("return [...document.querySelectorAll('.list')].map(e => [e.clientHeight, e.scrollHeight, e.scrollTop])")
+    assert len(heights) == 2 and all(shown < 520 < whole for shown, whole, _ in heights), heights
+    assert heights[1][2] > 0, "the chosen model is in view"
+    browser.run("document.querySelector('#models .list').scrollTop = 77")
+    site.report = {**site.report, "server_version": "9.9.9"}
+    browser.wait("document.getElementById('machine').textContent.includes('9.9.9')")
+    assert browser.run("return document.querySelector('#models .list').scrollTop") == 77
+    keep(browser, "page-many")
+    browser.show(400, 900, "light")
+    keep(browser, "page-many-400")
+    assert browser.run("return document.documentElement.scrollWidth") <= 400
+    assert browser.console() == []
+
+
+def test_a_machine_that_was_not_measured_has_points_and_a_hint(site, browser):
+    site.report = {**SAVED["report"], "machine": {**SAVED["report"]["machine"], "limits": {}}}
+    open_model(browser, site, "fmnist_wide_w1a1")
+    assert marks(browser, "roofline") == len(MODELS[0]["operations"])
+    assert "--measure-machine" in browser.run("return document.getElementById('roofline').textContent")
+    assert browser.console() == []
+
+
 def test_every_control_and_picture_has_a_name(site, browser):
     open_model(browser, site, "fmnist_wide_w1a1")
     unnamed = browser.run("""

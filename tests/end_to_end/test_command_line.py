@@ -21,7 +21,7 @@ def test_version():
     assert done.returncode == 0 and done.stdout.startswith("bitmill ")
 
 
-@pytest.mark.parametrize("command", ["", "serve", "infer", "load", "inspect", "bench", "compare", "probe"])
+@pytest.mark.parametrize("command", ["", "serve", "infer", "load", "inspect", "bench", "compare", "top", "report", "probe"])
 def test_help_goes_to_standard_output(command):
     done = run(*([command] if command else []), "--help")
     assert done.returncode == 0 and "Usage" in done.stdout and not done.stderr
@@ -35,6 +35,17 @@ def test_help_goes_to_standard_output(command):
     (["serve", "--model-repository", str(SHIPPED), "--load-model", "m"], "explicit"),
     (["serve", "--model-repository", str(SHIPPED), "--no-such-option"], "no-such-option"),
     (["probe", "--timeout", "soon"], "soon"),
+    (["top", "--sort", "beauty"], "beauty"),
+    (["top", "--interval", "0"], "--interval"),
+    (["report", "--seconds", "0"], "--seconds"),
+    (["top", "localhost"], "the port is missing"),
+    (["top", "-t", "127.0.0.1:8001,b"], "'b'"),
+    (["report", "http://127.0.0.1:8002"], "without http://"),
+    (["probe", "127.0.0.1:70000"], "127.0.0.1:70000"),
+    (["infer", "m", "-s", "here", "-i", "x"], "HOST:PORT"),
+    (["load", "127.0.0.1:1"], "--model"),
+    (["compare"], "files"),
+    (["bench", "--suite", "everything"], "everything"),
 ])
 def test_misuse_is_one_line_with_status_2(arguments, word):
     done = run(*arguments)
@@ -48,6 +59,28 @@ def test_a_missing_repository_is_one_line_with_status_1():
     assert done.returncode == 1
     assert done.stderr.startswith("bitmill: ") and done.stderr.count("\n") == 1
     assert "/nonexistent" in done.stderr and "--model-repository" in done.stderr
+
+
+@pytest.mark.parametrize("arguments, words", [
+    (["report", "127.0.0.1:1"], "127.0.0.1:1 cannot be reached"),
+    (["top", "--once", "127.0.0.1:1"], "127.0.0.1:1 cannot be reached"),
+    (["load", "127.0.0.1:1", "-m", "m"], "127.0.0.1:1"),
+    (["infer", "m", "-s", "127.0.0.1:1", "-i", str(DIGITS)], "127.0.0.1:1"),
+    (["report", "--from", "/nowhere/saved.json"], "/nowhere/saved.json"),
+    (["report", "--from", str(DIGITS)], "model.onnx: it is no JSON"),
+    (["compare", "/nowhere/a.json"], "/nowhere/a.json"),
+    (["inspect", "/nowhere/model.onnx"], "/nowhere/model.onnx"),
+    (["report", "127.0.0.1:1", "-o", "/nowhere/page.html"], "there is no folder /nowhere"),
+    (["bench", "--report", "/nowhere/a.json"], "there is no folder /nowhere"),
+    (["load", "127.0.0.1:1", "-m", "m", "--json", "/nowhere/a.json"], "there is no folder /nowhere"),
+])
+def test_what_is_wrong_is_one_line_with_status_1(arguments, words):
+    started = time.monotonic()
+    done = run(*arguments)
+    assert done.returncode == 1
+    assert words in done.stderr and done.stderr.count("\n") == 1, done.stderr
+    assert done.stderr.startswith("bitmill: ")
+    assert time.monotonic() - started < 20
 
 
 @pytest.mark.parametrize("option", ["--grpc-port", "--metrics-port"])
@@ -67,6 +100,7 @@ def test_probe(shipped):
     for service in ("readiness", "liveness", "digits_w1a1", ""):
         done = run("probe", "--address", shipped.address, "--service", service)
         assert done.returncode == 0 and "SERVING" in done.stdout
+    assert run("probe", shipped.address).returncode == 0
     done = run("probe", "--address", shipped.address, "--service", "nobody")
     assert done.returncode == 1 and "nobody" in done.stderr
     assert run("probe", "--address", shipped.address, "--quiet").stdout == ""

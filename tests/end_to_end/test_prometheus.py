@@ -22,6 +22,7 @@ MODEL = "fmnist_tfc_w1a1"
 SERIES = f'bitmill_request_duration_seconds{{model="{MODEL}"}}'
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/overview.json"
 BUCKETS = f'bitmill_request_duration_seconds_bucket{{model="{MODEL}"}}'
+STAGES = ["assemble", "compute", "decode", "encode", "queue", "schedule", "split"]
 
 
 class Prometheus:
@@ -105,6 +106,27 @@ def send(client, seconds: float, first: int) -> list[float]:
     return times
 
 
+def check_stages(judge: Prometheus, native: bool, requests: int) -> None:
+    """Stages are as fine as the whole, and the dashboard finds them in either kind of histogram."""
+    stage = "bitmill_stage_duration_seconds"
+    selected = f'{{model="{MODEL}"}}'
+    sums = f"histogram_sum({stage}{selected})" if native else f"{stage}_sum{selected}"
+    counts = f"histogram_count({stage}{selected})" if native else f"{stage}_count{selected}"
+    whole = f"histogram_sum({SERIES})" if native else \
+        f'bitmill_request_duration_seconds_sum{{model="{MODEL}"}}'
+    assert [float(r["value"][1]) for r in judge.ask("query", query=counts)["result"]] == [requests] * 7
+    assert 0.9 < judge.value(f"sum({sums}) / on () sum({whole})") < 1.01
+    means, p99s = ({r["metric"]["stage"]: float(r["value"][1])
+                    for r in judge.ask("query", query=panel_query(title, "30s"))["result"]}
+                   for title in ("Where the time goes", "p99 of each stage"))
+    assert sorted(means) == sorted(p99s) == STAGES
+    assert all(0 < means[name] < 5 * p99s[name] for name in STAGES), (means, p99s)
+    if native:  # and only that
+        assert judge.ask("query", query=f"{stage}_bucket{selected}")["result"] == []
+        fraction = f'histogram_fraction(0, 1, rate({stage}{{model="{MODEL}", stage="compute"}}[30s]))'
+        assert judge.value(fraction) == pytest.approx(1)
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["openmetrics", "native"])
 def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
     if not shutil.which("prometheus"):
@@ -132,6 +154,7 @@ def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
         if native:  # finer than any classic bucket, and only that
             assert judge.value(f"histogram_quantile(0, {rate})") > 1e-6
             assert judge.ask("query", query=BUCKETS)["result"] == []
+        check_stages(judge, native, len(times))
         # A heatmap is made of cumulative buckets, whichever kind there is.
         cells = judge.ask("query", query=panel_query("Latency distribution", "30s"))["result"]
         counts = {float(cell["metric"]["le"]): float(cell["value"][1]) for cell in cells}

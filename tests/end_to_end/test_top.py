@@ -128,7 +128,11 @@ def test_shows_sorts_fits_a_new_size_and_leaves_the_terminal_as_it_was(address):
     screen.press(b"h")
     screen.wait(lambda lines: models_of(lines)[:2] == ["fmnist_wide_w1a1", "imagenet_resnet18_w1a1"])
     fcntl.ioctl(screen.terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 9, 50, 0, 0))
-    screen.wait(lambda lines: len(lines) <= 10 and any("more lines" in text(line) for line in lines) and all(len(text(line)) <= 50 for line in lines))
+    screen.wait(lambda lines: len(lines) <= 10 and any("models 1 to" in text(line) for line in lines) and all(len(text(line)) <= 50 for line in lines))
+    screen.press(b"\x1b[F")  # End
+    screen.wait(lambda lines: any(re.search(r"models \d+ to 5 of 5", text(line)) for line in lines))
+    screen.press(b"\x1b[A")
+    screen.wait(lambda lines: any(re.search(r"models \d+ to 4 of 5", text(line)) for line in lines))
     screen.press(b"q")
     assert screen.end() == 0
     assert screen.seen.rstrip().endswith(LEAVE)
@@ -174,3 +178,19 @@ def test_report_asks_a_server_and_reads_what_it_saved(address, tmp_path):
     subprocess.run([PROGRAM, "report", "--from", saved, "-o", again], check=True, timeout=30, capture_output=True)
     embedded = [json.loads(re.search(r'id="saved-report">(.*?)</script>', file.read_text(), re.S)[1]) for file in (page, again)]
     assert embedded[0] == embedded[1]
+
+
+def test_report_reads_a_pipe(tmp_path):
+    page = tmp_path / "page.html"
+    text = json.dumps(SAVED["report"])
+    done = subprocess.run([PROGRAM, "report", "--from", "-", "-o", page], input=text, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0, done.stderr
+    assert "fmnist_wide_w1a1" in page.read_text()
+    done = subprocess.run([PROGRAM, "report", "--from", "-", "-o", "-"], input=text[:100], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 1 and "standard input: it is no JSON" in done.stderr and done.stdout == ""
+
+
+def test_report_writes_to_a_device_without_replacing_it():
+    done = subprocess.run([PROGRAM, "report", "--from", ROOT / "tests/end_to_end/fixtures/analysis_report.json", "-o", "/dev/null"], capture_output=True, text=True, timeout=30)
+    assert done.returncode == 0 and "/dev/null: report" in done.stderr
+    assert not os.path.isfile("/dev/null")

@@ -4,12 +4,24 @@
 #include "google/protobuf/struct.pb.h"
 #include "google/protobuf/util/json_util.h"
 #include "gtest/gtest.h"
+#include "tools/address_option.h"
 #include "tools/cmd_load.h"
 #include "tools/load/load_report.h"
 #include "tools/load/prepare.h"
 
 namespace bitmill {
 namespace {
+
+TEST(AddressOptionTest, SaysWhatIsWrong) {
+  for (const char* const good :
+       {"127.0.0.1:8001", "host:1", "[::1]:65535", "unix:/tmp/a", "dns:///a"}) {
+    EXPECT_EQ(WhatIsWrongWithAddress(good), "") << good;
+  }
+  for (const char* const bad : {"", ":", ":1", "host", "host:", "host:0", "host:65536", "host:x",
+                                "::1:8001", "http://host:1", "https://host"}) {
+    EXPECT_NE(WhatIsWrongWithAddress(bad).find("expected HOST:PORT"), std::string::npos) << bad;
+  }
+}
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

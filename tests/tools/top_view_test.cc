@@ -4,6 +4,7 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "gmock/gmock.h"
@@ -76,13 +77,56 @@ TEST(TopViewTest, ANarrowTerminalKeepsWhatTellsMost) {
   EXPECT_THAT(title, Not(HasSubstr("GOOD/S")));
 }
 
-TEST(TopViewTest, ManyModelsAreCutAndSaidToBe) {
+// As many models as given, m00, m01, ..., each a warning.
+TargetReport Many(int models) {
+  auto report = std::make_shared<pb::Report>();
+  for (int i = 0; i < models; ++i) {
+    pb::ModelReport& model = *report->add_models();
+    model.set_name(absl::StrFormat("m%02d", i));
+    model.set_version(1);
+    model.set_answered_per_s(1000 - i);
+    pb::Warning& warning = *report->add_warnings();
+    warning.set_reason("overloaded");
+    warning.set_model(model.name());
+  }
+  return {"a:1", report, "", 0};
+}
+
+TEST(TopViewTest, ManyModelsScrollAndWarningsAreCounted) {
+  const Fleet fleet = MergeReports({Many(40)});
+  TopLayout layout;
+  layout.columns = 80;
+  layout.rows = 24;
+  layout.message = "keys";
+  TopScreen screen = DrawTop(fleet, layout);
+  EXPECT_THAT(screen.lines, ::testing::SizeIs(24));
+  EXPECT_THAT(screen.lines, Contains(HasSubstr("models 1 to 13 of 40; arrows scroll")));
+  EXPECT_THAT(screen.lines, AllOf(Contains(HasSubstr("m00 ")), Contains(HasSubstr("m12 "))));
+  EXPECT_THAT(screen.lines, Not(Contains(HasSubstr("m13 "))));
+  EXPECT_THAT(screen.lines, Contains("... 36 more warnings"));
+  EXPECT_EQ(screen.page_models, 13u);
+
+  layout.first_model = 1000;  // past the end: the last page, a full one
+  screen = DrawTop(fleet, layout);
+  EXPECT_EQ(screen.first_model, 27u);
+  EXPECT_THAT(screen.lines, Contains(HasSubstr("models 28 to 40 of 40")));
+  EXPECT_THAT(screen.lines, Contains(HasSubstr("m39 ")));
+
+  layout.rows = 100;
+  screen = DrawTop(fleet, layout);
+  EXPECT_EQ(screen.first_model, 0u);
+  EXPECT_THAT(screen.lines, Contains(HasSubstr("m00 ")));
+  EXPECT_THAT(screen.lines, Not(Contains(HasSubstr("scroll"))));
+}
+
+TEST(TopViewTest, ALowTerminalShowsSomeOfEverything) {
   TopLayout layout;
   layout.columns = 80;
   layout.rows = 5;
   const std::vector<std::string> lines = TopLines(MergeReports({Busy("a:1")}), layout);
-  ASSERT_EQ(lines.size(), 5u);
-  EXPECT_THAT(lines.back(), HasSubstr("more lines"));
+  EXPECT_THAT(lines, ::testing::ElementsAre(HasSubstr("a:1"), HasSubstr("MODEL"),
+                                            HasSubstr("fmnist_wide_w1a1"),
+                                            HasSubstr("models 1 to 1 of 5"), "2 warnings"));
 }
 
 TEST(TopViewTest, WhatAServerSaysCannotSteerTheTerminal) {
@@ -112,13 +156,18 @@ TEST(TopViewTest, WhatAServerSaysCannotSteerTheTerminal) {
 TEST(TopViewTest, SeveralServersHaveALineEachAndAColumn) {
   TargetReport stale = Busy("b:1");
   stale.age_seconds = 42;
+  stale.stale = true;
   const TargetReport down{"c:1", nullptr, "c:1 cannot be reached", 0};
-  const std::vector<std::string> lines = TopLines(MergeReports({Busy("a:1"), stale, down}), {});
+  std::vector<std::string> lines =
+      TopLines(MergeReports({Busy("a:1"), Busy("d:1"), stale, down}), {});
   EXPECT_THAT(LineOf(lines, "b:1 "), HasSubstr("LAST HEARD 42 s AGO"));
   EXPECT_THAT(lines, Contains(HasSubstr("c:1 cannot be reached")));
   EXPECT_THAT(LineOf(lines, "MODEL"), HasSubstr(" ON "));
   EXPECT_THAT(LineOf(lines, "fmnist_wide_w1a1 "),
               AllOf(HasSubstr("16,240"), HasSubstr("overload 2/2")));
+  // What was last heard of the only server, rather than nothing.
+  lines = TopLines(MergeReports({stale, down}), {});
+  EXPECT_THAT(LineOf(lines, "fmnist_wide_w1a1 "), HasSubstr("8,120"));
 }
 
 TEST(TopViewTest, OneModelOnly) {

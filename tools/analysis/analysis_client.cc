@@ -1,5 +1,6 @@
 #include "tools/analysis/analysis_client.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,7 @@ namespace {
 namespace pb = analysis::v1;
 
 constexpr absl::Duration kBetweenTries = absl::Seconds(1);
+constexpr absl::Duration kFresh = absl::Seconds(5);  // or three periods
 constexpr int kSampledRequests = 24;
 
 std::unique_ptr<pb::AnalysisService::Stub> StubOf(const std::string& address) {
@@ -33,6 +35,11 @@ absl::Status Explain(const grpc::Status& status, const std::string& address) {
       return absl::UnavailableError(absl::StrCat(address,
                                                  " cannot be reached: ", status.error_message(),
                                                  "; check the address and that the server runs"));
+    case grpc::StatusCode::DEADLINE_EXCEEDED:
+      return absl::DeadlineExceededError(
+          absl::StrCat(address,
+                       " did not answer in time; check the address, or give more "
+                       "--timeout"));
     case grpc::StatusCode::UNIMPLEMENTED:
       return absl::UnimplementedError(
           absl::StrCat(address, " has no bitmill.analysis.v1; it is another server, or older"));
@@ -102,7 +109,11 @@ ReportWatcher::~ReportWatcher() {
 TargetReport ReportWatcher::Newest() const {
   MutexLock lock(&mutex_);
   TargetReport target{address_, report_, error_};
-  if (report_ != nullptr) target.age_seconds = absl::ToDoubleSeconds(absl::Now() - received_);
+  if (report_ != nullptr) {
+    const absl::Duration age = absl::Now() - received_;
+    target.age_seconds = absl::ToDoubleSeconds(age);
+    target.stale = !error_.empty() || age > std::max(kFresh, 3 * period_);
+  }
   return target;
 }
 

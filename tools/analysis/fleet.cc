@@ -130,8 +130,11 @@ Fleet MergeReports(absl::Span<const TargetReport> targets) {
   Fleet fleet;
   fleet.targets.assign(targets.begin(), targets.end());
   std::map<std::pair<std::string, int64_t>, Sum> sums;
+  const bool any_fresh = std::any_of(
+      targets.begin(), targets.end(),
+      [](const TargetReport& target) { return target.report != nullptr && !target.stale; });
   for (const TargetReport& target : targets) {
-    if (target.report == nullptr) continue;
+    if (target.report == nullptr || (any_fresh && target.stale)) continue;
     for (const pb::ModelReport& model : target.report->models()) {
       Add(model, target.report->window_seconds(), sums[{model.name(), model.version()}]);
     }

@@ -20,6 +20,7 @@ struct TargetReport {
   std::shared_ptr<const analysis::v1::Report> report;  // null: none has come yet
   std::string error;       // why the newest question was not answered; empty: it was
   double age_seconds = 0;  // of the report
+  bool stale = false;      // the report is too old to say anything about now
 };
 
 // A model version, on all the servers that have it. NaN: not known.
@@ -56,7 +57,8 @@ struct Fleet {
   std::vector<FleetWarning> warnings;  // newest first
 };
 
-// Targets without a report count as without models.
+// Targets without a report count as without models; so do stale ones, unless all are stale: then
+// the last that was known of each counts.
 Fleet MergeReports(absl::Span<const TargetReport> targets);
 
 enum class FleetOrder { kName, kRate, kP99, kQueue, kHeadroom, kCost };

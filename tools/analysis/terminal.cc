@@ -11,6 +11,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "base/file.h"
@@ -30,6 +31,31 @@ void WriteAll(absl::string_view bytes) {
     if (written <= 0) return;  // the terminal is gone: reading finds out
     bytes.remove_prefix(static_cast<size_t>(written));
   }
+}
+
+// What was typed in one go, which begins with an escape.
+int KeyOfSequence(absl::string_view typed) {
+  struct Sequence {
+    absl::string_view bytes;
+    int key;
+  };
+  constexpr std::array kSequences = std::to_array<Sequence>({{"[A", Terminal::kUp},
+                                                             {"OA", Terminal::kUp},
+                                                             {"[B", Terminal::kDown},
+                                                             {"OB", Terminal::kDown},
+                                                             {"[5~", Terminal::kPageUp},
+                                                             {"[6~", Terminal::kPageDown},
+                                                             {"[H", Terminal::kHome},
+                                                             {"OH", Terminal::kHome},
+                                                             {"[1~", Terminal::kHome},
+                                                             {"[F", Terminal::kLast},
+                                                             {"OF", Terminal::kLast},
+                                                             {"[4~", Terminal::kLast}});
+  typed.remove_prefix(1);
+  for (const Sequence& sequence : kSequences) {
+    if (absl::StartsWith(typed, sequence.bytes)) return sequence.key;
+  }
+  return 0;
 }
 
 }  // namespace
@@ -92,7 +118,7 @@ int Terminal::WaitKey(absl::Duration wait) {
   const ssize_t bytes = read(STDIN_FILENO, typed.data(), typed.size());
   if (bytes <= 0) return kEnd;
   const char key = typed[0];
-  if (key == kEscape) return 0;
+  if (key == kEscape) return KeyOfSequence({typed.data(), static_cast<size_t>(bytes)});
   return key == kCtrlC || key == kCtrlD ? kEnd : static_cast<unsigned char>(key);
 }
 

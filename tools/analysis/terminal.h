@@ -29,10 +29,12 @@ class Terminal {
 
   ScreenSize size() const;
 
-  // The next key as its byte; 0 when none came within `wait`, or when the size changed; kEnd when a
-  // signal asks for the end or nothing can be read any more. Keys that send several bytes (arrows)
-  // are left out.
+  // The next key as its byte, or one of these; 0 when none came within `wait`, when the size
+  // changed, or for other keys that send several bytes; kEnd when a signal asks for the end or
+  // nothing can be read any more.
   static constexpr int kEnd = -1;
+  static constexpr int kUp = 256, kDown = 257, kPageUp = 258, kPageDown = 259;
+  static constexpr int kHome = 260, kLast = 261;  // the keys Home and End
   int WaitKey(absl::Duration wait);
 
   // Replaces what is shown.

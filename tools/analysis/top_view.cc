@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -19,7 +21,6 @@ namespace pb = analysis::v1;
 constexpr size_t kNameColumns = 40;  // at most, of a terminal of no stated width
 constexpr size_t kLeastName = 16;    // columns are left out until a name has so many, or a quarter
 constexpr size_t kGap = 2;
-constexpr double kStaleSeconds = 5;
 
 enum class Tone { kPlain, kTitle, kGood, kBad, kQuiet };
 
@@ -159,16 +160,28 @@ Chosen ChooseColumns(const std::vector<FleetModel>& models, bool several_servers
   return chosen;
 }
 
-void AppendModels(const Fleet& fleet, const TopLayout& layout, std::vector<std::string>& lines) {
+// What is shown, in its order, before it is cut to the terminal's rows.
+struct TopParts {
+  std::vector<std::string> servers;
+  std::string title;  // of the models' columns; empty where there are none
+  std::vector<std::string> models;
+  std::vector<std::string> warnings;
+};
+
+size_t WidthOf(const TopLayout& layout) {
+  return layout.columns == 0 ? std::string::npos : layout.columns;
+}
+
+void AddModels(const Fleet& fleet, const TopLayout& layout, TopParts& parts) {
   std::vector<FleetModel> models;
   for (const FleetModel& model : fleet.models) {
     if (layout.model.empty() || model.name == layout.model) models.push_back(model);
   }
   if (models.empty()) {
-    lines.push_back(Cut(layout.model.empty()
-                            ? "no model is served"
-                            : absl::StrCat("no model is called '", Printable(layout.model), "'"),
-                        layout.columns == 0 ? std::string::npos : layout.columns));
+    parts.models.push_back(Cut(
+        layout.model.empty() ? "no model is served"
+                             : absl::StrCat("no model is called '", Printable(layout.model), "'"),
+        WidthOf(layout)));
     return;
   }
   SortModels(layout.order, models);
@@ -178,7 +191,7 @@ void AppendModels(const Fleet& fleet, const TopLayout& layout, std::vector<std::
     absl::StrAppend(&title, std::string(kGap, ' '),
                     Fit(kColumns[i].title, chosen.widths[i], kColumns[i].align));
   }
-  lines.push_back(Toned(title, Tone::kTitle, layout.colours));
+  parts.title = Toned(title, Tone::kTitle, layout.colours);
   for (const FleetModel& model : models) {
     std::string line = Fit(Printable(model.name), chosen.name_width);
     for (const size_t i : chosen.columns) {
@@ -187,65 +200,124 @@ void AppendModels(const Fleet& fleet, const TopLayout& layout, std::vector<std::
           &line, std::string(kGap, ' '),
           Toned(Fit(cell.text, chosen.widths[i], kColumns[i].align), cell.tone, layout.colours));
     }
-    lines.push_back(std::move(line));
+    parts.models.push_back(std::move(line));
   }
 }
 
 std::string HostText(const pb::Report& report) {
   const pb::Host& host = report.host();
-  std::string text = absl::StrFormat("cpu %.2f", host.process_cpu_cores());
+  const pb::Cause cause = host.has_diagnosis() ? host.diagnosis().cause() : pb::UNKNOWN;
+  std::string text =
+      absl::StrFormat("host %s, cpu %.2f", CauseText(cause), host.process_cpu_cores());
   if (report.machine().budget_cores() > 0) {
     absl::StrAppendFormat(&text, " of %.2f cores", report.machine().budget_cores());
   }
-  const auto share = [&text](const char* name, double value) {
-    if (value >= 0) absl::StrAppend(&text, ", ", name, " ", Percent(value));
-  };
-  share("throttled", host.throttled_share());
-  share("cpu pressure", host.psi_cpu_some());
-  share("stolen", host.steal_share());
   absl::StrAppend(&text, ", memory ", Bytes(static_cast<double>(host.resident_bytes())));
   if (host.memory_limit_bytes() > 0) {
     absl::StrAppend(&text, " (limit ", Bytes(static_cast<double>(host.memory_limit_bytes())), ")");
   }
+  const auto share = [&text](const char* name, double value) {
+    if (value >= 0) absl::StrAppend(&text, ", ", name, " ", Percent(value));
+  };
+  share("cpu pressure", host.psi_cpu_some());
+  share("throttled", host.throttled_share());
+  share("stolen", host.steal_share());
   return text;
 }
 
-void AppendServers(const Fleet& fleet, const TopLayout& layout, std::vector<std::string>& lines) {
-  const size_t columns = layout.columns == 0 ? std::string::npos : layout.columns;
+void AddServers(const Fleet& fleet, const TopLayout& layout, TopParts& parts) {
   for (const TargetReport& target : fleet.targets) {
     const std::string who = Printable(target.address);
     if (target.report == nullptr) {
-      const std::string why = target.error.empty() ? "waiting for its first report" : target.error;
-      lines.push_back(Toned(Cut(absl::StrCat(who, "  ", Printable(why)), columns),
-                            target.error.empty() ? Tone::kQuiet : Tone::kBad, layout.colours));
+      const bool failed = !target.error.empty();
+      // An error names its server itself.
+      const std::string line =
+          failed ? Printable(target.error) : absl::StrCat(who, "  waiting for its first report");
+      parts.servers.push_back(
+          Toned(Cut(line, WidthOf(layout)), failed ? Tone::kBad : Tone::kQuiet, layout.colours));
       continue;
     }
-    const bool stale = !target.error.empty() || target.age_seconds > kStaleSeconds;
-    const pb::Host& host = target.report->host();
-    const pb::Cause cause = host.has_diagnosis() ? host.diagnosis().cause() : pb::UNKNOWN;
     std::string line = absl::StrCat(who, "  ");
-    if (stale) {
-      absl::StrAppendFormat(&line, "LAST HEARD %.0f s AGO  ", target.age_seconds);
-    }
-    absl::StrAppend(&line, HostText(*target.report), ", host ", CauseText(cause));
-    lines.push_back(Toned(Cut(line, columns), stale ? Tone::kBad : Tone::kPlain, layout.colours));
+    if (target.stale) absl::StrAppendFormat(&line, "LAST HEARD %.0f s AGO  ", target.age_seconds);
+    absl::StrAppend(&line, HostText(*target.report));
+    parts.servers.push_back(Toned(Cut(line, WidthOf(layout)),
+                                  target.stale ? Tone::kBad : Tone::kPlain, layout.colours));
   }
 }
 
-void AppendWarnings(const Fleet& fleet, const TopLayout& layout, std::vector<std::string>& lines) {
-  if (fleet.warnings.empty()) return;
-  const size_t columns = layout.columns == 0 ? std::string::npos : layout.columns;
-  lines.emplace_back();
+void AddWarnings(const Fleet& fleet, const TopLayout& layout, TopParts& parts) {
   for (const FleetWarning& held : fleet.warnings) {
     const pb::Warning& warning = held.warning;
     const std::string what =
         warning.model().empty() ? "host" : absl::StrCat(warning.model(), "/", warning.version());
     const std::string where = fleet.targets.size() > 1 ? absl::StrCat(held.address, " ") : "";
-    lines.push_back(Toned(Cut(Printable(absl::StrCat("! ", warning.reason(), "  ", where, what,
-                                                     ": ", warning.message())),
-                              columns),
-                          Tone::kBad, layout.colours));
+    parts.warnings.push_back(Toned(Cut(Printable(absl::StrCat("! ", warning.reason(), "  ", where,
+                                                              what, ": ", warning.message())),
+                                       WidthOf(layout)),
+                                   Tone::kBad, layout.colours));
   }
+}
+
+void Append(std::vector<std::string> more, std::vector<std::string>& lines) {
+  lines.insert(lines.end(), std::make_move_iterator(more.begin()),
+               std::make_move_iterator(more.end()));
+}
+
+// At most `most` > 0 of the lines; the last one then says how many more there are.
+void Shorten(size_t most, absl::string_view what, const TopLayout& layout,
+             std::vector<std::string>& lines) {
+  if (lines.size() <= most) return;
+  const std::string rest = most == 1
+                               ? absl::StrCat(lines.size(), " ", what)
+                               : absl::StrCat("... ", lines.size() - most + 1, " more ", what);
+  lines.resize(most);
+  lines.back() = Toned(Cut(rest, WidthOf(layout)), Tone::kQuiet, layout.colours);
+}
+
+// The models that `left` > 1 rows have room for, from about layout.first_model on, and where that
+// is.
+void AppendPage(TopParts parts, size_t left, const TopLayout& layout, TopScreen& screen) {
+  const size_t all = parts.models.size();
+  if (all <= left) {
+    Append(std::move(parts.models), screen.lines);
+    return;
+  }
+  screen.page_models = left - 1;
+  screen.first_model = std::min(layout.first_model, all - screen.page_models);
+  const auto first = parts.models.begin() + static_cast<std::ptrdiff_t>(screen.first_model);
+  screen.lines.insert(screen.lines.end(), first,
+                      first + static_cast<std::ptrdiff_t>(screen.page_models));
+  const std::string where =
+      absl::StrCat("models ", screen.first_model + 1, " to ",
+                   screen.first_model + screen.page_models, " of ", all, "; arrows scroll");
+  screen.lines.push_back(Toned(Cut(where, WidthOf(layout)), Tone::kQuiet, layout.colours));
+}
+
+// Servers and warnings keep a quarter of the rows each; the models scroll in the rest.
+void Compose(TopParts parts, size_t rows, const TopLayout& layout, TopScreen& screen) {
+  const size_t all = parts.servers.size() + parts.models.size() + parts.warnings.size() +
+                     (parts.title.empty() ? 1 : 2) + (parts.warnings.empty() ? 0 : 1);
+  const bool cut = layout.rows > 0 && all > rows;
+  if (cut) {
+    const size_t quarter = std::max<size_t>(rows / 4, 1);
+    Shorten(quarter, "servers", layout, parts.servers);
+    Shorten(quarter, "warnings", layout, parts.warnings);
+  }
+  constexpr size_t kRowsForGaps = 12;
+  const bool gaps = !cut || rows >= kRowsForGaps;
+  Append(std::move(parts.servers), screen.lines);
+  if (gaps) screen.lines.emplace_back();
+  if (!parts.title.empty()) screen.lines.push_back(parts.title);
+  std::vector<std::string> warnings = std::move(parts.warnings);
+  if (gaps && !warnings.empty()) warnings.insert(warnings.begin(), "");
+  const size_t used = screen.lines.size() + warnings.size();
+  if (!cut) {
+    Append(std::move(parts.models), screen.lines);
+  } else if (used + 1 < rows) {
+    AppendPage(std::move(parts), rows - used, layout, screen);
+  }
+  Append(std::move(warnings), screen.lines);
+  if (layout.rows > 0 && screen.lines.size() > rows) screen.lines.resize(rows);
 }
 
 }  // namespace
@@ -263,28 +335,24 @@ std::string UntilText(double seconds) {
                       : absl::StrFormat("%.0f min", seconds / 60);
 }
 
-std::vector<std::string> TopLines(const Fleet& fleet, const TopLayout& layout) {
-  std::vector<std::string> lines;
-  AppendServers(fleet, layout, lines);
-  lines.emplace_back();
-  AppendModels(fleet, layout, lines);
-  AppendWarnings(fleet, layout, lines);
-  const size_t kept = layout.message.empty() || layout.rows == 0 ? layout.rows : layout.rows - 1;
-  if (layout.rows > 0 && lines.size() > kept) {
-    const size_t hidden = lines.size() - kept + (kept > 0 ? 1 : 0);
-    lines.resize(kept);
-    if (kept > 0) {
-      lines.back() = Cut(absl::StrCat("... ", hidden, " more lines"),
-                         layout.columns == 0 ? std::string::npos : layout.columns);
-    }
-  }
+TopScreen DrawTop(const Fleet& fleet, const TopLayout& layout) {
+  TopParts parts;
+  AddServers(fleet, layout, parts);
+  AddModels(fleet, layout, parts);
+  AddWarnings(fleet, layout, parts);
+  const size_t rows = layout.message.empty() || layout.rows == 0 ? layout.rows : layout.rows - 1;
+  TopScreen screen;
+  Compose(std::move(parts), rows, layout, screen);
   if (!layout.message.empty()) {
-    while (layout.rows > 0 && lines.size() < kept) lines.emplace_back();
-    const std::string message =
-        Cut(layout.message, layout.columns == 0 ? std::string::npos : layout.columns);
-    lines.push_back(Toned(message, Tone::kQuiet, layout.colours));
+    while (screen.lines.size() < rows) screen.lines.emplace_back();
+    screen.lines.push_back(
+        Toned(Cut(layout.message, WidthOf(layout)), Tone::kQuiet, layout.colours));
   }
-  return lines;
+  return screen;
+}
+
+std::vector<std::string> TopLines(const Fleet& fleet, const TopLayout& layout) {
+  return DrawTop(fleet, layout).lines;
 }
 
 }  // namespace bitmill

@@ -38,7 +38,7 @@ class Text {
  public:
   explicit Text(TextForm form) : form_(form) {}
 
-  void Add(const char* title, const TextTable& table) {
+  void Add(const std::string& title, const TextTable& table) {
     const bool markdown = form_ == TextForm::kMarkdown;
     absl::StrAppend(&text_, text_.empty() ? "" : "\n", markdown ? "## " : "", title,
                     markdown ? "\n\n" : "\n", markdown ? table.Markdown() : table.Text());
@@ -57,21 +57,33 @@ class Text {
   std::string text_;
 };
 
+// A column for each platform: what is said of one is long.
 TextTable Machines(const Comparison& comparison) {
-  TextTable table({"platform", "CPU", "cores", "best ISA", "memory", "system", "kernel", "backends",
-                   "program", "date"});
+  std::vector<std::string> titles = {"platform"};
+  std::vector<std::vector<std::string>> rows = {{"CPU"},      {"cores"},   {"best ISA"},
+                                                {"memory"},   {"system"},  {"kernel"},
+                                                {"backends"}, {"program"}, {"date"}};
   for (const ComparedFile& file : comparison.files) {
+    titles.push_back(file.label);
     const PlatformMachine& machine = file.report.machine;
     std::string backends;
     for (const std::string& backend : file.report.backends) {
       absl::StrAppend(&backends, backends.empty() ? "" : " ", Printable(backend));
     }
-    table.AddRow({file.label, OrDash(machine.cpu), absl::StrCat(machine.cores),
-                  Printable(machine.isa_levels.back()),
-                  machine.memory_bytes ? Bytes(static_cast<double>(*machine.memory_bytes)) : "-",
-                  OrDash(machine.os), OrDash(machine.kernel), OrDash(backends),
-                  OrDash(file.report.program_version), OrDash(file.report.date)});
+    const std::vector<std::string> cells = {
+        OrDash(machine.cpu),
+        absl::StrCat(machine.cores),
+        Printable(machine.isa_levels.back()),
+        machine.memory_bytes ? Bytes(static_cast<double>(*machine.memory_bytes)) : "-",
+        OrDash(machine.os),
+        OrDash(machine.kernel),
+        OrDash(backends),
+        OrDash(file.report.program_version),
+        OrDash(file.report.date)};
+    for (size_t i = 0; i < cells.size(); ++i) rows[i].push_back(cells[i]);
   }
+  TextTable table(titles);
+  for (std::vector<std::string>& row : rows) table.AddRow(std::move(row));
   return table;
 }
 
@@ -103,25 +115,71 @@ TextTable Ceilings(const Comparison& comparison) {
   return table;
 }
 
-TextTable Cases(const Comparison& comparison) {
-  TextTable table({"model", "batch", "mode", "precision", "platform", "ISA", "threads",
-                   "latency us", "p10", "p90", "clock", "rows/s", "speed", "of machine", "relative",
-                   "a row"});
+// A column of the cases, with its cells; a `common` one is left out where all its cells are the
+// same, as a table of everything is too wide for a terminal.
+struct CaseColumn {
+  std::string title;
+  bool common = false;
+  std::vector<std::string> cells = {};
+};
+
+std::vector<CaseColumn> CaseColumns(const Comparison& comparison) {
+  std::vector<CaseColumn> columns = {
+      {"model"},      {"batch"},      {"mode", true},    {"precision", true},
+      {"platform"},   {"ISA", true},  {"threads", true}, {"clock", true},
+      {"latency us"}, {"p10"},        {"p90"},           {"rows/s"},
+      {"speed"},      {"of machine"}, {"relative"},      {"energy a row"}};
   for (const ComparedCase& one : comparison.cases) {
     for (size_t i = 0; i < one.entries.size(); ++i) {
       const CaseEntry& entry = one.entries[i];
       std::string energy = Energy(entry.energy);
-      if (i > 0 && entry.energy_ratio) {
-        absl::StrAppend(&energy, ", ", Ratio(entry.energy_ratio));
-      }
-      table.AddRow({Printable(one.model), absl::StrCat(one.batch), one.mode,
-                    absl::StrCat(Printable(one.precision), one.tuned ? ", tuned" : ""),
-                    comparison.files[i].label, Printable(entry.isa), absl::StrCat(entry.threads),
-                    Number(entry.latency.median_us), Number(entry.latency.p10_us),
-                    Number(entry.latency.p90_us), one.clock, WithCommas(entry.rows_per_s),
-                    Ratio(entry.speed), Percent(entry.machine_share), Ratio(entry.relative),
-                    energy});
+      if (i > 0 && entry.energy_ratio) absl::StrAppend(&energy, ", ", Ratio(entry.energy_ratio));
+      const std::vector<std::string> cells = {
+          Printable(one.model),
+          absl::StrCat(one.batch),
+          one.mode,
+          absl::StrCat(Printable(one.precision), one.tuned ? ", tuned" : ""),
+          comparison.files[i].label,
+          Printable(entry.isa),
+          absl::StrCat(entry.threads),
+          one.clock,
+          Number(entry.latency.median_us),
+          Number(entry.latency.p10_us),
+          Number(entry.latency.p90_us),
+          WithCommas(entry.rows_per_s),
+          Ratio(entry.speed),
+          Percent(entry.machine_share),
+          Ratio(entry.relative),
+          energy};
+      for (size_t c = 0; c < cells.size(); ++c) columns[c].cells.push_back(cells[c]);
     }
+  }
+  return columns;
+}
+
+// Takes the columns out in which nothing differs; what they say, in brackets.
+std::string TakeCommon(std::vector<CaseColumn>& columns) {
+  std::string said;
+  std::erase_if(columns, [&said](const CaseColumn& column) {
+    const bool same = column.common &&
+                      std::all_of(column.cells.begin(), column.cells.end(),
+                                  [&column](const auto& cell) { return cell == column.cells[0]; });
+    if (same) {
+      absl::StrAppend(&said, said.empty() ? " (all: " : ", ", column.title, " ", column.cells[0]);
+    }
+    return same;
+  });
+  return said.empty() ? said : absl::StrCat(said, ")");
+}
+
+TextTable Cases(const std::vector<CaseColumn>& columns) {
+  std::vector<std::string> titles;
+  for (const CaseColumn& column : columns) titles.push_back(column.title);
+  TextTable table(titles);
+  for (size_t row = 0; row < columns[0].cells.size(); ++row) {
+    std::vector<std::string> cells;
+    for (const CaseColumn& column : columns) cells.push_back(column.cells[row]);
+    table.AddRow(std::move(cells));
   }
   return table;
 }
@@ -160,7 +218,11 @@ std::string ComparisonText(const Comparison& comparison, TextForm form) {
   Text text(form);
   text.Add("Platforms", Machines(comparison));
   if (!comparison.ceilings.empty()) text.Add("Ceilings", Ceilings(comparison));
-  if (!comparison.cases.empty()) text.Add("Models", Cases(comparison));
+  if (!comparison.cases.empty()) {
+    std::vector<CaseColumn> columns = CaseColumns(comparison);
+    const std::string common = TakeCommon(columns);
+    text.Add(absl::StrCat("Models", common), Cases(columns));
+  }
   if (!comparison.ranks.empty()) {
     text.Add("Which platform (geometric means; speed against the first file)",
              Ranks(comparison, form == TextForm::kTerminal));

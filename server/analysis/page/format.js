@@ -132,7 +132,7 @@ var Bitmill = {};
         return column.header ? el("th", { ...attributes, scope: "row" }, content)
           : el("td", attributes, content);
       })));
-    return el("div", { class: "scroll" }, el("table", { class: options.class || "cards" },
+    return el("div", { class: "scroll" + (options.scroll ? " " + options.scroll : "") }, el("table", { class: options.class || "cards" },
       el("caption", { class: options.caption ? "" : "unseen" }, caption),
       el("thead", {}, el("tr", {}, head)), el("tbody", {}, body)));
   }

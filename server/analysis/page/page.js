@@ -33,6 +33,8 @@
       : state.paused ? ["Paused at " + clock(state.report.unix_millis), ""] : ["Live", "good"];
     if (place.textContent !== text) place.textContent = text;
     place.className = "state " + tone;
+    const held = ((state.report || {}).warnings || []).length;
+    document.title = (state.failure ? "⚠ " : held ? "(" + held + ") " : "") + "Bitmill" + (state.saved ? " report" : " " + location.host);
   }
 
   function draw() {

@@ -19,6 +19,18 @@
   }
   const empty = (text) => el("p", { class: "quiet empty" }, text);
 
+  /** Replaces what a section shows; a long list in it stays scrolled to where the reader left it. */
+  function refill(section, ...content) {
+    const old = section.querySelector(".list");
+    const [top, left] = old ? [old.scrollTop, old.scrollLeft] : [0, 0];
+    section.replaceChildren(...content);
+    const list = section.querySelector(".list");
+    if (!list) return;
+    const chosen = list.querySelector(".chosen");
+    const seen = old || !chosen || chosen.offsetTop + chosen.offsetHeight <= list.clientHeight;
+    list.scrollTo(left, seen ? top : chosen.offsetTop - list.clientHeight / 2);
+  }
+
   function meter(share, label, tone) {
     const bar = el("span", { class: "meter " + (tone || ""), role: "img", "aria-label": label });
     const filled = el("span", {});
@@ -48,7 +60,7 @@
       section.replaceChildren();
       return;
     }
-    section.replaceChildren(el("h2", {}, Bitmill.count(held.length, "warning", "warnings")), el("ul", { class: "notices" }, held.map((warning) =>
+    refill(section, el("h2", {}, Bitmill.count(held.length, "warning", "warnings")), el("ul", { class: "notices list", tabindex: held.length > 6 && "0" }, held.map((warning) =>
       el("li", { class: "notice bad" }, el("span", { "aria-hidden": "true" }, "⚠ "), el("b", {}, words(warning.reason)), " ",
         warning.model ? name(warning.model + "/" + warning.version) : "host", el("span", { class: "quiet" }, " since " + clock(warning.raised_unix_ms)),
         el("p", {}, warning.message)))));
@@ -76,13 +88,14 @@
       { title: "Headroom", cell: headroom },
       { title: "Saturates", cell: (m) => saturation(m.forecast) },
     ];
-    section.replaceChildren(el("h2", {}, Bitmill.count(rows.length, "model", "models")),
+    refill(section, el("h2", {}, Bitmill.count(rows.length, "model", "models")),
       table("Models with rates, latencies, bottleneck and headroom; choose one to see why", columns, rows,
-        { class: "cards models", row: (m) => ({ class: keyOf(m) === chosen ? "chosen" : "" }) }));
-    if (focused) [...section.querySelectorAll("[data-model]")].filter((b) => b.dataset.model === focused).forEach((b) => b.focus());
+        { class: "cards models", scroll: "list", row: (m) => ({ class: keyOf(m) === chosen ? "chosen" : "" }) }));
+    if (focused) [...section.querySelectorAll("[data-model]")].filter((b) => b.dataset.model === focused).forEach((b) => b.focus({ preventScroll: true }));
   }
 
   function diagnosis(figure, model) {
+    if (!(num(model.offered_per_s) > 0)) return fill(figure, empty("Idle: no request came lately."));
     const found = model.diagnosis || {};
     const cause = Bitmill.cause(found.cause);
     const findings = found.findings || [];
@@ -110,7 +123,10 @@
       return { label: s.stage, parts, start, tail: num(s.p99_ms) > 0 ? start + num(s.p99_ms) : 0,
         text: ms(mean) + (num(s.p99_ms) > 0 ? " · p99 " + ms(num(s.p99_ms)) : "") };
     });
-    if (!rows.length) return fill(figure, empty("No request was answered in this window."));
+    if (!(at > 0)) {
+      note(figure);
+      return fill(figure, empty("No request was answered in this window."));
+    }
     Bitmill.waterfall(figure, { title: "Mean time of each stage", rows, right: 150 });
     note(figure, formation > 0 && el("p", { class: "quiet" }, "Of the queue, " + ms(formation) + " were spent waiting for company while an instance was free (hatched)."));
   }
@@ -181,7 +197,7 @@
       bands: [{ label: "forecast", times: shifted.map((p) => num(p.unix_millis) + horizon), low: shifted.map((p) => num(p.demand_ahead_low)), high: shifted.map((p) => num(p.demand_ahead_high)), tone: "tone-c" }] });
     const until = saturation(ahead);
     note(figure, facts([
-      ["Headroom", percent(num(ahead.headroom)), "1 − demand ahead / capacity" + (ahead.split_known || !(num(ahead.capacity_rows_per_s) > 0) ? "" : "; a and b not told apart yet")],
+      ["Headroom", num(ahead.capacity_rows_per_s) > 0 ? percent(num(ahead.headroom)) : Bitmill.NONE, "1 − demand ahead / capacity" + (ahead.split_known || !(num(ahead.capacity_rows_per_s) > 0) ? "" : "; a and b not told apart yet")],
       num(ahead.capacity_rows_per_s) > 0 && ["Capacity limited by", LIMITS[ahead.capacity_limit] || String(ahead.capacity_limit), num(ahead.receive_ms) > 0 && "receiving and answering a request: " + ms(num(ahead.receive_ms))],
       ["Saturates", until, "when the forecast demand meets the capacity"],
       num(ahead.seconds_to_saturation) > 0 && ["Between", seconds(num(ahead.seconds_to_saturation_low)) + " and " + (num(ahead.seconds_to_saturation_high) >= 0 ? seconds(num(ahead.seconds_to_saturation_high)) : "later")],
@@ -204,8 +220,9 @@
       slopes: SLOPES.filter(([key]) => num(limits[key]) > 0).map(([key, label, dash]) => ({ label: label + " " + si(num(limits[key]), "B/s"), bytes: num(limits[key]), dash })),
     });
     if (!operations.length) return note(figure);
+    const measured = ROOFS.concat(SLOPES).some(([key]) => num(limits[key]) > 0);
     const symbol = (bound) => svg("svg", { viewBox: "0 0 16 16", class: "small", "aria-hidden": "true" }, svg("path", { d: Bitmill.mark(bound, 8, 8, 5), class: "point bound-" + bound }));
-    note(figure, table("Operations", [
+    note(figure, !measured && el("p", { class: "quiet" }, "The machine's limits were not measured: ", el("code", {}, "bitmill serve --measure-machine"), " does."), table("Operations", [
       { title: "#", cell: (p) => String(p.number) }, { title: "Operation", header: true, cell: (p) => name(p.label) }, { title: "Kernel", cell: (p) => name(p.kernel || "") },
       { title: "Time", right: true, cell: (p) => ms(num(p.operation.mean_us) / 1000) }, { title: "Share", right: true, cell: (p) => percent(p.size) },
       { title: "Of its limit", right: true, cell: (p) => percent(known(p.operation.share_of_limit)) },

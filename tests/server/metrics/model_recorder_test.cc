@@ -36,7 +36,7 @@ TEST(ModelRecorderTest, PutsADurationIntoTheFirstBucketThatHoldsIt) {
   recorder.RecordRequest(absl::StatusCode::kOk, 25'000, 1, {});
   recorder.RecordRequest(absl::StatusCode::kOk, 25'001, 1, {});
   recorder.RecordRequest(absl::StatusCode::kOk, 10'000'000'001, 1, {});
-  const auto buckets = recorder.Counts().duration.buckets;
+  const auto buckets = recorder.Counts().duration.Classic().buckets;
   EXPECT_EQ(buckets[0], 1);
   EXPECT_EQ(buckets[1], 1);
   EXPECT_EQ(buckets[kDurationBoundsNs.size()], 1);
@@ -47,9 +47,21 @@ TEST(ModelRecorderTest, CountsDurationsOfAllCodesFinely) {
   recorder.RecordRequest(absl::StatusCode::kOk, 1'000'000, 1, {});
   recorder.RecordRequest(absl::StatusCode::kInternal, 1'000'000, 1, {});
   recorder.RecordRequest(absl::StatusCode::kOk, 500, 1, {});
-  const NativeCounts counts = recorder.DurationCounts();
-  EXPECT_EQ(counts[NativePlace(1'000'000)], 2);
-  EXPECT_EQ(counts[0], 1);
+  const NativeCounts native = recorder.Counts().duration.InNativeBuckets();
+  EXPECT_EQ(native.counts[RequestBuckets::Place(1'000'000)], 2);
+  EXPECT_EQ(native.counts[0], 1);
+}
+
+TEST(ModelRecorderTest, CountsStagesOfSuccessfulRequestsFinely) {
+  ModelRecorder recorder;
+  recorder.RecordRequest(absl::StatusCode::kOk, 1'000'000, 1, Stages(3'000));
+  recorder.RecordRequest(absl::StatusCode::kInternal, 1'000'000, 1, Stages(4'000));
+  const ModelCounts counts = recorder.Counts();
+  for (const StageDurations::Counts& stage : counts.stages) {
+    EXPECT_EQ(stage.InNativeBuckets().counts[StageBuckets::Place(3'000)], 1);
+    EXPECT_EQ(stage.Classic().buckets[1], 1);
+    EXPECT_EQ(stage.sum, 3'000);
+  }
 }
 
 TEST(ModelRecorderTest, RemembersTheNewestTraceOfEachBucket) {
@@ -139,7 +151,7 @@ TEST(ModelRecorderTest, RecordsARequestInFarLessThanAMicrosecond) {
 // call.
 TEST(ModelRecorderTest, CountsFinelyInNanoseconds) {
   constexpr int kRequests = 1'000'000;
-  NativeHistogram histogram;
+  RequestDurations histogram;
   int64_t start = ThreadCpuNanos();
   for (int i = 0; i < kRequests; ++i) histogram.Add(20'000 + i * 7);
   const double count_ns = static_cast<double>(ThreadCpuNanos() - start) / kRequests;

@@ -1,7 +1,11 @@
+#include <google/protobuf/io/zero_copy_stream_impl_lite.h>
+#include <google/protobuf/util/delimited_message_util.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <fstream>
 #include <functional>
+#include <map>
 #include <memory>
 #include <stdexcept>
 #include <string>
@@ -15,7 +19,9 @@
 #include "prometheus/gauge.h"
 #include "prometheus/registry.h"
 #include "prometheus/text_serializer.h"
+#include "proto/prometheus.pb.h"
 #include "server/metrics/metrics.h"
+#include "server/metrics/native_histogram.h"
 #include "server/metrics/process_metrics.h"
 
 namespace bitmill {
@@ -113,6 +119,34 @@ TEST(ServerMetricsTest, ExemplarsAreInTheFormatsThatKnowThem) {
   EXPECT_THAT(metrics->RenderText(), Not(HasSubstr("trace_id")));
   EXPECT_THAT(metrics->Render(MetricsFormat::kProtobuf),
               HasSubstr("0af7651916cd43dd8448eb211c80319c"));
+}
+
+TEST(ServerMetricsTest, DurationsAndStagesAreNativeInProtobuf) {
+  const auto metrics = CreateServerMetrics(Host());
+  StageTimes stages;
+  stages.ns.fill(300);
+  metrics->ForModel("m", 1).RecordRequest(absl::StatusCode::kOk, 60'000, 1, stages);
+  const std::string page = metrics->Render(MetricsFormat::kProtobuf);
+  google::protobuf::io::ArrayInputStream stream(page.data(), static_cast<int>(page.size()));
+  std::map<std::string, std::vector<int>> schemas;  // by family, of those with native buckets
+  io::prometheus::client::MetricFamily family;
+  while (google::protobuf::util::ParseDelimitedFromZeroCopyStream(&family, &stream, nullptr)) {
+    for (const auto& metric : family.metric()) {
+      const auto& histogram = metric.histogram();
+      if (histogram.zero_threshold() <= 0) continue;
+      schemas[family.name()].push_back(histogram.schema());
+      EXPECT_EQ(histogram.sample_count(), 1U);
+      EXPECT_EQ(histogram.zero_count(), 0U) << "no stage is that short";
+      EXPECT_EQ(histogram.positive_delta_size(), 1);
+      EXPECT_GT(histogram.bucket_size(), 10) << "for those who cannot read native ones";
+    }
+    family.Clear();
+  }
+  EXPECT_THAT(schemas, ::testing::ElementsAre(
+                           ::testing::Pair("bitmill_request_duration_seconds",
+                                           std::vector<int>(1, RequestBuckets::kSchema)),
+                           ::testing::Pair("bitmill_stage_duration_seconds",
+                                           std::vector<int>(kStages, StageBuckets::kSchema))));
 }
 
 MetricPoint Point(const char* name, const char* model, double value) {
