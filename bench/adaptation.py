@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
 """How much is answered in time when the server's settings follow an objective.
 
-Usage:  adaptation.py [--quick] [--json FILE] [--build build/release] [--live]
+Usage:  adaptation.py [--quick] [--seeds N] [--json FILE] [--build build/release] [--live]
 
 Without --live: simulated servers (bench/analysis), deterministic, some minutes of one core; --quick
 takes one model and fewer loads, some seconds. Each scenario is served by the adaptation, by
 settings as they are usually fixed, by AIMD (a row more after a run in time, a tenth fewer after a
-late one) and by the oracle: the best fixed setting of a grid, found on the very same arrivals.
+late one) and by the oracle: the best fixed setting of a grid, found on the very same arrivals. All
+of it N times with other draws of the arrivals and of the executions' luck (--seeds, 1): the table
+shows means and the worst share of the oracle; the verdicts are of the worst of all.
 
 With --live: `bitmill serve` and `bitmill load` on loopback, the same model with `adapt` off and on
 at 0.5, 1 and 2 times what it serves at most; --quick takes 2 times alone. Client and server share
@@ -61,38 +63,59 @@ def verdict(name: str, value: float, bar: float, at_least: bool) -> dict:
             "met": value >= bar if at_least else value <= bar}
 
 
-def simulated(build: Path, quick: bool) -> tuple[str, dict]:
-    """Run the simulation; return the table and the results with verdicts."""
+def simulate(build: Path, quick: bool, seed: int) -> list[dict]:
+    """Run all scenarios with one draw; return what each gave."""
     program = build / "bench" / "analysis" / "bitmill_adaptation_simulation"
-    command = [str(program)] + (["--quick"] if quick else [])
+    command = [str(program), "--seed", str(seed)] + (["--quick"] if quick else [])
     done = subprocess.run(command, stdout=subprocess.PIPE, check=True, text=True)
     scenarios = json.loads(done.stdout)["scenarios"]
+    for scenario in scenarios:
+        scenario["seed"] = seed
+        scenario["of_oracle"] = scenario["adapted_per_s"] / max(scenario["oracle_per_s"], 1e-9)
+    return scenarios
+
+
+def simulated_table(by_name: dict[str, list[dict]]) -> str:
+    """Return the table of scenarios: means over the draws, and the worst share of the oracle."""
     rows = []
+    for name, draws in by_name.items():
+        mean = lambda key, draws=draws: sum(d[key] for d in draws) / len(draws)
+        usual = {u["name"]: sum(other["good_per_s"] for d in draws for other in d["usual"]
+                                if other["name"] == u["name"]) / len(draws)
+                 for u in draws[0]["usual"]}
+        best = max(usual, key=lambda setting, usual=usual: usual[setting])
+        rows.append([name, f"{mean('offered_per_s'):,.0f}", f"{mean('adapted_per_s'):,.0f}",
+                     f"{mean('oracle_per_s'):,.0f}", f"{100 * mean('of_oracle'):.1f} %",
+                     f"{100 * min(d['of_oracle'] for d in draws):.1f} %",
+                     f"{usual[best]:,.0f} ({best})", f"{min(usual.values()):,.0f}",
+                     f"{mean('aimd_per_s'):,.0f}", str(max(d["changes"] for d in draws))])
+    return table(["scenario", "offered/s", "adapted", "oracle", "of oracle", "worst",
+                  "best usual setting", "worst usual", "AIMD", "most changes"], rows)
+
+
+def simulated(build: Path, quick: bool, seeds: int) -> tuple[str, dict]:
+    """Run the simulation; return the table and the results with verdicts."""
+    scenarios = [s for seed in range(seeds) for s in simulate(build, quick, seed)]
+    by_name: dict[str, list[dict]] = {}
     for s in scenarios:
-        s["of_oracle"] = s["adapted_per_s"] / max(s["oracle_per_s"], 1e-9)
-        best = max(s["usual"], key=lambda u: u["good_per_s"])
-        worst = min(s["usual"], key=lambda u: u["good_per_s"])
-        rows.append([s["name"], f"{s['offered_per_s']:,.0f}", f"{s['adapted_per_s']:,.0f}",
-                     f"{s['oracle_per_s']:,.0f}", f"{100 * s['of_oracle']:.1f} %",
-                     f"{best['good_per_s']:,.0f} ({best['name']})", f"{worst['good_per_s']:,.0f}",
-                     f"{s['aimd_per_s']:,.0f}", f"{s['changes']}"])
-    text = table(["scenario", "offered/s", "adapted", "oracle", "of oracle", "best usual setting",
-                  "worst usual", "AIMD", "changes"], rows)
+        by_name.setdefault(s["name"], []).append(s)
     verdicts = [verdict("least share of the oracle", min(s["of_oracle"] for s in scenarios),
                         LEAST_OF_ORACLE, True)]
     steady = [s for s in scenarios if s["steady_load"] >= 0]
     for model in sorted({s["model"] for s in steady if s["steady_load"] >= 2}):
-        mine = [s for s in steady if s["model"] == model]
-        peak = max(s["adapted_per_s"] for s in mine)
-        twice = next(s["adapted_per_s"] for s in mine if s["steady_load"] >= 2)
-        verdicts.append(verdict(f"{model}: share of its peak at twice the capacity", twice / peak,
+        shares = []
+        for seed in range(seeds):
+            mine = [s for s in steady if s["model"] == model and s["seed"] == seed]
+            peak = max(s["adapted_per_s"] for s in mine)
+            shares.append(next(s["adapted_per_s"] for s in mine if s["steady_load"] >= 2) / peak)
+        verdicts.append(verdict(f"{model}: share of its peak at twice the capacity", min(shares),
                                 LEAST_OF_PEAK, True))
     verdicts.append(verdict("most changes within 10 s of a steady load",
                             max(s["most_changes_in_10_s"] for s in steady),
                             MOST_CHANGES_IN_10_S, False))
     verdicts.append(verdict("longest recovery after a step, s",
                             max(s["recovery_s"] for s in scenarios), MOST_RECOVERY_S, False))
-    return text, {"scenarios": scenarios, "verdicts": verdicts}
+    return simulated_table(by_name), {"scenarios": scenarios, "verdicts": verdicts}
 
 
 def load(program: Path, address: str, arguments: list[str]) -> dict:
@@ -148,12 +171,17 @@ def live(build: Path, quick: bool) -> tuple[str, dict]:
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="one model, fewer loads")
+    parser.add_argument("--seeds", type=int, default=1, metavar="N",
+                        help="draws of the simulation (%(default)s)")
     parser.add_argument("--live", action="store_true", help="servers on loopback, not simulated")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "release")
     options = parser.parse_args(argv)
     try:
-        text, results = (live if options.live else simulated)(options.build, options.quick)
+        if options.live:
+            text, results = live(options.build, options.quick)
+        else:
+            text, results = simulated(options.build, options.quick, max(options.seeds, 1))
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:
         print(f"adaptation.py: {error}", file=sys.stderr)
         return 1

@@ -76,7 +76,8 @@ SimSetup SetupOf(const Scenario& scenario,
           .models = scenario.models,
           .arrivals = arrivals,
           .seconds = scenario.seconds,
-          .policy = SimPolicy::kFixed};
+          .policy = SimPolicy::kFixed,
+          .seed = scenario.seed};
 }
 
 void AddShapes(const SimModel& model, double seconds, std::vector<Scenario>& all) {

@@ -1,16 +1,18 @@
 // Runs every scenario under the adaptation, the usual fixed settings, AIMD and the oracle, and
 // writes what each answered in time as JSON: {"scenarios": [{...}]}. bench/adaptation.py prints it.
 //
-//   adaptation_simulation [--quick] [--changes]
+//   adaptation_simulation [--quick] [--seed N] [--only TEXT] [--changes]
 //
-// The whole takes some minutes of one core, --quick some seconds. --changes writes every change
-// that the adaptation made to standard error.
+// The whole takes some minutes of one core, --quick some seconds. Another --seed (0) is another
+// draw of all arrivals and of the executions' luck. --only runs scenarios whose name has TEXT in
+// it. --changes writes every change that the adaptation made to standard error.
 #include <algorithm>
 #include <cstdio>
-#include <cstring>
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
+#include "absl/strings/numbers.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "bench/analysis/adaptation_scenarios.h"
@@ -21,7 +23,8 @@ namespace {
 constexpr double kSettledSeconds = 15;  // changes later than this are made in a steady state
 constexpr double kSteadySpan = 10;
 constexpr double kRecoveredShare = 0.9;
-constexpr size_t kRecoveryMean = 3;  // seconds that are averaged
+constexpr size_t kRecoveryMean = 3;      // seconds that are averaged
+constexpr uint64_t kSeedsApart = 1'000;  // more than there are scenarios
 
 // Most changes within any 10 s after the first 15.
 int MostChanges(const SimOutcome& outcome) {
@@ -97,21 +100,41 @@ std::string RunScenario(const Scenario& scenario, bool quick, bool show_changes)
       MostChanges(adapted), recovery);
 }
 
-int Main(int argc, char** argv) {
+struct Options {
   bool quick = false, changes = false;
+  uint64_t seed = 0;
+  std::string only = {};
+};
+
+bool Parse(int argc, char** argv, Options& options) {
   for (int i = 1; i < argc; ++i) {
-    if (std::strcmp(argv[i], "--quick") == 0) {
-      quick = true;
-    } else if (std::strcmp(argv[i], "--changes") == 0) {
-      changes = true;
+    const std::string argument = argv[i];
+    if (argument == "--quick") {
+      options.quick = true;
+    } else if (argument == "--changes") {
+      options.changes = true;
+    } else if (argument == "--seed" && i + 1 < argc) {
+      if (!absl::SimpleAtoi(argv[++i], &options.seed)) return false;
+    } else if (argument == "--only" && i + 1 < argc) {
+      options.only = argv[++i];
     } else {
-      std::fprintf(stderr, "usage: %s [--quick] [--changes]\n", argv[0]);
-      return 2;
+      return false;
     }
   }
+  return true;
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  if (!Parse(argc, argv, options)) {
+    std::fprintf(stderr, "usage: %s [--quick] [--seed N] [--only TEXT] [--changes]\n", argv[0]);
+    return 2;
+  }
   std::vector<std::string> rows;
-  for (const Scenario& scenario : AdaptationScenarios(quick)) {
-    rows.push_back(RunScenario(scenario, quick, changes));
+  for (Scenario scenario : AdaptationScenarios(options.quick)) {
+    if (!absl::StrContains(scenario.name, options.only)) continue;
+    scenario.seed += options.seed * kSeedsApart;
+    rows.push_back(RunScenario(scenario, options.quick, options.changes));
   }
   std::printf("{\"scenarios\": [\n%s\n]}\n", absl::StrJoin(rows, ",\n").c_str());
   return 0;

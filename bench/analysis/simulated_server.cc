@@ -8,6 +8,7 @@
 #include <random>
 
 #include "server/analysis/adapter.h"
+#include "server/batch/admission.h"
 #include "server/batch/batch_policy.h"
 #include "server/batch/cost_model.h"
 
@@ -19,7 +20,6 @@ constexpr MonotonicNanos kSecond = 1'000'000'000;
 constexpr double kNanosPerMilli = 1e6;
 constexpr int kWindowSeconds = 5;
 constexpr double kForget = 0.8;  // a tick, of what the line was fitted to before
-constexpr uint64_t kSeed = 7;
 
 double Uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1.0p-53; }
 
@@ -71,20 +71,20 @@ struct Running {
   std::vector<Waiting> members;
   int64_t rows = 0;
   BatchClosed closed = BatchClosed::kNever;
-  int instance = 0;
+  int instance = 0, beside = 0;
 };
 
 class SimulatedModel {
  public:
   SimulatedModel(const SimModel& model, const std::vector<ReplayRequest>& arrivals,
-                 SimPolicy policy, SimOutcome& outcome)
+                 const SimSetup& setup, SimOutcome& outcome)
       : model_(model),
         arrivals_(arrivals),
-        policy_(policy),
+        policy_(setup.policy),
         outcome_(outcome),
         controls_(model.configured),
         aimd_rows_(static_cast<double>(model.configured.max_rows)),
-        random_(kSeed) {
+        random_(setup.seed) {
     for (const int64_t rows : {int64_t{1}, model.configured.max_rows}) {  // as the warm-up does
       cost_.Observe(rows, ServiceNanos(rows, 0));
     }
@@ -136,12 +136,14 @@ class SimulatedModel {
       run.members.push_back(waiting_.front());
       waiting_.pop_front();
     }
+    admission_.Take(run.rows);
     while (InstanceUsed(run.instance)) ++run.instance;
     const MonotonicNanos woke_ns = now - std::min(now, ready_since_ns_);
     wake_ns_ += ((limits_delay() ? 0 : woke_ns) - wake_ns_) / 8;
     ready_since_ns_ = turn_ns_ = now;
-    run.end_ns = now + ServiceNanos(run.rows, static_cast<int>(running_.size()));
-    run.predicted_end_ns = now + cost_.PredictNanos(run.rows);
+    run.beside = static_cast<int>(running_.size());
+    run.end_ns = now + ServiceNanos(run.rows, run.beside);
+    run.predicted_end_ns = now + cost_.PredictNanos(run.rows, run.beside);
     running_.push_back(std::move(run));
   }
 
@@ -196,7 +198,7 @@ class SimulatedModel {
             .max_delay_ns = controls_.max_delay_ns};
   }
   QueueState State() const {
-    QueueState state{.rows = waiting_rows_};
+    QueueState state{.rows = waiting_rows_, .closed_rows = admission_.closed_rows()};
     if (!waiting_.empty()) state.oldest_ns = waiting_.front().arrive_ns;
     return state;
   }
@@ -220,34 +222,34 @@ class SimulatedModel {
     if (controls_.admit_within_ns <= 0) return true;
     const bool idle =
         waiting_.empty() && running_.size() < static_cast<size_t>(controls_.instances);
-    const int64_t ahead = (waiting_rows_ + request.rows - 1) / controls_.max_rows;
-    const int64_t own =
-        std::max<int64_t>(request.rows, waiting_rows_ + request.rows - ahead * controls_.max_rows);
-    MonotonicNanos due = request.arrive_ns + controls_.admit_within_ns;
-    if (own > request.rows) due = std::min(due, batch_due_ns_);
-    if (FreeAt(ahead, now) + cost_.PredictNanos(own) > due && !idle) return false;
-    batch_due_ns_ = due;
-    return true;
-  }
-
-  // When the batch after `ahead` full ones can start.
-  MonotonicNanos FreeAt(int64_t ahead, MonotonicNanos now) const {
-    const int64_t place =
-        ahead % controls_.instances - (controls_.instances - static_cast<int64_t>(running_.size()));
-    MonotonicNanos free_ns = now;
-    if (place >= 0) {
-      std::vector<MonotonicNanos> ends;
-      for (const Running& run : running_) ends.push_back(run.predicted_end_ns);
-      std::nth_element(ends.begin(), ends.begin() + place, ends.end());
-      free_ns = std::max(now, ends[static_cast<size_t>(place)]);
+    const MonotonicNanos due = request.arrive_ns + controls_.admit_within_ns;
+    if (idle) {
+      admission_.Begin(due);
+      return true;
     }
-    return free_ns + wake_ns_ +
-           ahead / controls_.instances * (cost_.PredictNanos(controls_.max_rows) + wake_ns_);
+    std::vector<MonotonicNanos> free;
+    for (const Running& run : running_) {
+      free.push_back(std::max(now, run.predicted_end_ns + wake_ns_));
+    }
+    const MonotonicNanos woken = waiting_.empty() ? now : ready_since_ns_;
+    const auto instances = static_cast<size_t>(controls_.instances);
+    while (free.size() < instances) free.push_back(std::max(now, woken + wake_ns_));
+    std::sort(free.begin(), free.end());
+    // Those that run beyond the number in use take nothing when they end.
+    free.erase(free.begin(), free.end() - static_cast<ptrdiff_t>(instances));
+    return admission_.Ask(
+               request.rows, due,
+               {.max_rows = controls_.max_rows,
+                .waiting_rows = waiting_rows_,
+                .busy = static_cast<int>(running_.size()),
+                .wake_ns = wake_ns_,
+                .free_ns = absl::MakeSpan(free)},
+               [this](int64_t rows, int beside) { return cost_.PredictNanos(rows, beside); }) <= 0;
   }
 
   void End(const Running& run) {
     const auto took_ns = run.end_ns - run.start_ns;
-    cost_.Observe(run.rows, took_ns);
+    cost_.Observe(run.rows, took_ns, run.beside);
     fit_.Add(static_cast<double>(run.rows), static_cast<double>(took_ns) / kNanosPerMilli);
     ExecutionRecord record;
     record.start_ns = run.start_ns;
@@ -306,7 +308,7 @@ class SimulatedModel {
   std::vector<Running> running_;
   MonotonicNanos ready_since_ns_ = 0;  // a batch could have started since, but for a worker
   MonotonicNanos wake_ns_ = 0;
-  MonotonicNanos batch_due_ns_ = kNever;
+  Admission admission_;
   MonotonicNanos turn_ns_ = -1;
   std::vector<RequestRecord> records_;  // by end
   std::vector<ExecutionRecord> runs_;
@@ -318,8 +320,8 @@ class Simulation final : public ControlSink {
   explicit Simulation(const SimSetup& setup) : setup_(setup), adapter_(*this) {
     outcome_.good_by_second.assign(static_cast<size_t>(std::ceil(setup.seconds)), 0);
     for (size_t i = 0; i < setup.models.size(); ++i) {
-      models_.push_back(std::make_unique<SimulatedModel>(setup.models[i], setup.arrivals[i],
-                                                         setup.policy, outcome_));
+      models_.push_back(
+          std::make_unique<SimulatedModel>(setup.models[i], setup.arrivals[i], setup, outcome_));
     }
   }
 

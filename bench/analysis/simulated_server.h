@@ -40,6 +40,7 @@ struct SimSetup {
   std::vector<std::vector<ReplayRequest>> arrivals = {};  // of each model, by time, from 0
   double seconds = 60;
   SimPolicy policy = SimPolicy::kFixed;
+  uint64_t seed = 7;  // of the executions' luck
 };
 
 struct SimOutcome {

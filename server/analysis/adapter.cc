@@ -124,6 +124,11 @@ std::optional<ModelAdapter::Change> ModelAdapter::Improve(const ModelWindow& win
   const bool advise = window.objective.adapt == AdaptMode::kAdvise;
   const bool quiet =
       changed_ns_ == 0 || SecondsSince(changed_ns_, now_ns) >= options_.quiet_seconds;
+  // Under the same load a second change so soon is more often the window's chance than a gain.
+  const double offered_now = question.offered_rows_per_s;
+  if (!quiet && std::abs(offered_now - changed_offered_) <= kOtherLoad * changed_offered_) {
+    return std::nullopt;
+  }
   ControlSet barred{};
   for (size_t i = 0; i < kControls; ++i) barred[i] = now_ns < bars_[i].until_ns;
   const std::optional<Proposal> best =
@@ -148,6 +153,7 @@ std::optional<ModelAdapter::Change> ModelAdapter::Improve(const ModelWindow& win
                        .goodput_before = goodput,
                        .share_before = goodput / offered};
     changed_ns_ = now_ns;
+    changed_offered_ = offered_now;
   }
   Change change{.controls = best->controls, .record = {}, .takes_back = false};
   change.record.control = best->control;

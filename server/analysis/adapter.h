@@ -35,9 +35,9 @@ class ControlSink {
 };
 
 struct AdapterOptions {
-  double min_gain = 0.03;         // of value (tuning_policy.h) that a change must promise
-  double large_gain = 0.10;       // may follow the last change after one window
-  double quiet_seconds = 10;      // between changes otherwise
+  double min_gain = 0.03;     // of value (tuning_policy.h) that a change must promise
+  double large_gain = 0.10;   // may follow the last change after one window if the load is another
+  double quiet_seconds = 10;  // between changes otherwise
   double rollback_share = 0.9;    // of the goodput that was expected: less is taken back
   double cool_down_seconds = 30;  // of a control after a rollback; doubles with each more
   double max_cool_down_seconds = 600;
@@ -88,6 +88,7 @@ class ModelAdapter {
   std::optional<Watched> watched_;
   std::array<Bar, kControls> bars_;
   MonotonicNanos changed_ns_ = 0;  // the last change; 0: none yet
+  double changed_offered_ = 0;     // rows a second that were offered then
   MonotonicNanos asked_ns_ = 0;    // the policy, the last time
   double asked_offered_ = 0;       // rows a second that were offered then
   MonotonicNanos advised_ns_ = 0;  // mode advise: when

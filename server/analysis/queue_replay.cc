@@ -6,6 +6,7 @@
 #include <limits>
 #include <utility>
 
+#include "server/batch/admission.h"
 #include "server/batch/batch_policy.h"
 
 namespace bitmill {
@@ -17,10 +18,11 @@ constexpr double kNanosPerMilli = 1e6;
 class Replayer {
  public:
   Replayer(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
-           const ServiceTime& service)
+           const ServiceTime& service, const ServiceTime& predicted)
       : arrivals_(arrivals),
         controls_(controls),
         service_(service),
+        predicted_(predicted),
         limits_{.max_rows = std::max<int64_t>(controls.max_rows, 1),
                 .max_delay_ns = controls.max_delay_ns},
         free_at_(static_cast<size_t>(std::max(controls.instances, 1)), 0) {
@@ -51,7 +53,7 @@ class Replayer {
   }
 
   QueueState State(bool last) const {
-    QueueState state{.rows = waiting_rows_, .flush = last};
+    QueueState state{.rows = waiting_rows_, .closed_rows = admission_.closed_rows(), .flush = last};
     if (!waiting_.empty()) state.oldest_ns = arrivals_[waiting_.front()].arrive_ns;
     return state;
   }
@@ -73,6 +75,7 @@ class Replayer {
                               .closed = static_cast<BatchClosed>(decision.reason)};
     const auto index = static_cast<int32_t>(result_.executions.size());
     const MonotonicNanos idle_since = free_at_[instance];
+    const int64_t rows_before = waiting_rows_;
     while (!waiting_.empty()) {
       const size_t i = waiting_.front();
       const ReplayRequest& request = arrivals_[i];
@@ -92,6 +95,7 @@ class Replayer {
       ++execution.requests;
       members_.push_back(i);
     }
+    admission_.Take(rows_before - waiting_rows_);
     if (members_.empty()) return;
     const int64_t took = std::max<int64_t>(service_(execution.rows, now, execution.instance), 1);
     execution.end_ns = free_at_[instance] = now + took;
@@ -105,16 +109,8 @@ class Replayer {
 
   void Admit(size_t i, MonotonicNanos now) {
     const ReplayRequest& request = arrivals_[i];
-    bool refused = static_cast<int64_t>(waiting_.size()) >= controls_.max_queue_requests;
-    if (!refused && controls_.admit_within_ns > 0) {
-      const bool idle = waiting_.empty() && free_at_[FreeInstance()] <= now;
-      MonotonicNanos due = request.arrive_ns + controls_.admit_within_ns;
-      bool joins = false;
-      const MonotonicNanos finish = now + PredictedFinish(request, now, joins);
-      if (joins) due = std::min(due, batch_due_ns_);
-      refused = finish > due && !idle;
-      if (!refused) batch_due_ns_ = due;
-    }
+    const bool refused = static_cast<int64_t>(waiting_.size()) >= controls_.max_queue_requests ||
+                         (controls_.admit_within_ns > 0 && !InTime(request, now));
     if (refused) {
       result_.requests[i].fate = ReplayFate::kRefused;
       return;
@@ -123,29 +119,36 @@ class Replayer {
     waiting_rows_ += request.rows;
   }
 
-  // From now until a request that joins the queue now would be answered, and whether it `joins` a
-  // batch that others wait for; as the batcher predicts it (DynamicBatcher::Predict).
-  int64_t PredictedFinish(const ReplayRequest& request, MonotonicNanos now, bool& joins) {
-    const auto width = static_cast<int64_t>(free_at_.size());
-    const int64_t rows = waiting_rows_ + request.rows;
-    const int64_t ahead = (rows - 1) / limits_.max_rows;  // full batches before its own
-    const int64_t own = std::max<int64_t>(request.rows, rows - ahead * limits_.max_rows);
-    joins = own > request.rows;
-    sorted_free_at_ = free_at_;
-    const auto first = sorted_free_at_.begin() + ahead % width;
-    std::nth_element(sorted_free_at_.begin(), first, sorted_free_at_.end());
-    const MonotonicNanos at = std::max(now, *first);
-    const int64_t rounds_ns = ahead < width ? 0 : ahead / width * service_(limits_.max_rows, at, 0);
-    return at - now + rounds_ns + service_(own, at, 0) + request.around_ns;
+  // As the batcher sees it (DynamicBatcher::TryQueue).
+  bool InTime(const ReplayRequest& request, MonotonicNanos now) {
+    const MonotonicNanos due = request.arrive_ns + controls_.admit_within_ns - request.around_ns;
+    if (waiting_.empty() && free_at_[FreeInstance()] <= now) {
+      admission_.Begin(due);
+      return true;
+    }
+    free_ns_ = free_at_;
+    int busy = 0;
+    for (MonotonicNanos& free : free_ns_) {
+      if (free > now) ++busy;
+      free = std::max(free, now);
+    }
+    const Admission::Server server{.max_rows = limits_.max_rows,
+                                   .waiting_rows = waiting_rows_,
+                                   .busy = busy,
+                                   .wake_ns = 0,
+                                   .free_ns = absl::MakeSpan(free_ns_)};
+    return admission_.Ask(request.rows, due, server,
+                          [&](int64_t rows, int) { return predicted_(rows, now, 0); }) <= 0;
   }
 
   const absl::Span<const ReplayRequest> arrivals_;
   const ModelControls& controls_;
   const ServiceTime& service_;
+  const ServiceTime& predicted_;
   const BatchLimits limits_;
   std::vector<MonotonicNanos> free_at_;  // of each instance
-  std::vector<MonotonicNanos> sorted_free_at_;
-  MonotonicNanos batch_due_ns_ = kNever;  // of the first of the batch at the end of the queue
+  std::vector<MonotonicNanos> free_ns_;  // the admission's own
+  Admission admission_;
   std::deque<size_t> waiting_;
   int64_t waiting_rows_ = 0;
   std::vector<size_t> members_;
@@ -195,8 +198,13 @@ ServiceTime ServiceTimeOf(const ServiceLine& line) {
 }
 
 ReplayResult Replay(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
+                    const ServiceTime& service, const ServiceTime& predicted) {
+  return Replayer(arrivals, controls, service, predicted).Run();
+}
+
+ReplayResult Replay(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
                     const ServiceTime& service) {
-  return Replayer(arrivals, controls, service).Run();
+  return Replay(arrivals, controls, service, service);
 }
 
 }  // namespace bitmill

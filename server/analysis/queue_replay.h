@@ -59,9 +59,12 @@ using ServiceTime = std::function<int64_t(int64_t rows, MonotonicNanos start_ns,
 ServiceTime ServiceTimeOf(const ServiceLine& line);
 
 // `arrivals` by arrive_ns; each has 1 .. controls.max_rows rows. A request is refused when
-// max_queue_requests wait, or when admit_within_ns is set and what waits, served at `service`'s
-// speed in full batches, would make it later than that, or one that it is computed with; an idle
-// model takes whatever comes.
+// max_queue_requests wait, or when admit_within_ns is set and it cannot be answered in time
+// (server/batch/admission.h) as far as `predicted` knows, the time of an execution without its
+// luck; an idle model takes whatever comes.
+ReplayResult Replay(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
+                    const ServiceTime& service, const ServiceTime& predicted);
+// With every execution as predicted.
 ReplayResult Replay(absl::Span<const ReplayRequest> arrivals, const ModelControls& controls,
                     const ServiceTime& service);
 

@@ -27,21 +27,31 @@ constexpr uint64_t kSeed = 20260101;
 // Uniform in [0, 1): the same with every standard library.
 double Uniform(std::mt19937_64& random) { return static_cast<double>(random() >> 11) * 0x1.0p-53; }
 
-// The time of an execution with the scatter that was seen: the same start has the same luck.
-ServiceTime ScatteredService(const TuningCase& question, int instances) {
+// The time of an execution that runs beside others in all other instances.
+ServiceTime MeanService(const TuningCase& question, int instances) {
   const double beside = std::max(instances - 1, 0);
   const double factor =
       (1 + question.contention * beside) / (1 + question.contention * question.executions_beside);
+  return ServiceTimeOf({.a_ms = question.line.a_ms * factor, .b_ms = question.line.b_ms * factor});
+}
+
+// The same with the scatter that was seen: the same start has the same luck.
+ServiceTime ScatteredService(const TuningCase& question, const ServiceTime& mean) {
   const double scatter = std::clamp(question.line.relative_error, 0.0, 0.5) * std::sqrt(3.0);
-  return
-      [line = question.line, factor, scatter](int64_t rows, MonotonicNanos start_ns, int instance) {
-        uint64_t hash = static_cast<uint64_t>(start_ns) + static_cast<uint64_t>(instance);
-        hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9U;  // the mixer of splitmix64
-        hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebU;
-        const double luck = static_cast<double>((hash ^ (hash >> 31)) >> 11) * 0x1.0p-52 - 1;
-        const double ms = (line.a_ms + line.b_ms * static_cast<double>(rows)) * factor;
-        return static_cast<int64_t>(ms * (1 + scatter * luck) * kNanosPerMilli);
-      };
+  return [mean, scatter](int64_t rows, MonotonicNanos start_ns, int instance) {
+    uint64_t hash = static_cast<uint64_t>(start_ns) + static_cast<uint64_t>(instance);
+    hash = (hash ^ (hash >> 30)) * 0xbf58476d1ce4e5b9U;  // the mixer of splitmix64
+    hash = (hash ^ (hash >> 27)) * 0x94d049bb133111ebU;
+    const double luck = static_cast<double>((hash ^ (hash >> 31)) >> 11) * 0x1.0p-52 - 1;
+    return static_cast<int64_t>(static_cast<double>(mean(rows, start_ns, instance)) *
+                                (1 + scatter * luck));
+  };
+}
+
+ReplayResult ReplayCase(const TuningCase& question, const std::vector<ReplayRequest>& arrivals,
+                        const ModelControls& controls) {
+  const ServiceTime mean = MeanService(question, controls.instances);
+  return Replay(arrivals, controls, ScatteredService(question, mean), mean);
 }
 
 int64_t Median(std::vector<int64_t>& values) {
@@ -123,8 +133,7 @@ int64_t LatenessUnseen(const ModelWindow& window, const TuningCase& question, in
   for (const RequestRecord& record : window.requests) {
     if (record.code == 0 && record.received_ns >= from_ns) seen.push_back(record.total_ns);
   }
-  const ReplayResult replay = Replay(question.recent, window.controls,
-                                     ScatteredService(question, window.controls.instances));
+  const ReplayResult replay = ReplayCase(question, question.recent, window.controls);
   for (size_t i = 0; i < question.recent.size(); ++i) {
     if (replay.requests[i].fate == ReplayFate::kAnswered &&
         question.recent[i].arrive_ns >= from_ns) {
@@ -377,9 +386,8 @@ std::optional<TuningCase> MakeTuningCase(const ModelWindow& window, const Servic
 }
 
 TuningScore Score(const TuningCase& question, const ModelControls& controls) {
-  const ServiceTime service = ScatteredService(question, controls.instances);
-  const ReplayResult recent = Replay(question.recent, controls, service);
-  const ReplayResult stress = Replay(question.stress, controls, service);
+  const ReplayResult recent = ReplayCase(question, question.recent, controls);
+  const ReplayResult stress = ReplayCase(question, question.stress, controls);
   TuningScore score;
   const auto target = question.target_ns;
   score.good_rows_per_s = static_cast<double>(recent.GoodRows(question.recent, target)) /

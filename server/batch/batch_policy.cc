@@ -18,13 +18,16 @@ BatchDecision Decide(const BatchLimits& limits, const QueueState& queue, Monoton
     return BatchDecision{.close = true, .rows = rows, .wait_until = 0, .reason = reason};
   };
   const int64_t max_rows = EffectiveMaxRows(limits);
-  if (queue.rows >= max_rows) return close(max_rows, CloseReason::kFull);
+  const bool closed = queue.closed_rows > 0;
+  const int64_t rows = closed ? queue.closed_rows : queue.rows;
+  if (rows >= max_rows) return close(max_rows, CloseReason::kFull);
 
   int64_t preferred = 0;
-  for (const int64_t rows : limits.preferred_rows) {
-    if (rows <= queue.rows && rows <= max_rows) preferred = std::max(preferred, rows);
+  for (const int64_t size : limits.preferred_rows) {
+    if (size <= rows && size <= max_rows) preferred = std::max(preferred, size);
   }
   if (preferred > 0) return close(preferred, CloseReason::kPreferred);
+  if (closed) return close(rows, CloseReason::kDeadline);
   if (queue.flush) return close(max_rows, CloseReason::kFlush);
   if (limits.max_delay_ns <= 0) return close(max_rows, CloseReason::kNoDelay);
 

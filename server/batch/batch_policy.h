@@ -20,6 +20,7 @@ struct BatchLimits {
 
 struct QueueState {
   int64_t rows = 0;
+  int64_t closed_rows = 0;               // of them, the first batch: nothing may join it; 0: none
   MonotonicNanos oldest_ns = 0;          // when the oldest request was queued
   MonotonicNanos tightest_deadline = 0;  // of all that wait; 0: none has one
   MonotonicNanos predicted_run_ns = 0;   // of a batch of all rows that wait

@@ -1,13 +1,11 @@
 #include "server/batch/dynamic_batcher.h"
 
 #include <algorithm>
-#include <limits>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
-#include "server/batch/refusal.h"
 
 namespace bitmill {
 namespace {
@@ -17,7 +15,6 @@ constexpr int kInlineBatches = 4;
 // A worker goes to other models that wait after so long; going costs it some microseconds.
 constexpr MonotonicNanos kSliceNanos = 1'000'000;
 constexpr MonotonicNanos kWakeWeight = 8;  // one batch counts for an eighth of the average
-constexpr MonotonicNanos kNever = std::numeric_limits<MonotonicNanos>::max();
 
 // BatchClosed is what the batch policy said, for those who do not know the policy.
 static_assert(static_cast<int>(BatchClosed::kFull) == static_cast<int>(CloseReason::kFull) &&
@@ -54,7 +51,7 @@ DynamicBatcher::DynamicBatcher(const BatcherOptions& options, BatchRunner& runne
                .instances = options.instances,
                .max_queue_requests = options.max_queue_requests,
                .admit_within_ns = 0};
-  free_at_ns_.assign(static_cast<size_t>(options.instances), kNever);
+  free_at_ns_.assign(static_cast<size_t>(options.instances), 0);
   for (int i = options.instances - 1; i >= 0; --i) idle_instances_.push_back(i);
 }
 
@@ -106,59 +103,63 @@ void DynamicBatcher::Submit(absl::Span<BatchItem* const> items, bool may_run_inl
 bool DynamicBatcher::TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal) {
   if (waiting_ >= controls_.max_queue_requests) {
     TakeDead(now, dead);
+    admission_.Trim(waiting_rows_);
     if (waiting_ >= controls_.max_queue_requests) return false;
   }
   if (controls_.admit_within_ns > 0) {
-    const Prediction prediction = Predict(item, now);
-    MonotonicNanos due =
-        (item.received_ns != 0 ? item.received_ns : now) + controls_.admit_within_ns;
-    if (item.deadline_ns != 0) due = std::min(due, item.deadline_ns);
-    // It must not make those late that it is computed with.
-    if (prediction.joins) due = std::min(due, batch_due_ns_);
-    // An idle model takes whatever comes: it costs nobody anything, and only what runs is measured.
-    const bool idle = waiting_ == 0 && HasIdle();
-    if (now + prediction.finish_ns > due && !idle) {
-      refusal.late_ns = now + prediction.finish_ns - due;
+    const MonotonicNanos received = item.received_ns != 0 ? item.received_ns : now;
+    const bool by_deadline =
+        item.deadline_ns != 0 && item.deadline_ns < received + controls_.admit_within_ns;
+    const MonotonicNanos due =
+        by_deadline ? item.deadline_ns : received + controls_.admit_within_ns;
+    if (const MonotonicNanos late = Lateness(item, due, now); late > 0) {
+      refusal.why = {.late_ns = late, .within_ns = by_deadline ? 0 : controls_.admit_within_ns};
       return false;
     }
-    batch_due_ns_ = due;
   }
   if (item.queued_ns == 0) item.queued_ns = now;
   Push(item, now);
   return true;
 }
 
-DynamicBatcher::Prediction DynamicBatcher::Predict(const BatchItem& item,
-                                                   MonotonicNanos now) const {
-  // Less important ones that wait are behind it.
-  int64_t items_ahead = 0, rows_ahead = 0;
-  for (size_t level = 0; level <= LevelOf(item); ++level) {
-    items_ahead += queue_[level].items;
-    rows_ahead += queue_[level].rows;
+MonotonicNanos DynamicBatcher::Lateness(const BatchItem& item, MonotonicNanos due_ns,
+                                        MonotonicNanos now) {
+  // An idle model takes whatever comes: it costs nobody anything, and only what runs is measured.
+  if (waiting_ == 0 && HasIdle()) {
+    admission_.Begin(due_ns);
+    return 0;
   }
-  int64_t ahead = items_ahead;  // executions that start before its own
-  int64_t ahead_rows = items_ahead > 0 ? (rows_ahead + items_ahead - 1) / items_ahead : 0;
-  int64_t own_rows = item.rows;
-  if (options_.gather) {
-    ahead = (rows_ahead + item.rows - 1) / controls_.max_rows;
-    ahead_rows = controls_.max_rows;
-    own_rows = std::max(item.rows, rows_ahead + item.rows - ahead * controls_.max_rows);
-  }
-  const MonotonicNanos rounds = ahead / controls_.instances;
-  return {.finish_ns = FreeAt(ahead % controls_.instances, now) - now + wake_ns_ +
-                       rounds * (cost_model_.PredictNanos(ahead_rows) + wake_ns_) +
-                       cost_model_.PredictNanos(own_rows),
-          .joins = own_rows > item.rows && rows_ahead == waiting_rows_};
+  int64_t rows_ahead = 0;
+  for (size_t level = 0; level <= LevelOf(item); ++level) rows_ahead += queue_[level].rows;
+  Frees frees = FreeAt(now);
+  const Admission::Server server{.max_rows = options_.gather ? controls_.max_rows : 0,
+                                 .waiting_rows = rows_ahead,
+                                 .busy = Busy(),
+                                 .wake_ns = wake_ns_,
+                                 .free_ns = absl::MakeSpan(frees)};
+  const auto cost = [this](int64_t rows, int beside) {
+    return cost_model_.PredictNanos(rows, beside);
+  };
+  // Less important ones that wait are behind it, and what is known of those does not count.
+  return rows_ahead == waiting_rows_ ? admission_.Ask(item.rows, due_ns, server, cost)
+                                     : Admission().Ask(item.rows, due_ns, server, cost);
 }
 
-MonotonicNanos DynamicBatcher::FreeAt(int64_t nth, MonotonicNanos now) const {
+DynamicBatcher::Frees DynamicBatcher::FreeAt(MonotonicNanos now) const {
+  Frees frees;
+  for (const MonotonicNanos at : free_at_ns_) {
+    if (at != 0) frees.push_back(std::max(now, at));
+  }
+  const auto in_use = static_cast<size_t>(controls_.instances);
+  if (frees.size() < in_use) frees.resize(in_use, now + wake_ns_);
   // Those that run beyond the number in use take nothing when they end.
-  const auto running = options_.instances - static_cast<int64_t>(idle_instances_.size());
-  const int64_t place = nth - (controls_.instances - running);
-  if (place < 0) return now;
-  absl::InlinedVector<MonotonicNanos, 16> ends(free_at_ns_.begin(), free_at_ns_.end());
-  std::nth_element(ends.begin(), ends.begin() + place, ends.end());
-  return std::max(now, ends[static_cast<size_t>(place)]);
+  std::sort(frees.begin(), frees.end());
+  frees.erase(frees.begin(), frees.end() - static_cast<ptrdiff_t>(in_use));
+  return frees;
+}
+
+int DynamicBatcher::Busy() const {
+  return options_.instances - static_cast<int>(idle_instances_.size());
 }
 
 size_t DynamicBatcher::LevelOf(const BatchItem& item) {
@@ -206,7 +207,8 @@ void DynamicBatcher::TakeDead(MonotonicNanos now, Items& dead) {
 }
 
 QueueState DynamicBatcher::State(MonotonicNanos now) const {
-  QueueState state{.rows = waiting_rows_, .flush = draining_};
+  QueueState state{
+      .rows = waiting_rows_, .closed_rows = admission_.closed_rows(), .flush = draining_};
   if (limits_.max_delay_ns <= 0) return state;  // nothing else is asked for
   state.oldest_ns = now;
   for (const Fifo& fifo : queue_) {
@@ -260,13 +262,13 @@ bool DynamicBatcher::HasSurplus() const {
 int DynamicBatcher::TakeInstance(MonotonicNanos now) {
   const int instance = idle_instances_.back();
   idle_instances_.pop_back();
-  free_at_ns_[static_cast<size_t>(instance)] = now;
+  free_at_ns_[static_cast<size_t>(instance)] = now + wake_ns_;
   return instance;
 }
 
 void DynamicBatcher::ReturnInstance(int instance) {
   idle_instances_.push_back(instance);
-  free_at_ns_[static_cast<size_t>(instance)] = kNever;
+  free_at_ns_[static_cast<size_t>(instance)] = 0;
 }
 
 int64_t DynamicBatcher::FormationClock(MonotonicNanos now) const {
@@ -345,6 +347,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
   Items dead;
   for (int batches = 0;; ++batches) {
     Wakes wakes;
+    int beside = 0;  // executions that run when this one starts
     {
       MutexLock lock(&mutex_);
       const BatchDecision decision = Decide(limits_, State(now), now);
@@ -356,15 +359,19 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
                              decision.close && !leave && scheduler_.contended();
       if (decision.close && !leave && !make_room) {
         const int64_t rows = Take(decision, now, items);
+        admission_.Take(rows);
+        beside = Busy() - 1;
         const MonotonicNanos woke_ns = batches == 0 ? started_ns - scheduled_ns : 0;
         wake_ns_ += (woke_ns - wake_ns_) / kWakeWeight;
         if (controls_.admit_within_ns > 0) {
-          free_at_ns_[static_cast<size_t>(instance)] = now + cost_model_.PredictNanos(rows);
+          free_at_ns_[static_cast<size_t>(instance)] =
+              now + cost_model_.PredictNanos(rows, beside) + wake_ns_;
         }
       }
       PublishDepth();
       if (make_room) {
         ++woken_;
+        free_at_ns_[static_cast<size_t>(instance)] = now + wake_ns_;
         wakes.instances.push_back(instance);
       } else if (items.empty()) {
         ReturnInstance(instance);
@@ -380,7 +387,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
     const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now, where});
     FinishDead(dead, now);
     dead.clear();
-    if (!items.empty()) cost_model_.Observe(rows, runner_.RunBatch(items, rows, instance));
+    if (!items.empty()) cost_model_.Observe(rows, runner_.RunBatch(items, rows, instance), beside);
     items.clear();
     now = clock_.Now();
   }
@@ -423,9 +430,9 @@ void DynamicBatcher::FinishDead(const Items& dead, MonotonicNanos now) {
 }
 
 void DynamicBatcher::FinishRefused(const Refusals& refusals, const BatchControls& controls) {
-  for (const auto& [item, late_ns] : refusals) {
-    if (late_ns > 0) {
-      runner_.Reject(*item, TooLateStatus(options_.name, late_ns, controls.admit_within_ns));
+  for (const auto& [item, why] : refusals) {
+    if (why.late_ns > 0) {
+      runner_.Reject(*item, TooLateStatus(options_.name, why));
       continue;
     }
     const int64_t busy_ns = cost_model_.PredictNanos(controls.max_rows) / controls.max_rows *
@@ -445,7 +452,7 @@ void DynamicBatcher::SetControls(const BatchControls& controls) {
                  .instances = std::clamp(controls.instances, 1, options_.instances),
                  .max_queue_requests = std::max<int64_t>(controls.max_queue_requests, 1),
                  .admit_within_ns = std::max<MonotonicNanos>(controls.admit_within_ns, 0)};
-    if (controls_.admit_within_ns == 0) batch_due_ns_ = kNever;
+    if (controls_.admit_within_ns == 0) admission_ = Admission();
     limits_.max_rows = controls_.max_rows;
     limits_.max_delay_ns = controls_.max_delay_ns;
     if (waiting_ > 0) keep_alive = runner_.KeepAlive(AnyWaiting());

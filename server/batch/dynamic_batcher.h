@@ -17,7 +17,6 @@
 #include <array>
 #include <atomic>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <string>
 #include <vector>
@@ -28,9 +27,11 @@
 #include "absl/types/span.h"
 #include "base/clock.h"
 #include "base/mutex.h"
+#include "server/batch/admission.h"
 #include "server/batch/batch_item.h"
 #include "server/batch/batch_policy.h"
 #include "server/batch/cost_model.h"
+#include "server/batch/refusal.h"
 #include "server/schedule/scheduler.h"
 
 namespace bitmill {
@@ -109,23 +110,22 @@ class DynamicBatcher {
   // An item that was not queued.
   struct Refusal {
     BatchItem* item = nullptr;
-    MonotonicNanos late_ns = 0;  // how much too late it would be answered; 0: the queue is full
+    TooLate why = {};  // late_ns 0: the queue is full
   };
   using Refusals = absl::InlinedVector<Refusal, 4>;
+  using Frees = absl::InlinedVector<MonotonicNanos, 16>;
 
   // Returns false when `item` is refused; `refusal` then says why.
   bool TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  struct Prediction {
-    MonotonicNanos finish_ns = 0;  // from now until `item` is answered, were it queued now
-    bool joins = false;            // it would be computed with the last that waits
-  };
-  Prediction Predict(const BatchItem& item, MonotonicNanos now) const
+  // How much too late an item would be answered, were it queued now; 0: in time. It is then part of
+  // what the admission knows.
+  MonotonicNanos Lateness(const BatchItem& item, MonotonicNanos due_ns, MonotonicNanos now)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  // When the `nth` (0: the first) of the instances in use can start something new.
-  MonotonicNanos FreeAt(int64_t nth, MonotonicNanos now) const
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  static size_t LevelOf(const BatchItem& item);  // of the queue
+  // When each instance in use can start something new.
+  Frees FreeAt(MonotonicNanos now) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int Busy() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);  // instances that run or begin to
+  static size_t LevelOf(const BatchItem& item);            // of the queue
   void Push(BatchItem& item, MonotonicNanos now) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   // Bookkeeping for an item that left `fifo`.
   void Forget(Fifo& fifo, const BatchItem& item) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -187,10 +187,10 @@ class DynamicBatcher {
   int64_t waiting_rows_ ABSL_GUARDED_BY(mutex_) = 0;
   int64_t with_deadline_ ABSL_GUARDED_BY(mutex_) = 0;  // of those waiting
   std::vector<int> idle_instances_ ABSL_GUARDED_BY(mutex_);
-  // When the execution of each instance is predicted to end; kept while admit_within_ns is set.
+  // When each instance is predicted to start its next execution, if admit_within_ns is set since it
+  // began; 0: it is idle.
   std::vector<MonotonicNanos> free_at_ns_ ABSL_GUARDED_BY(mutex_);
-  // When the first of the batch at the end of the queue is wanted; never while nothing is limited.
-  MonotonicNanos batch_due_ns_ ABSL_GUARDED_BY(mutex_) = std::numeric_limits<MonotonicNanos>::max();
+  Admission admission_ ABSL_GUARDED_BY(mutex_);
   // From waking a worker until it begins, averaged over batches: short on an idle machine, other
   // models' turns on a busy one.
   MonotonicNanos wake_ns_ ABSL_GUARDED_BY(mutex_) = 0;

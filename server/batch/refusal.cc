@@ -23,17 +23,19 @@ absl::Status BackOff(const std::string& what, MonotonicNanos retry_ns) {
 }  // namespace
 
 absl::Status QueueFullStatus(const std::string& model, int64_t requests, MonotonicNanos busy_ns) {
-  return BackOff(absl::StrCat(model, ": the queue is full (", requests, " requests wait)"),
+  return BackOff(absl::StrCat(model, ": the queue is full (", requests,
+                              requests == 1 ? " request waits)" : " requests wait)"),
                  busy_ns);
 }
 
-absl::Status TooLateStatus(const std::string& model, MonotonicNanos late_ns,
-                           MonotonicNanos within_ns) {
-  return BackOff(absl::StrCat(model, ": would be answered about ",
-                              (late_ns + kNanosPerMilli - 1) / kNanosPerMilli,
-                              " ms later than its deadline or the ", within_ns / 1000,
-                              " us within which requests are admitted"),
-                 late_ns);
+absl::Status TooLateStatus(const std::string& model, const TooLate& why) {
+  const int64_t late_ms = (why.late_ns + kNanosPerMilli - 1) / kNanosPerMilli;
+  const std::string what =
+      why.within_ns > 0
+          ? absl::StrCat(late_ms, " ms later than the ",
+                         static_cast<double>(why.within_ns / 1000) / 1000, " ms that are allowed")
+          : absl::StrCat(late_ms, " ms after the request's deadline");
+  return BackOff(absl::StrCat(model, " is busy: the answer would come about ", what), why.late_ns);
 }
 
 }  // namespace bitmill

@@ -13,8 +13,11 @@ namespace bitmill {
 // `requests` wait, which take `busy_ns`; `model` begins the message.
 absl::Status QueueFullStatus(const std::string& model, int64_t requests, MonotonicNanos busy_ns);
 
-// It would be answered `late_ns` after it is wanted, with `within_ns` to be admitted.
-absl::Status TooLateStatus(const std::string& model, MonotonicNanos late_ns,
-                           MonotonicNanos within_ns);
+// Why a request was refused that there was room for.
+struct TooLate {
+  MonotonicNanos late_ns = 0;    // how much later it would be answered, or those that wait with it
+  MonotonicNanos within_ns = 0;  // than so long after its arrival; 0: than its own deadline
+};
+absl::Status TooLateStatus(const std::string& model, const TooLate& why);
 
 }  // namespace bitmill

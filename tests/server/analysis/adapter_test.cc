@@ -183,7 +183,7 @@ TEST_F(AdapterTest, ForgetsAModelThatIsLoadedAgain) {
   EXPECT_EQ(Applied(), 1U) << "without waiting for a window";
 }
 
-TEST_F(AdapterTest, NeverChangesMoreThanOnceAWindow) {
+TEST_F(AdapterTest, UnderTheSameLoadChangesAreTenSecondsApart) {
   model.controls.max_rows = model.configured.max_rows = 32;
   model.controls.max_delay_ns = model.configured.max_delay_ns = 15 * kMilli;
   size_t before = 0;
@@ -192,10 +192,10 @@ TEST_F(AdapterTest, NeverChangesMoreThanOnceAWindow) {
     Tick(600, 500);
     if (adapter.Adaptations().size() == before) continue;
     before = adapter.Adaptations().size();
-    EXPECT_GE(since, 5);
+    EXPECT_GE(since, 10);
     since = 0;
   }
-  EXPECT_GE(before, 1U);
+  EXPECT_GE(before, 2U);
 }
 
 }  // namespace

@@ -176,7 +176,7 @@ TEST_F(BatcherControlsTest, AShorterQueueRefusesWithAHint) {
   Submit();
   const absl::Status status = runner.rejected[&Submit()];
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()), HasSubstr("the queue is full (1 requests wait)"));
+  EXPECT_THAT(std::string(status.message()), HasSubstr("the queue is full (1 request waits)"));
   scheduler.RunAll();
 }
 
@@ -188,9 +188,9 @@ TEST_F(BatcherControlsTest, WhatIsPredictedToBeLateIsRefusedWithAHint) {
   ASSERT_EQ(runner.rejected.size(), 1U);
   const absl::Status status = runner.rejected[&items[2]];
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted);
-  EXPECT_THAT(std::string(status.message()),
-              HasSubstr("model 'm': would be answered about 5 ms later than its deadline or the "
-                        "25000 us within which requests are admitted; try again in about 5 ms"));
+  EXPECT_EQ(status.message(),
+            "model 'm' is busy: the answer would come about 5 ms later than the 25 ms that are "
+            "allowed; try again in about 5 ms");
   EXPECT_EQ(status.GetPayload(kRetryAfterPayload), "5");
   scheduler.RunAll();
   EXPECT_THAT(runner.ran, ElementsAre(&items[0], &items[1]));
@@ -223,6 +223,25 @@ TEST_F(BatcherControlsTest, NobodyMakesThoseLateThatAreComputedWithIt) {
   Submit();
   scheduler.RunAll();
   EXPECT_THAT(runner.batches, ElementsAre(1, 3));
+}
+
+TEST_F(BatcherControlsTest, WhoWouldMakeOthersLateIsComputedInTheNextBatch) {
+  Create({.limits = {.max_rows = 8}});
+  batcher->cost_model().Observe(1, 11 * kMilli);
+  batcher->cost_model().Observe(8, 46 * kMilli);  // 6 ms, and 5 for each row
+  AdmitWithin(60 * kMilli);
+  int runs = 0;
+  runner.during_run = [&] {
+    if (runs++ > 0) return;
+    clock.Advance(kMilli);
+    Submit();  // answered after 46 + 11 ms, wanted after 61
+    clock.Advance(39 * kMilli);
+    EXPECT_FALSE(runner.rejected.contains(&Submit())) << "after 57 + 11 ms, wanted after 100";
+  };
+  Submit(8);
+  scheduler.RunAll();
+  EXPECT_THAT(runner.batches, ElementsAre(8, 1, 1));
+  EXPECT_EQ(items[1].closed, BatchClosed::kDeadline);
 }
 
 TEST_F(BatcherControlsTest, APredictionCountsWhatIsLeftOfARunningBatch) {
@@ -268,11 +287,15 @@ TEST_F(BatcherControlsTest, APredictionKnowsHowLongWorkersTakeToCome) {
 }
 
 TEST_F(BatcherControlsTest, WhatMissesItsOwnDeadlineIsRefusedAtOnce) {
-  Create({.limits = {.max_rows = 1}});
+  Create({.name = "model 'm'", .limits = {.max_rows = 1}});
   batcher->cost_model().Observe(1, 10 * kMilli);
   AdmitWithin(100 * kMilli);
   Submit();
-  EXPECT_TRUE(runner.rejected.contains(&Submit(1, clock.Now() + 15 * kMilli)));
+  BatchItem& late = Submit(1, clock.Now() + 15 * kMilli);
+  ASSERT_TRUE(runner.rejected.contains(&late));
+  EXPECT_EQ(runner.rejected[&late].message(),
+            "model 'm' is busy: the answer would come about 5 ms after the request's deadline; try "
+            "again in about 5 ms");
   EXPECT_FALSE(runner.rejected.contains(&Submit(1, clock.Now() + 25 * kMilli)));
   scheduler.RunAll();
 }
