@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstring>
+#include <utility>
 
 #include "base/hash.h"
 
@@ -32,25 +34,29 @@ uint64_t AnswerKeyOfInput(const void* data, int64_t bytes) {
     return NotZero(HashBytes(data, static_cast<size_t>(bytes)) ^ kInputSalt);
   }
   const auto* const start = static_cast<const std::byte*>(data);
-  Hasher hasher;
+  // The first piece starts at the first byte, the last one ends at the last. They are gathered
+  // before they are hashed: the row is seldom in a cache, and copies wait for memory all at once.
+  const int64_t step = (bytes - kPieceBytes) / (kPieces - 1);
+  const int64_t rest = (bytes - kPieceBytes) % (kPieces - 1);
+  std::array<std::byte, kWholeRowBytes + sizeof bytes> pieces;
   for (int64_t piece = 0; piece < kPieces; ++piece) {
-    // The first piece starts at the first byte, the last one ends at the last.
-    const auto place = static_cast<int64_t>(static_cast<double>(bytes - kPieceBytes) *
-                                            static_cast<double>(piece) / (kPieces - 1));
-    hasher.Add(start + place, kPieceBytes);
+    std::memcpy(pieces.data() + piece * kPieceBytes,
+                start + piece * step + piece * rest / (kPieces - 1), kPieceBytes);
   }
-  hasher.Add(&bytes, sizeof bytes);
-  return NotZero(hasher.Finish() ^ kInputSalt);
+  std::memcpy(pieces.data() + kWholeRowBytes, &bytes, sizeof bytes);
+  return NotZero(HashBytes(pieces.data(), pieces.size()) ^ kInputSalt);
 }
 
 AnswerMemory::AnswerMemory(const Limits& limits) : max_age_ns_(limits.max_age_ns) {
-  // Buckets are a power of two, at least half as many as entries.
+  // Buckets and claims are a power of two, at least half as many as entries: rows with two keys.
   const auto shard_bytes = static_cast<size_t>(std::max<int64_t>(0, limits.max_bytes)) / kShards;
-  size_t entries = shard_bytes / (sizeof(Entry) + sizeof(int32_t));
-  entries = std::clamp(entries, kLeastEntries, size_t{1} << 30);
+  size_t entries = shard_bytes / (sizeof(Entry) + sizeof(int32_t) + sizeof(uint32_t));
+  entries = std::clamp(entries, kLeastEntries, size_t{1} << 26);
   const size_t buckets = std::bit_floor(entries);
   shard_entries_ = entries;
   bucket_mask_ = buckets - 1;
+  claim_mask_ = buckets * kShards - 1;
+  claims_ = std::make_unique<std::atomic<uint32_t>[]>(claim_mask_ + 1);
   for (Shard& shard : shards_) {
     MutexLock lock(&shard.mutex);
     shard.ring.resize(entries);
@@ -62,23 +68,42 @@ int64_t AnswerMemory::capacity() const { return static_cast<int64_t>(shard_entri
 
 int64_t AnswerMemory::bytes() const {
   const size_t shard = shard_entries_ * sizeof(Entry) + (bucket_mask_ + 1) * sizeof(int32_t);
-  return static_cast<int64_t>(shard * kShards);
+  return static_cast<int64_t>(shard * kShards + (claim_mask_ + 1) * sizeof(uint32_t));
 }
 
 void AnswerMemory::Remember(MonotonicNanos now, uint64_t id_key, uint64_t input_key,
                             const Prediction& prediction) {
-  if (id_key != 0) Insert(now, id_key, prediction);
-  if (input_key != 0) Insert(now, input_key, prediction);
+  const uint32_t claim = id_key != 0 && input_key != 0 ? NewClaim() : kFree;
+  if (id_key != 0) Insert(now, id_key, prediction, claim);
+  if (input_key != 0) Insert(now, input_key, prediction, claim);
 }
 
-void AnswerMemory::Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction) {
+uint32_t AnswerMemory::NewClaim() {
+  uint32_t claim = kFree;
+  while (claim == kFree) claim = 2 * next_claim_.fetch_add(1, std::memory_order_relaxed);
+  claims_[claim / 2 & claim_mask_].store(claim, std::memory_order_relaxed);
+  return claim;
+}
+
+bool AnswerMemory::Claim(Entry& entry) {
+  if (entry.claim == kFree || entry.claim == kTaken) {
+    return std::exchange(entry.claim, kTaken) == kFree;
+  }
+  // It also fails where a newer row has come to the same place of the ring.
+  uint32_t expected = entry.claim;
+  return claims_[entry.claim / 2 & claim_mask_].compare_exchange_strong(
+      expected, entry.claim + kTaken, std::memory_order_relaxed);
+}
+
+void AnswerMemory::Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction,
+                          uint32_t claim) {
   Shard& shard = ShardOf(key);
   MutexLock lock(&shard.mutex);
   const size_t slot = shard.next_slot;
   shard.next_slot = slot + 1 == shard.ring.size() ? 0 : slot + 1;
   if (shard.ring[slot].key != 0) Unlink(shard, slot);
   int32_t& head = shard.buckets[key & (shard.buckets.size() - 1)];
-  shard.ring[slot] = {key, now, prediction, head, false};
+  shard.ring[slot] = {key, now, prediction, head, claim};
   head = static_cast<int32_t>(slot);
 }
 
@@ -96,8 +121,7 @@ std::optional<Prediction> AnswerMemory::Take(MonotonicNanos now, uint64_t key) {
   while (slot >= 0) {
     Entry& entry = shard.ring[static_cast<size_t>(slot)];
     if (entry.key == key) {
-      if (entry.taken || now - entry.at_ns > max_age_ns_) return std::nullopt;
-      entry.taken = true;
+      if (now - entry.at_ns > max_age_ns_ || !Claim(entry)) return std::nullopt;
       return entry.prediction;
     }
     slot = entry.next;

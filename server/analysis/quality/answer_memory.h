@@ -5,11 +5,17 @@
 // than 4 KiB is hashed in 64 pieces of 64 bytes spread evenly over it: two rows that differ in none
 // of them count as one. What is remembered is bounded in bytes and in age; the oldest goes first.
 // Sixteen shards by key, each with a lock of its own that is held for a few table writes.
+//
+// The two keys of a row lie in different shards. What makes its label count once is a claim that
+// both entries name: a place in a ring of as many as rows are remembered, which the first label to
+// come turns from free to taken with one compare-and-swap.
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -41,11 +47,11 @@ class AnswerMemory {
   AnswerMemory(const AnswerMemory&) = delete;
   AnswerMemory& operator=(const AnswerMemory&) = delete;
 
-  // Under each key that is not 0 (two independent copies, one a key).
+  // Of one row, under each key that is not 0.
   void Remember(MonotonicNanos now, uint64_t id_key, uint64_t input_key,
                 const Prediction& prediction);
   // The newest answer under the key; nothing when there is none, when it is too old, or when it was
-  // taken before (a label counts once).
+  // taken before, by either of its keys (a label counts once).
   std::optional<Prediction> Take(MonotonicNanos now, uint64_t key);
 
   int64_t capacity() const;  // answers under a key, all shards together
@@ -58,8 +64,11 @@ class AnswerMemory {
     MonotonicNanos at_ns = 0;
     Prediction prediction;
     int32_t next = -1;  // of the same bucket
-    bool taken = false;
+    // Of a row with two keys: the ring's value while nobody has taken it, even and not 0. Of one
+    // with a single key kFree or kTaken, right here.
+    uint32_t claim = 0;
   };
+  static constexpr uint32_t kFree = 0, kTaken = 1;
   struct Shard {
     mutable Mutex mutex;
     std::vector<Entry> ring ABSL_GUARDED_BY(mutex);       // written at next_slot, the oldest
@@ -68,12 +77,18 @@ class AnswerMemory {
   };
 
   Shard& ShardOf(uint64_t key) { return shards_[key >> 60]; }
-  void Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction);
+  uint32_t NewClaim();
+  // Whether the caller is the first who takes the entry's row.
+  bool Claim(Entry& entry);
+  void Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction, uint32_t claim);
   static void Unlink(Shard& shard, size_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
 
   const int64_t max_age_ns_;
   size_t shard_entries_ = 0;
   size_t bucket_mask_ = 0;
+  size_t claim_mask_ = 0;
+  std::unique_ptr<std::atomic<uint32_t>[]> claims_;  // at claim / 2: the claim, + 1 once taken
+  std::atomic<uint32_t> next_claim_{0};
   std::array<Shard, kShards> shards_;
 };
 

@@ -48,12 +48,42 @@ TEST(AnswerMemoryTest, ALongRowIsToldApartByItsEndsAndByPiecesInBetween) {
   EXPECT_NE(AnswerKeyOfInput(row.data(), 99'999), key);
 }
 
-TEST(AnswerMemoryTest, ALabelCountsOnce) {
+TEST(AnswerMemoryTest, ARowIsTakenOnceWhicheverKeyComesFirst) {
   AnswerMemory memory({});
   memory.Remember(0, 7, 9, Class(1));
   EXPECT_TRUE(memory.Take(0, 7));
   EXPECT_FALSE(memory.Take(0, 7));
-  EXPECT_TRUE(memory.Take(0, 9));
+  EXPECT_FALSE(memory.Take(0, 9));
+  memory.Remember(0, 17, 19, Class(2));
+  EXPECT_TRUE(memory.Take(0, 19));
+  EXPECT_FALSE(memory.Take(0, 19));
+  EXPECT_FALSE(memory.Take(0, 17));
+}
+
+TEST(AnswerMemoryTest, RowsOfTheSameInputAreTakenEachByItsId) {
+  AnswerMemory memory({});
+  memory.Remember(0, 7, 9, Class(1));
+  memory.Remember(0, 8, 9, Class(2));
+  EXPECT_EQ(memory.Take(0, 9)->index, 2);  // the newest
+  EXPECT_FALSE(memory.Take(0, 8));
+  EXPECT_EQ(memory.Take(0, 7)->index, 1);
+}
+
+TEST(AnswerMemoryTest, RowsWithTwoKeysAreRememberedToHalfTheCapacity) {
+  AnswerMemory memory({.max_bytes = 1'000'000});
+  const int64_t count = memory.capacity() * 3, known = memory.capacity() / 4;
+  for (int64_t i = 0; i < count; ++i) {
+    memory.Remember(0, AnswerKeyOfId("r", i), AnswerKeyOfInput(&i, sizeof i),
+                    Class(static_cast<int32_t>(i)));
+  }
+  for (int64_t i = count - known; i < count; ++i) {
+    const bool by_id = i % 2 == 0;
+    const uint64_t keys[] = {AnswerKeyOfId("r", i), AnswerKeyOfInput(&i, sizeof i)};
+    const auto answer = memory.Take(0, keys[by_id ? 0 : 1]);
+    ASSERT_TRUE(answer) << i;
+    EXPECT_EQ(answer->index, static_cast<int32_t>(i));
+    EXPECT_FALSE(memory.Take(0, keys[by_id ? 1 : 0])) << i;
+  }
 }
 
 TEST(AnswerMemoryTest, TheNewestAnswerOfAKeyCounts) {
@@ -94,6 +124,23 @@ TEST(AnswerMemoryTest, StaysWithinItsBytesAndDropsTheOldest) {
     }
     EXPECT_EQ(found, memory.capacity());
   }
+}
+
+TEST(AnswerMemoryTest, LabelsThatComeAtOnceByBothKeysCountOnce) {
+  AnswerMemory memory({});
+  constexpr int64_t kRows = 20'000;
+  for (int64_t i = 0; i < kRows; ++i) {
+    memory.Remember(0, AnswerKeyOfId("r", i), AnswerKeyOfInput(&i, sizeof i), Class(1));
+  }
+  int64_t by_id = 0, by_input = 0;
+  std::thread other([&] {
+    for (int64_t i = 0; i < kRows; ++i) by_id += memory.Take(0, AnswerKeyOfId("r", i)) ? 1 : 0;
+  });
+  for (int64_t i = 0; i < kRows; ++i) {
+    by_input += memory.Take(0, AnswerKeyOfInput(&i, sizeof i)) ? 1 : 0;
+  }
+  other.join();
+  EXPECT_EQ(by_id + by_input, kRows);
 }
 
 TEST(AnswerMemoryTest, ThreadsMayUseItAtOnce) {

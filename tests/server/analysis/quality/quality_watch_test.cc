@@ -176,9 +176,13 @@ TEST_F(QualityWatchTest, SamplesAtMostTwoHundredRowsASecond) {
 TEST_F(QualityWatchTest, LabelsFindTheirAnswers) {
   const auto tap = Watch(Model());
   const std::vector<float> one = pictures_.Next(1, false), two = pictures_.Next(2, false);
+  const std::vector<float> three = pictures_.Next(2, false);
   Answer1(*tap, "r1", one, Classify(one));
   Answer1(*tap, "r2", two, Classify(two));
-  const absl::string_view bytes(reinterpret_cast<const char*>(two.data()), kPixels * 4);
+  Answer1(*tap, "r5", three, Classify(three));
+  const auto bytes = [](const std::vector<float>& pixels) {
+    return absl::string_view(reinterpret_cast<const char*>(pixels.data()), kPixels * 4);
+  };
   const auto result = Feedback(1, {ById("r1", 1),
                                    ById("r1", 1),
                                    ById("r3", 1),
@@ -187,11 +191,13 @@ TEST_F(QualityWatchTest, LabelsFindTheirAnswers) {
                                    ById("r2", -1),
                                    ById("", 1),
                                    ById("r2", 1, -1),
-                                   {.by_input = true, .key = bytes, .class_index = 2},
-                                   {.by_input = true, .key = bytes.substr(4), .class_index = 2},
+                                   {.by_input = true, .key = bytes(two), .class_index = 2},
+                                   {.by_input = true, .key = bytes(three), .class_index = 2},
+                                   ById("r5", 2),
+                                   {.by_input = true, .key = bytes(two).substr(4)},
                                    {.key = "r2", .is_class = false, .value = 1.0}});
-  EXPECT_EQ(result.matched, 3);    // r1, r2 and r2's input
-  EXPECT_EQ(result.unmatched, 2);  // r1 again, r3
+  EXPECT_EQ(result.matched, 3);    // r1, r2 and r5, by its input
+  EXPECT_EQ(result.unmatched, 4);  // r3; r1, r2 and r5 again
   EXPECT_EQ(result.invalid, 6);
   const QualityReport report = Report();
   EXPECT_EQ(report.labels, 3);
