@@ -20,6 +20,7 @@
 #include "proto/inference.grpc.pb.h"
 #include "server/engine/batching_engine.h"
 #include "server/frontend/grpc_server.h"
+#include "server/metrics/request_log.h"
 #include "server/schedule/tbb_scheduler.h"
 #include "tests/fakes/fake_repository.h"
 
@@ -131,7 +132,8 @@ class Serving : public ::testing::Test {
     }
   }
 
-  Gate gate;  // outlives the work that passes it
+  Gate gate;       // outlives the work that passes it
+  RequestLog log;  // outlives the server, which writes into it where `services` names it
   const SystemClock clock;
   FrontendOptions options;
   FrontendServices services;

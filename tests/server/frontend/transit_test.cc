@@ -31,8 +31,6 @@ class TransitTest : public Serving {
     });
     return records.empty() ? RequestRecord() : records.front();
   }
-
-  RequestLog log;
 };
 
 TEST_F(TransitTest, IsTheTimeSinceTheClientSentIt) {

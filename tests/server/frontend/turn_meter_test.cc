@@ -19,8 +19,6 @@ class TurnMeterTest : public Serving {
               [&turns](const TurnRecord& turn) { turns.push_back(turn); });
     return turns;
   }
-
-  RequestLog log;
 };
 
 TEST_F(TurnMeterTest, MeasuresOneTurnInSixteen) {
