@@ -61,6 +61,14 @@ HistoryPoint PointOf(const ModelReport& model, const ModelWindow& window, int64_
   return point;
 }
 
+// Replays of 40 ms or more each: few of them in a second, however many models there are.
+MonotonicNanos CurvePeriod(const std::vector<ModelWindow>& models) {
+  constexpr MonotonicNanos kLeast = 5'000'000'000, kEach = 2'000'000'000;
+  const auto busy = std::ranges::count_if(
+      models, [](const ModelWindow& window) { return window.executions > 0; });
+  return std::max(kLeast, kEach * static_cast<MonotonicNanos>(busy));
+}
+
 }  // namespace
 
 Analyzer::Analyzer(const AnalyzerOptions& options, RequestLog& log, ServedVersions& served,
@@ -192,7 +200,9 @@ void Analyzer::Tick() {
   report->host = observation.host;
   report->records_dropped = log_.dropped();
   std::vector<Diagnosis> diagnoses;
+  const MonotonicNanos curve_period_ns = CurvePeriod(observation.models);
   for (size_t i = 0; i < models.size(); ++i) {
+    watched_.at(models[i].id).predictor.set_curve_period_ns(curve_period_ns);
     ModelReport& model = report->models.emplace_back(
         Report(observation.models[i], observation, watched_.at(models[i].id).predictor));
     model.operations = std::move(models[i].operations);

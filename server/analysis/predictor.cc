@@ -13,7 +13,7 @@ constexpr double kBacklogSeconds = 0.25;  // of capacity, waiting: no burst is t
 constexpr double kRefusedShare = 0.01;
 constexpr double kLeastLoad = 0.01;                           // where no load meets the objective
 constexpr int64_t kEnoughSamples = 20'000, kMoreSamples = 4;  // executions behind a curve; times
-constexpr MonotonicNanos kCurveNanos = 5'000'000'000;  // least between two replays of a shape
+constexpr MonotonicNanos kChangedSooner = 5;                  // times, when a control has changed
 constexpr size_t kRequestSample = 64;
 constexpr int64_t kFullTurn = 128;  // requests that an I/O thread gathers at most (IoLoop)
 
@@ -184,7 +184,8 @@ void ModelPredictor::UpdateCurve(const ModelWindow& window) {
   if (curve_.known() && !few && curve_.shape().Like(shape)) return;
   const bool changed =
       curve_.shape().max_rows != shape.max_rows || curve_.shape().instances != shape.instances;
-  if (curve_.known() && !changed && window.end_ns - curve_built_ns_ < kCurveNanos) return;
+  const MonotonicNanos period_ns = changed ? curve_period_ns_ / kChangedSooner : curve_period_ns_;
+  if (curve_.known() && window.end_ns - curve_built_ns_ < period_ns) return;
   curve_ = LatencyCurve(shape);
   curve_built_ns_ = window.end_ns;
   curve_samples_ = line.samples;

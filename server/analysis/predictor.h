@@ -37,6 +37,10 @@ class ModelPredictor {
   // proportions of the line or a control have changed.
   Forecast Update(const ModelWindow& window, const HostWindow& host);
 
+  // The least time between two replays of the latency over the load, which are what costs most: the
+  // longer, the more models share the thread. A change of controls is replayed in a fifth of it.
+  void set_curve_period_ns(MonotonicNanos ns) { curve_period_ns_ = ns; }
+
   // How long an execution takes an instance: its run, gathering before it and answering after it.
   const ServiceLine& line() const { return line_; }
   // Of that, the run alone.
@@ -67,7 +71,7 @@ class ModelPredictor {
   LineDrift drift_;
   LatencyCurve curve_;
   double curve_unit_ms_ = 0;  // what a full execution, or a full turn, takes now
-  MonotonicNanos curve_built_ns_ = 0;
+  MonotonicNanos curve_built_ns_ = 0, curve_period_ns_ = 5'000'000'000;
   int64_t curve_samples_ = 0;  // executions that were known when it was built
   ServiceLine line_;
   MonotonicNanos seen_until_ns_ = 0;   // executions that ended no later were seen

@@ -120,7 +120,9 @@ def check_stages(judge: Prometheus, native: bool, requests: int) -> None:
                     for r in judge.ask("query", query=panel_query(title, "30s"))["result"]}
                    for title in ("Where the time goes", "p99 of each stage"))
     assert sorted(means) == sorted(p99s) == STAGES
-    assert all(0 < means[name] < 5 * p99s[name] for name in STAGES), (means, p99s)
+    # What is computed where it is received waits for no worker: 0 in some stages.
+    assert all(0 <= means[name] < 5 * p99s[name] + 1e-6 for name in STAGES), (means, p99s)
+    assert means["compute"] > 0
     if native:  # and only that
         assert judge.ask("query", query=f"{stage}_bucket{selected}")["result"] == []
         fraction = f'histogram_fraction(0, 1, rate({stage}{{model="{MODEL}", stage="compute"}}[30s]))'

@@ -34,7 +34,7 @@
     if (place.textContent !== text) place.textContent = text;
     place.className = "state " + tone;
     const held = ((state.report || {}).warnings || []).length;
-    document.title = (state.failure ? "⚠ " : held ? "(" + held + ") " : "") + "Bitmill" + (state.saved ? " report" : " " + location.host);
+    document.title = (state.failure ? "⚠ " : held && !state.saved ? "(" + held + ") " : "") + "Bitmill" + (state.saved ? " report" : " " + location.host);
   }
 
   function draw() {

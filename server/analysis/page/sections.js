@@ -198,7 +198,7 @@
     const until = saturation(ahead);
     note(figure, facts([
       ["Headroom", num(ahead.capacity_rows_per_s) > 0 ? percent(num(ahead.headroom)) : Bitmill.NONE, "1 − demand ahead / capacity" + (ahead.split_known || !(num(ahead.capacity_rows_per_s) > 0) ? "" : "; a and b not told apart yet")],
-      num(ahead.capacity_rows_per_s) > 0 && ["Capacity limited by", LIMITS[ahead.capacity_limit] || String(ahead.capacity_limit), num(ahead.receive_ms) > 0 && "receiving and answering a request: " + ms(num(ahead.receive_ms))],
+      num(ahead.capacity_rows_per_s) > 0 && ahead.capacity_limit && ["Capacity limited by", LIMITS[ahead.capacity_limit] || String(ahead.capacity_limit), num(ahead.receive_ms) > 0 && "receiving and answering a request: " + ms(num(ahead.receive_ms))],
       ["Saturates", until, "when the forecast demand meets the capacity"],
       num(ahead.seconds_to_saturation) > 0 && ["Between", seconds(num(ahead.seconds_to_saturation_low)) + " and " + (num(ahead.seconds_to_saturation_high) >= 0 ? seconds(num(ahead.seconds_to_saturation_high)) : "later")],
       ["p99 predicted", num(ahead.predicted_p99_ms) > 0 ? ms(num(ahead.predicted_p99_ms)) : Bitmill.NONE, "from the service line and the demand now"]]));
