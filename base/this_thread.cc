@@ -9,7 +9,7 @@
 namespace bitmill {
 namespace {
 
-constexpr int kStepsBack = 10;
+constexpr int kStepsBack = 5;
 
 }  // namespace
 

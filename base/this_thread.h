@@ -8,10 +8,10 @@ namespace bitmill {
 // The name that `top -H`, debuggers and profilers show; of more than 15 bytes the first 15.
 void NameThisThread(absl::string_view name);
 
-// For work that answers nobody: while serving threads need the CPU, this one gets about a tenth of
-// what each of them does (nice + 10), and one that wakes up takes its place at once. Without it, a
+// For work that answers nobody: while serving threads need the CPU, this one gets about a third of
+// what each of them does (nice + 5), and one that wakes up takes its place at once. Without it, a
 // millisecond of such work on a busy CPU is a millisecond more for every request of that moment.
-// Never starves, unlike SCHED_IDLE: it is under overload that an analysis has to come. Cannot be
+// No further back: it is under overload that an analysis has to come, and in time. Cannot be
 // taken back without privileges. Locks that serving threads take are to be held for moments only.
 void WorkInBackground();
 

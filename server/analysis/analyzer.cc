@@ -206,6 +206,7 @@ void Analyzer::Tick() {
     ModelReport& model = report->models.emplace_back(
         Report(observation.models[i], observation, watched_.at(models[i].id).predictor));
     model.operations = std::move(models[i].operations);
+    collector_.Collect();  // the records of a busy server do not wait for a long tick
     diagnoses.push_back(model.diagnosis);
   }
   AddQuality(*report);

@@ -32,9 +32,9 @@ TEST(ThisThreadTest, BackgroundWorkStepsBackAloneAndNoFurtherThanTheLast) {
   const int before = getpriority(PRIO_PROCESS, 0);
   std::thread([before] {
     WorkInBackground();
-    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), std::min(before + 10, 19));
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), std::min(before + 5, 19));
     WorkInBackground();
-    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), std::min(before + 20, 19));
+    EXPECT_EQ(getpriority(PRIO_PROCESS, 0), std::min(before + 10, 19));
   }).join();
   EXPECT_EQ(getpriority(PRIO_PROCESS, 0), before);
 }
