@@ -133,6 +133,13 @@ Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
       PercentText(std::max({parts.limit_share.compute, parts.limit_share.memory, 0.0})),
       " of the machine's limit, ", PercentText(parts.saturation), " of capacity used");
   if (!complaint) return Only(Cause::kHealthy, seen, numbers);
+  if (parts.CpusUsedUp() && !parts.throttled_gate && !parts.neighbour_gate) {
+    return Only(Cause::kOverload, 0.5 * seen,
+                absl::StrFormat("%s; the server uses %.2f of its %.2f CPUs: whatever waits for one "
+                                "waits for the server itself",
+                                numbers, parts.host.process_cpu_cores, parts.host.cpu_budget_cores),
+                "send less here, give the server more CPUs (--cpu-budget), or add a replica");
+  }
   return Only(Cause::kUnknown, 0.5 * seen, absl::StrCat(numbers, "; no cause explains it"));
 }
 

@@ -198,6 +198,8 @@ TEST(JudgeTest, SlowWithoutAnyCauseIsUnknown) {
   }
   slow.host.machine_busy_cores = slow.host.process_cpu_cores;
   EXPECT_EQ(Judge(slow).cause, Cause::kUnknown);
+  slow.host.process_cpu_cores = slow.host.machine_busy_cores = slow.host.cpu_budget_cores;
+  EXPECT_EQ(Judge(slow).cause, Cause::kOverload);  // there is nobody else to wait for
 }
 
 TEST(JudgeTest, FullBatchesShortOfSaturationAreHealthyThoughFarAboveALoneRequest) {
