@@ -12,8 +12,7 @@ std::string WhatIsWrongWithAddress(const std::string& address) {
   for (const absl::string_view scheme : {"unix:", "dns:", "ipv4:", "ipv6:"}) {
     if (absl::StartsWith(address, scheme)) return "";
   }
-  const std::string expected =
-      absl::StrCat("'", address, "': expected HOST:PORT, as 127.0.0.1:8001");
+  std::string expected = absl::StrCat("'", address, "': expected HOST:PORT, as 127.0.0.1:8001");
   for (const absl::string_view scheme : {"http://", "https://"}) {
     if (absl::StartsWith(address, scheme)) return absl::StrCat(expected, ", without ", scheme);
   }

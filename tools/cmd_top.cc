@@ -134,7 +134,7 @@ std::string KeysLine(const Choices& choices, size_t columns) {
   const std::string state =
       absl::StrCat(absl::FormatTime("%H:%M:%S", absl::Now(), absl::LocalTimeZone()),
                    choices.paused ? "  PAUSED" : "", "  by ", OrderName(choices.order));
-  const std::string whole = absl::StrCat(
+  std::string whole = absl::StrCat(
       state,
       "  |  q quit  space pause  sort: n name  r rate  p p99  u queue  h headroom  c cost  s next");
   if (whole.size() <= columns) return whole;

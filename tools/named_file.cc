@@ -70,7 +70,7 @@ absl::Status WriteNamedFile(const std::string& path, absl::string_view contents)
   }
   std::FILE* const stream = std::fopen(path.c_str(), "wbe");
   if (stream == nullptr) return ErrnoToStatus(errno, "open", path);
-  const absl::Status written = WriteAll(stream, contents, path);
+  absl::Status written = WriteAll(stream, contents, path);
   std::fclose(stream);
   return written;
 }

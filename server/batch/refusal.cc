@@ -30,10 +30,11 @@ absl::Status QueueFullStatus(const std::string& model, int64_t requests, Monoton
 
 absl::Status TooLateStatus(const std::string& model, const TooLate& why) {
   const int64_t late_ms = (why.late_ns + kNanosPerMilli - 1) / kNanosPerMilli;
+  const int64_t within_us = why.within_ns / 1000;
   const std::string what =
       why.within_ns > 0
-          ? absl::StrCat(late_ms, " ms later than the ",
-                         static_cast<double>(why.within_ns / 1000) / 1000, " ms that are allowed")
+          ? absl::StrCat(late_ms, " ms later than the ", static_cast<double>(within_us) / 1000,
+                         " ms that are allowed")
           : absl::StrCat(late_ms, " ms after the request's deadline");
   return BackOff(absl::StrCat(model, " is busy: the answer would come about ", what), why.late_ns);
 }

@@ -174,10 +174,12 @@ std::string TakeCommon(std::vector<CaseColumn>& columns) {
 
 TextTable Cases(const std::vector<CaseColumn>& columns) {
   std::vector<std::string> titles;
+  titles.reserve(columns.size());
   for (const CaseColumn& column : columns) titles.push_back(column.title);
   TextTable table(titles);
   for (size_t row = 0; row < columns[0].cells.size(); ++row) {
     std::vector<std::string> cells;
+    cells.reserve(columns.size());
     for (const CaseColumn& column : columns) cells.push_back(column.cells[row]);
     table.AddRow(std::move(cells));
   }
