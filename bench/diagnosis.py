@@ -29,7 +29,7 @@ import signal
 import sys
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -91,12 +91,16 @@ def changed(setting: Setting, case: Case) -> Setting:
     return setting
 
 
-def run_control(stand: Stand, setting: Setting, server: Server, rate: float, seed: int) -> Control:
+def run_control(case: Case, at: Situation) -> Control:
     """Give the server its usual load for a while."""
-    before = server.cpu_seconds()
-    point = stand.steady(setting, server.port, rate, CONTROL_SECONDS, seed)
-    return Control(rate, point["latency_us"]["p99"] / 1e3,
-                   (server.cpu_seconds() - before) / CONTROL_SECONDS)
+    with contextlib.ExitStack() as stack:
+        for injection in parts_of(case.cause):
+            if injection.control is not None:
+                stack.enter_context(injection.control(at, case.intensity))
+        before = at.server.cpu_seconds()
+        point = at.stand.steady(at.setting, at.server.port, at.rate, CONTROL_SECONDS, case.seed)
+        return Control(at.rate, point["latency_us"]["p99"] / 1e3,
+                       (at.server.cpu_seconds() - before) / CONTROL_SECONDS)
 
 
 def measure(case: Case, situation: Situation, control: Control) -> Outcome:
@@ -149,10 +153,11 @@ def run_case(stand: Stand, case: Case) -> Outcome:
                 rate = base_rate(plain, stand.capacity(plain, server))
                 if wrong != plain:
                     rate = min(rate, base_rate(wrong, stand.capacity(wrong, server)))
-                control = run_control(stand, plain, server, rate, case.seed)
+                most = stand.capacity(plain, server).most
+                situation = Situation(stand, server, plain, rate, most, 0.0)
+                control = run_control(case, situation)
                 if wrong == plain:
-                    return measure(case, Situation(stand, server, plain, rate,
-                                                   stand.capacity(plain, server).most, control.cpu_cores), control)
+                    return measure(case, replace(situation, cpu_cores=control.cpu_cores), control)
             with stand.serve(wrong, group) as server:
                 time.sleep(COLD_SECONDS)  # a load just before would be a cause of its own
                 return measure(case, Situation(stand, server, wrong, rate,

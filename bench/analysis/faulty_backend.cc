@@ -12,19 +12,23 @@
 namespace bitmill {
 namespace {
 
+void BeBusy(int64_t us) {
+  const SystemClock clock;
+  const MonotonicNanos end = clock.Now() + us * 1000;
+  while (clock.Now() < end) {
+  }
+}
+
 // What all models' executions want, one at a time.
 class SharedLock {
  public:
   // Held while busy: who holds a lock in earnest does something.
   void Hold(int64_t us) {
     MutexLock lock(&mutex_);
-    const MonotonicNanos end = clock_.Now() + us * 1000;
-    while (clock_.Now() < end) {
-    }
+    BeBusy(us);
   }
 
  private:
-  const SystemClock clock_;
   Mutex mutex_;
 };
 
@@ -80,17 +84,22 @@ class FaultyExecutable final : public Executable {
 
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override {
     auto& faulty = static_cast<FaultyContext&>(context);
-    if (faults_.lock_us > 0) lock_->Hold(faults_.lock_us);
+    BeforeComputing();
     return inner_->Run(Pad(batch, faulty), *faulty.inner);
   }
   absl::Status RunTimed(const BatchRows& batch, ExecutionContext& context,
                         OperationTimes& times) const override {
     auto& faulty = static_cast<FaultyContext&>(context);
-    if (faults_.lock_us > 0) lock_->Hold(faults_.lock_us);
+    BeforeComputing();
     return inner_->RunTimed(Pad(batch, faulty), *faulty.inner, times);
   }
 
  private:
+  void BeforeComputing() const {
+    if (faults_.lock_us > 0) lock_->Hold(faults_.lock_us);
+    if (faults_.busy_us > 0) BeBusy(faults_.busy_us);
+  }
+
   BatchRows Pad(const BatchRows& batch, FaultyContext& context) const {
     const int64_t rows = computed_rows(batch.rows);
     if (rows == batch.rows) return batch;

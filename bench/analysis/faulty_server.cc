@@ -12,6 +12,8 @@ int main(int argc, char** argv) {
   bitmill::AddServeOptions(app, options);
   app.add_option("--lock-us", faults.lock_us, "Microseconds that an execution holds a shared lock")
       ->check(CLI::Range(0, 1'000'000));
+  app.add_option("--busy-us", faults.busy_us, "Microseconds that an execution takes longer")
+      ->check(CLI::Range(0, 1'000'000));
   app.add_option("--pad-rows", faults.pad_rows, "Rows that executions are padded to a multiple of")
       ->check(CLI::Range(1, 4096));
   CLI11_PARSE(app, argc, argv);

@@ -17,6 +17,7 @@ MODELS = (MICRO, MILLI, WEIGHTS)
 REQUEST_BYTES = {MICRO: 400, MILLI: 12_500, WEIGHTS: 16_600}  # of one row, on the wire
 IDENTITY = {elements: f"identity_fp32_{elements}" for elements in (1024, 262_144, 1_048_576,
                                                                   2_621_440)}
+HELD_US = ("200", "500", "2000")  # that an execution holds a lock
 PAIRS = ("batch_formation_wait+slow_client", "batch_formation_wait+cpu_throttled",
          "batch_formation_wait+noisy_neighbour")
 
@@ -53,6 +54,8 @@ class Injection:
     start: Start | None = None  # while it runs
     base: Change = lambda setting, intensity: setting  # what the control has in common
     models: tuple[str, ...] = MODELS
+    # Beside the control: what the injection costs clients on this machine apart from the cause.
+    control: Start | None = None
 
 
 @contextlib.contextmanager
@@ -76,14 +79,18 @@ def neighbour(at: Situation, intensity: int) -> Iterator[Injected]:
         yield Injected()
 
 
-@contextlib.contextmanager
-def memory_hog(at: Situation, intensity: int) -> Iterator[Injected]:
-    """Have others use the memory's bandwidth, from CPUs that the server does not use."""
-    free = at.stand.client_cpus - at.stand.server_cpus
-    if not free:
-        raise NotPermitted("there is no CPU beside the server's")
-    with injections.hogs("stream", free, (1, 2, 3)[intensity]):
-        yield Injected()
+def hogs_beside(kind: str) -> Start:
+    """Return an injection of hogs on the CPUs that the server does not use."""
+
+    @contextlib.contextmanager
+    def start(at: Situation, intensity: int) -> Iterator[Injected]:
+        free = at.stand.client_cpus - at.stand.server_cpus
+        if not free:
+            raise NotPermitted("there is no CPU beside the server's")
+        with injections.hogs(kind, free, (1, 2, 3)[intensity]):
+            yield Injected()
+
+    return start
 
 
 @contextlib.contextmanager
@@ -141,7 +148,9 @@ INJECTIONS: dict[str, Injection] = {
     "overload": Injection(start=overload),
     "batch_formation_wait": Injection(change=formation,
                                       base=lambda s, i: replace(s, load=0.15)),
-    "memory_bound": Injection(start=memory_hog, models=(WEIGHTS,)),
+    # Beside clients on their CPUs; what that costs without the memory's bandwidth is the control's.
+    "memory_bound": Injection(start=hogs_beside("stream"), control=hogs_beside("spin"),
+                              models=(WEIGHTS,)),
     "cpu_throttled": Injection(start=throttled),
     "noisy_neighbour": Injection(start=neighbour),
     "serialization": Injection(change=large_tensors, models=(IDENTITY[1024],),
@@ -152,9 +161,10 @@ INJECTIONS: dict[str, Injection] = {
         base=lambda s, i: replace(s, load=0.05, flags=(
             "--plan-cache", "off", "--model-control-mode", "poll", "--repository-poll-secs", "1"))),
     "lock_contention": Injection(
-        # Light, so that what holds the lock does not also take the CPUs from those who wait.
-        base=lambda s, i: replace(one_row(s), load=0.35),
-        change=lambda s, i: replace(s, faults=("--lock-us", str((200, 500, 2000)[i])))),
+        # Light, so that what holds the lock does not also take the CPUs from those who wait. Without
+        # it executions take as long: only the waiting is new.
+        base=lambda s, i: replace(one_row(s), load=0.35, faults=("--busy-us", HELD_US[i])),
+        change=lambda s, i: replace(s, faults=("--lock-us", HELD_US[i]))),
     # Not of a model that the threads which receive requests run by the way.
     "imbalance": Injection(base=one_row, start=imbalance, models=(MILLI, WEIGHTS)),
     "padding_waste": Injection(

@@ -285,28 +285,18 @@ double AgeSeconds(const WindowParts& parts, size_t execution) {
   return static_cast<double>(start_ns - loaded_ns) * 1e-9;
 }
 
-// Whether a load was going on, whose work takes CPU time from requests.
-bool WhileLoading(const WindowParts& parts, MonotonicNanos begin_ns, MonotonicNanos end_ns) {
-  return std::ranges::any_of(parts.window.loads, [&](const ModelLoad& load) {
-    return load.begin_ns < end_ns && begin_ns < load.end_ns;
-  });
-}
-
 // Takes what requests and executions waited for a CPU while a model was loaded, unless others used
 // the CPUs. Returns how many requests those were.
 int64_t TakeWaitsOfLoads(const WindowParts& parts, Removal& removal) {
   if (parts.neighbour_gate || parts.throttled_gate) return 0;
   for (size_t i = 0; i < parts.executions.size(); ++i) {
     const ExecutionRecord& record = parts.window.executions_seen[i];
-    if (!WhileLoading(parts, record.start_ns, record.start_ns + record.compute_ns)) continue;
+    if (!parts.WhileLoading(record.start_ns, record.start_ns + record.compute_ns)) continue;
     removal.TakeWait(i, parts.executions[i].unexplained);
   }
   int64_t late = 0;
   for (size_t i = 0; i < parts.requests.size(); ++i) {
-    const RequestRecord& record =
-        parts.window.requests[static_cast<size_t>(parts.requests[i].record)];
-    const MonotonicNanos sent_ns = record.received_ns - std::max<int64_t>(record.transit_ns, 0);
-    if (!WhileLoading(parts, sent_ns, record.received_ns + record.total_ns)) continue;
+    if (!parts.WhileLoading(parts.requests[i])) continue;
     removal.TakeAround(i, LateAround(parts, parts.requests[i]));
     ++late;
   }

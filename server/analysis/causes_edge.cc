@@ -36,8 +36,8 @@ void FindSerialization(const WindowParts& parts, std::vector<Candidate>& candida
   candidates.push_back({.finding = std::move(finding)});
 }
 
-// While the server itself lacks CPUs or is overloaded it takes requests late and writes late: only
-// what even the quickest requests wait is then the client's.
+// While the server itself lacks CPUs, is overloaded or loads a model it takes requests late and
+// writes late: only what even the quickest requests wait is then the client's.
 void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates) {
   if (parts.mean.transit + parts.mean.write < parts.thresholds.client_share * parts.mean.latency) {
     return;
@@ -45,10 +45,11 @@ void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates
   if (parts.CpusUsedUp()) return;  // it takes requests when it can: see FindNoWorkers
   const bool late_itself = parts.throttled_gate || parts.WaitsForOthers() ||
                            parts.saturation >= parts.thresholds.overload_saturation;
-  const double transit_most =
-      late_itself ? parts.quick_transit : std::max(parts.p99, parts.quick_transit);
-  const double write_most = late_itself ? kUsualWriteSpread * parts.usual_write : parts.p99;
   const double left = parts.LatencyP99([&](const RequestParts& request) {
+    const bool late = late_itself || parts.WhileLoading(request);
+    const double transit_most =
+        late ? parts.quick_transit : std::max(parts.p99, parts.quick_transit);
+    const double write_most = late ? kUsualWriteSpread * parts.usual_write : parts.p99;
     return std::min(request.transit, transit_most) + std::min(request.write, write_most);
   });
   const double recoverable_ms = (parts.p99 - left) * 1e-6;

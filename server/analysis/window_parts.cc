@@ -341,4 +341,16 @@ double WindowParts::SlowedOnCpu() const {
   return CleanNanos(rows) / known_ns;
 }
 
+bool WindowParts::WhileLoading(MonotonicNanos begin_ns, MonotonicNanos end_ns) const {
+  return std::ranges::any_of(window.loads, [&](const ModelLoad& load) {
+    return load.begin_ns < end_ns && begin_ns < load.end_ns;
+  });
+}
+
+bool WindowParts::WhileLoading(const RequestParts& request) const {
+  const RequestRecord& record = window.requests[static_cast<size_t>(request.record)];
+  const MonotonicNanos sent_ns = record.received_ns - std::max<int64_t>(record.transit_ns, 0);
+  return WhileLoading(sent_ns, record.received_ns + record.total_ns);
+}
+
 }  // namespace bitmill

@@ -64,6 +64,11 @@ struct WindowParts {
     return neighbour_gate && (host.run_queue_wait_cores >= thresholds.neighbour_wait_share ||
                               sum.neighbour >= thresholds.neighbour_wait_share * sum.wall);
   }
+  // Whether a load of the model was going on at any time in between: its work takes CPU time from
+  // requests.
+  bool WhileLoading(MonotonicNanos begin_ns, MonotonicNanos end_ns) const;
+  // From the time that the client sent it until its answer was there.
+  bool WhileLoading(const RequestParts& request) const;
   // p99 of the answered requests' latency as their clients see it, less `less(request)`; ns.
   template <typename Less>
   double LatencyP99(Less less) const;

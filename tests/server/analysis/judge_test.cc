@@ -171,6 +171,27 @@ TEST(JudgeTest, RequestsThatWaitWhileAModelIsLoadedAreItsColdStarts) {
   EXPECT_NE(Judge(loading).cause, Cause::kColdStart);
 }
 
+TEST(JudgeTest, RequestsThatAreTakenLateWhileAModelIsLoadedAreNotTheirClients) {
+  InjectedWindow loading = Healthy();
+  std::vector<RequestRecord>& requests = loading.window.requests;
+  for (RequestRecord& request : requests) request.transit_ns = 200'000;
+  for (size_t i = 0; i < requests.size(); i += 40) {
+    const MonotonicNanos sent_ns = requests[i].received_ns - 50'000'000;
+    loading.window.loads.push_back({.begin_ns = sent_ns, .end_ns = requests[i].received_ns});
+    requests[i].transit_ns = 50'000'000;
+    requests[i].write_ns = 3'000'000;
+  }
+  loading.window.facts.loaded_ns = loading.window.loads.back().end_ns;
+  const auto names_client = [](const Diagnosis& diagnosis) {
+    return std::ranges::any_of(diagnosis.findings, [](const Finding& finding) {
+      return finding.cause == Cause::kSlowClient;
+    });
+  };
+  EXPECT_FALSE(names_client(Judge(loading)));
+  loading.window.loads.clear();
+  EXPECT_TRUE(names_client(Judge(loading)));
+}
+
 TEST(JudgeTest, TheWayOfManyBytesIsSerialization) {
   InjectedWindow large = Healthy();
   for (RequestRecord& request : large.window.requests) {
