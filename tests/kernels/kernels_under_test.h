@@ -1,6 +1,6 @@
-// What the kernel tests run: every table entry that this machine can run and, on x86-64, the
-// AVX-512 files once more, built with emulated instructions (names end in "_emulated"), so that
-// they are tested on machines without AVX-512.
+// What the kernel tests run: every table entry that this machine can run and, on x86-64, those
+// AVX-512, AVX-VNNI and AMX files that it cannot run, built with emulated instructions (names end
+// in "_emulated"). BITMILL_EMULATE=1 runs the emulated ones on every machine.
 #pragma once
 
 #include <vector>

@@ -11,6 +11,7 @@
 #include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
 #include "tests/kernels/kernels_under_test.h"
+#include "tests/support/effort.h"
 
 namespace bitmill::test {
 namespace {
@@ -337,7 +338,7 @@ class QconvTest : public ::testing::TestWithParam<QconvWeights> {};
 
 // Every count of either with every seventh of the other; pixel count, levels and output change.
 TEST_P(QconvTest, IsExactForAllChannelCounts) {
-  for (int32_t channels = 1; channels <= 130; ++channels) {
+  for (int32_t channels = 1; channels <= 130; channels += kSlowRun ? 3 : 1) {
     for (int32_t out_channels = 1 + channels % 7; out_channels <= 130; out_channels += 7) {
       const QconvShape shape{.in_w = 1 + out_channels % 9,
                              .channels = channels,
@@ -406,6 +407,7 @@ TEST_P(QconvTest, IsExactForLongRowsOfLargestProducts) {
 TEST_P(QconvTest, IsExactForRowsLongerThanASection) {
   for (const int32_t pixels : {1, 3, 8, 11, 23, 24}) {
     for (const int32_t out_channels : {5, 16, 27, 150}) {
+      if (kSlowRun && out_channels > 27) continue;
       for (const bool as_float : {false, true}) {
         const QconvShape shape{.in_w = pixels,
                                .channels = pixels == 1 ? 70003 : 12283,

@@ -15,6 +15,7 @@
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/cpu/random_lowered.h"
 #include "tests/fakes/thread_team.h"
+#include "tests/support/effort.h"
 
 namespace bitmill {
 namespace {
@@ -80,7 +81,7 @@ TEST_F(SharedRunTest, LowBitLayers) {
           if (dense) {
             ASSERT_NO_FATAL_FAILURE(Check(RandomLowered(LargeDense(kind), random_)));
           }
-          for (int round = 0; round < 3; ++round) {
+          for (int round = 0; round < Rounds(3); ++round) {
             ASSERT_NO_FATAL_FAILURE(Check(RandomLowered(kind, random_)));
           }
         }
@@ -93,7 +94,7 @@ TEST_F(SharedRunTest, LowBitLayers) {
 
 TEST_F(SharedRunTest, DepthwiseLayers) {
   for (const Epilogue epilogue : {Epilogue::kFloat, Epilogue::kThresholds, Epilogue::kRequantize}) {
-    for (int round = 0; round < 12; ++round) {
+    for (int round = 0; round < Rounds(12); ++round) {
       LoweredKind kind{.epilogue = epilogue, .depthwise = true};
       kind.ternary = round % 2 == 0;
       kind.weight_bits = kind.ternary ? 2 : 1;
@@ -104,19 +105,19 @@ TEST_F(SharedRunTest, DepthwiseLayers) {
 }
 
 TEST_F(SharedRunTest, ResidualNetworks) {
-  for (int round = 0; round < 30; ++round) {
+  for (int round = 0; round < Rounds(30); ++round) {
     ASSERT_NO_FATAL_FAILURE(Check(RandomResidual(random_)));
   }
 }
 
 TEST_F(SharedRunTest, Pooling) {
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < Rounds(40); ++round) {
     ASSERT_NO_FATAL_FAILURE(Check(RandomPooling(round % 2 == 0, random_)));
   }
 }
 
 TEST_F(SharedRunTest, FloatLayers) {
-  for (int round = 0; round < 20; ++round) {
+  for (int round = 0; round < Rounds(20); ++round) {
     ASSERT_NO_FATAL_FAILURE(Check(RandomFloat(round % 2 == 0, random_)));
   }
 }

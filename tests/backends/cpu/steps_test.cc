@@ -11,6 +11,7 @@
 #include "model/passes/lowered_reference.h"
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/cpu/random_lowered.h"
+#include "tests/support/effort.h"
 
 namespace bitmill {
 namespace {
@@ -102,7 +103,7 @@ void CheckExact(const Graph& graph, std::mt19937& random) {
 
 void CheckMany(const LoweredKind& kind, int rounds) {
   std::mt19937 random(11);
-  for (int round = 0; round < rounds; ++round) {
+  for (int round = 0; round < Rounds(rounds); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const Graph graph = RandomLowered(kind, random);
     ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
@@ -113,7 +114,7 @@ void CheckMany(const LoweredKind& kind, int rounds) {
 TEST(QuantizeStepTest, TakesSignsOfNarrowNumbersAsTheyAre) {
   std::mt19937 random(17);
   for (const DType dtype : {DType::kInt8, DType::kUInt8, DType::kFloat16, DType::kBFloat16}) {
-    for (int round = 0; round < 12; ++round) {
+    for (int round = 0; round < Rounds(12); ++round) {
       Graph graph = RandomLowered({.bits_in = true, .dense = round % 3 == 0}, random);
       const ValueId input = graph.inputs[0].value;
       ASSERT_EQ(graph.nodes[0].inputs[0], input);
@@ -187,7 +188,7 @@ INSTANTIATE_TEST_SUITE_P(All, LowBitConvStepTest, testing::ValuesIn(AllKinds()),
 
 TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
   std::mt19937 random(12);
-  for (int64_t channels = 1; channels <= 130; ++channels) {
+  for (int64_t channels = 1; channels <= 130; channels += kSlowRun ? 3 : 1) {
     SCOPED_TRACE(testing::Message() << channels << " channels");
     LoweredKind kind;
     kind.channels = channels;
@@ -201,7 +202,7 @@ TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
 
 TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
   std::mt19937 random(16);
-  for (int round = 0; round < 120; ++round) {
+  for (int round = 0; round < Rounds(120); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const auto kinds = AllKinds();
     LoweredKind kind = kinds[random() % kinds.size()];
@@ -218,7 +219,7 @@ TEST(LowBitConvStepTest, DepthwiseLayersMatchTheDefinition) {
     if (kind.bits_in && (kind.weight_bits == 1 || kind.ternary)) kinds.push_back(kind);
   }
   int counted = 0, ternary = 0;
-  for (int round = 0; round < 120; ++round) {
+  for (int round = 0; round < Rounds(120); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     LoweredKind kind = kinds[static_cast<size_t>(round) % kinds.size()];
     kind.depthwise = true;
@@ -231,15 +232,15 @@ TEST(LowBitConvStepTest, DepthwiseLayersMatchTheDefinition) {
     if (absl::StrContains(plan, "bdepth_")) ++counted;
     if (absl::StrContains(plan, " ternary")) ++ternary;
   }
-  EXPECT_GT(counted, 100);
-  EXPECT_GT(ternary, 40);
+  EXPECT_GT(counted, Rounds(100));
+  EXPECT_GT(ternary, Rounds(40));
 }
 
 // Any part of the blocks is empty: whichever form each level takes, the outputs are the same.
 TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
   std::mt19937 random(17);
   int sparse = 0, dense = 0;
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < Rounds(100); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const auto kinds = AllKinds();
     LoweredKind kind = kinds[random() % kinds.size()];
@@ -257,14 +258,14 @@ TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
     }
     ++(any ? sparse : dense);
   }
-  EXPECT_GT(sparse, 40);
-  EXPECT_GT(dense, 5);
+  EXPECT_GT(sparse, Rounds(40));
+  EXPECT_GT(dense, Rounds(5));
 }
 
 TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
   std::mt19937 random(16);
   int fused = 0, pooled = 0;
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < Rounds(100); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     const Graph graph = RandomResidual(random);
     ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
@@ -274,13 +275,13 @@ TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
     if (absl::StrContains(plan, " + elementwise")) ++fused;
     if (absl::StrContains(plan, " + max pool") || absl::StrContains(plan, " + average")) ++pooled;
   }
-  EXPECT_GT(fused, 20);
-  EXPECT_GT(pooled, 20);
+  EXPECT_GT(fused, Rounds(20));
+  EXPECT_GT(pooled, Rounds(20));
 }
 
 TEST(PoolStepTest, MatchesTheDefinition) {
   std::mt19937 random(13);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < Rounds(200); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     ASSERT_NO_FATAL_FAILURE(CheckExact(RandomPooling(round % 2 == 0, random), random));
   }
@@ -321,7 +322,7 @@ void CheckFloat(const Graph& graph, std::mt19937& random) {
 
 TEST(FloatStepTest, ConvolutionsMatchTheDefinition) {
   std::mt19937 random(14);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < Rounds(60); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     ASSERT_NO_FATAL_FAILURE(CheckFloat(RandomFloat(false, random), random));
   }
@@ -329,7 +330,7 @@ TEST(FloatStepTest, ConvolutionsMatchTheDefinition) {
 
 TEST(FloatStepTest, DenseLayersMatchTheDefinition) {
   std::mt19937 random(15);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < Rounds(60); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
     ASSERT_NO_FATAL_FAILURE(CheckFloat(RandomFloat(true, random), random));
   }

@@ -4,12 +4,13 @@
 #include <cmath>
 #include <vector>
 
+#include "tests/support/effort.h"
 #include "tests/support/simulation/warning_scenarios.h"
 
 namespace bitmill {
 namespace {
 
-constexpr uint64_t kSeeds = 3;
+constexpr uint64_t kSeeds = Rounds(3);
 
 template <typename Run>
 std::vector<ScenarioOutcome> Each(Run run) {
