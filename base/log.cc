@@ -74,7 +74,7 @@ std::string EscapeForLog(absl::string_view message) {
     } else if (c == '\t') {
       out += "\\t";
     } else if (c == '"') {
-      out += "'";
+      out += '\'';
     } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       absl::StrAppendFormat(&out, "\\x%02x", static_cast<unsigned char>(c));
     } else {

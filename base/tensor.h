@@ -74,8 +74,8 @@ class Tensor {
   // Type and shape of a constant whose elements are not at hand; to read them is a bug.
   static absl::StatusOr<Tensor> WithoutElements(DType dtype, absl::Span<const int64_t> shape);
 
-  Tensor(Tensor&&) = default;
-  Tensor& operator=(Tensor&&) = default;
+  Tensor(Tensor&&) noexcept = default;
+  Tensor& operator=(Tensor&&) noexcept = default;
   Tensor(const Tensor&) = delete;
   Tensor& operator=(const Tensor&) = delete;
   Tensor Clone() const;

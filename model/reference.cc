@@ -99,6 +99,7 @@ class ReferenceRun {
       }
     }
     std::vector<TensorType> types;
+    types.reserve(node.outputs.size());
     for (const ValueId id : node.outputs) {
       types.push_back(id == kNoValue ? TensorType()
                                      : TensorType{graph_.value(id).dtype, graph_.value(id).shape});

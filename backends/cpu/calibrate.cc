@@ -119,6 +119,7 @@ std::vector<int64_t> ChooseRows(int64_t rows, int64_t row_macs) {
   const int64_t affordable = kBudgetMacs / std::max<int64_t>(row_macs, 1);
   const int64_t count = std::min(rows, std::clamp(affordable, kMinRows, kMaxRows));
   std::vector<int64_t> chosen;
+  chosen.reserve(static_cast<size_t>(count));
   for (int64_t i = 0; i < count; ++i) chosen.push_back(i * rows / count);
   return chosen;
 }

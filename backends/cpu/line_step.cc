@@ -172,6 +172,7 @@ void FuseLineSteps(std::vector<std::unique_ptr<Step>>& steps, const FusionPlan& 
   std::vector<std::unique_ptr<Step>> fused;
   const auto take = [&](size_t first, size_t count) {
     std::vector<std::unique_ptr<Step>> taken;
+    taken.reserve(count);
     for (size_t i = 0; i < count; ++i) taken.push_back(std::move(steps[first + i]));
     return LineGroup(std::move(taken), [&](int32_t buffer, size_t i) {
       return plan.last_use(buffer) == static_cast<int32_t>(first + i);

@@ -32,6 +32,7 @@ absl::StatusOr<StepPtr> MakePermuteStep(absl::Span<const int64_t> perm,
   for (const int64_t axis : perm) result.push_back(shape[static_cast<size_t>(axis)]);
   const Shape to = StorageStrides(output.layout, result);
   std::vector<CopyAxis> axes;
+  axes.reserve(perm.size());
   for (size_t d = 0; d < perm.size(); ++d) {
     axes.push_back({result[d], from[static_cast<size_t>(perm[d])], to[d]});
   }

@@ -314,6 +314,7 @@ class PlanBuilder {
 
   absl::Status AddConcat(const Node& node) {
     std::vector<Operand> inputs;
+    inputs.reserve(node.inputs.size());
     for (const ValueId id : node.inputs) inputs.push_back(Input(id, false));
     BITMILL_ASSIGN_OR_RETURN(StepPtr step,
                              MakeFloatConcatStep(std::move(inputs), Output(node.outputs[0])));

@@ -42,6 +42,7 @@ InferResult InferReduce(const Node& node, int64_t, absl::Span<const InputInfo> i
 std::optional<std::vector<int64_t>> AxesAtRun(const Node& node, absl::Span<const TensorView> in) {
   if (in.size() > 1 && in[1].data != nullptr) {
     std::vector<int64_t> axes;
+    axes.reserve(static_cast<size_t>(in[1].elements()));
     for (int64_t i = 0; i < in[1].elements(); ++i) {
       axes.push_back(static_cast<int64_t>(NumberAt(in[1], i)));
     }

@@ -243,6 +243,7 @@ absl::Status RunOnnx(const Graph& graph, const Node& node, std::vector<Tensor>& 
     }
   }
   std::vector<MutableTensorView> outputs;
+  outputs.reserve(node.outputs.size());
   for (const ValueId id : node.outputs) {
     outputs.push_back(id == kNoValue ? MutableTensorView{}
                                      : values[static_cast<size_t>(id)].mutable_view());

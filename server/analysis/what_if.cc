@@ -53,10 +53,13 @@ void WhatIf::CollectArrivals() {
         i + 1 < records.size()
             ? static_cast<double>(records[i + 1].received_ns - records[i].received_ns) / weight
             : 0;
-    for (int copy = 0; due >= 1; due -= 1, ++copy) {
+    int copy = 0;
+    while (due >= 1) {
       arrivals_.push_back({.record = static_cast<int32_t>(i),
                            .answered = answered ? index : -1,
                            .arrive_ns = QueuedAt(records[i]) + std::llround(gap_ns * copy)});
+      due -= 1;
+      ++copy;
     }
   }
   std::stable_sort(arrivals_.begin(), arrivals_.end(),

@@ -70,6 +70,8 @@ ShadowOutcome EngineShadow::Run(const ShadowRequest& request) {
   }
   std::vector<const std::byte*> inputs;
   std::vector<std::byte*> outputs;
+  inputs.reserve(request.inputs.size());
+  outputs.reserve(request.outputs.size());
   for (const auto& input : request.inputs) inputs.push_back(input.data());
   for (const auto& output : request.outputs) outcome.outputs.emplace_back(output.size());
   for (auto& output : outcome.outputs) outputs.push_back(output.data());

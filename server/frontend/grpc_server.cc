@@ -14,6 +14,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "base/log.h"
+#include "base/status_macros.h"
 #include "grpc/grpc.h"
 #include "grpcpp/security/server_credentials.h"
 #include "grpcpp/server.h"
@@ -193,8 +194,7 @@ absl::StatusOr<std::unique_ptr<GrpcFrontend>> GrpcFrontend::Start(
   absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
   auto frontend =
       std::make_unique<GrpcFrontendImpl>(options, repository, engine, metrics, clock, services);
-  const absl::Status status = frontend->Listen();
-  if (!status.ok()) return status;
+  BITMILL_RETURN_IF_ERROR(frontend->Listen());
   return std::unique_ptr<GrpcFrontend>(std::move(frontend));
 }
 

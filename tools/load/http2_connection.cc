@@ -166,6 +166,7 @@ void Http2Connection::Cancel(size_t call) {
 
 std::vector<size_t> Http2Connection::Unfinished() const {
   std::vector<size_t> calls;
+  calls.reserve(by_call_.size());
   for (const auto& [call, id] : by_call_) calls.push_back(call);
   return calls;
 }

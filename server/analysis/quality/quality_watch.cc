@@ -89,6 +89,7 @@ std::vector<QualityReport> QualityWatch::Reports() {
 std::vector<FeedbackTotals> QualityWatch::Feedbacks() const {
   std::vector<FeedbackTotals> totals;
   MutexLock lock(&mutex_);
+  totals.reserve(feedbacks_.size());
   for (const auto& [model, one] : feedbacks_) totals.push_back(one);
   return totals;
 }
