@@ -145,6 +145,7 @@ absl::Status Follow(const TopOptions& options) {
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<Terminal> terminal, Terminal::Open());
   const absl::Duration interval = absl::Seconds(options.interval_seconds);
   std::vector<std::unique_ptr<ReportWatcher>> watchers;
+  watchers.reserve(options.targets.size());
   for (const std::string& address : options.targets) {
     watchers.push_back(std::make_unique<ReportWatcher>(address, interval));
   }

@@ -210,6 +210,7 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
   if (entry.ready.empty()) entry.ready = before.ready;
   if (holds_back && !entry.ready.empty()) {
     std::vector<int64_t> ready;
+    ready.reserve(entry.ready.size());
     for (const auto& [version, loaded] : entry.ready) ready.push_back(version);
     entry.answering = ChooseAnswering(kept, ready);
   }

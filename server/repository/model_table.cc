@@ -98,6 +98,7 @@ ModelTable::Entry ModelTable::Get(const std::string& name) const {
 std::vector<std::string> ModelTable::Names() const {
   ReaderLock lock(&mutex_);
   std::vector<std::string> names;
+  names.reserve(entries_.size());
   for (const auto& [name, entry] : entries_) names.push_back(name);
   return names;
 }

@@ -18,6 +18,7 @@ namespace {
 std::vector<double> RowValues(const Tensor& tensor, int64_t row, int64_t rows) {
   const int64_t elements = tensor.elements() / rows;
   std::vector<double> values;
+  values.reserve(static_cast<size_t>(elements));
   for (int64_t i = 0; i < elements; ++i) {
     values.push_back(ElementAsDouble(tensor, row * elements + i));
   }

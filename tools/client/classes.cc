@@ -46,6 +46,7 @@ absl::StatusOr<std::vector<int64_t>> Classify(const Tensor& tensor, int64_t rows
 
 std::vector<ClassScore> TopScores(const std::vector<double>& values, int64_t count) {
   std::vector<ClassScore> scores;
+  scores.reserve(values.size());
   for (size_t i = 0; i < values.size(); ++i) {
     scores.push_back({static_cast<int64_t>(i), values[i]});
   }
