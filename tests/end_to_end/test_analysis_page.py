@@ -3,7 +3,6 @@ the report can do anything. BITMILL_SCREENSHOTS=FOLDER keeps pictures to look at
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import threading
@@ -78,28 +77,6 @@ def site():
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def window():
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window):
-    window.open("about:blank")
-    window.show(1400, 1000, "light")
-    window.console(), window.requests()
-    return window
-
-
-def keep(browser: Browser, name: str) -> None:
-    """A picture for people, when they ask for it."""
-    folder = os.environ.get("BITMILL_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        browser.screenshot(Path(folder) / f"{name}.png")
-
-
 def address_of(site, model: dict) -> str:
     return site.address + "#" + urllib.parse.urlencode({"model": f"{model['name']}/{model['version']}"})
 
@@ -124,7 +101,7 @@ def test_draws_everything_without_a_complaint(site, browser, scheme, width):
     assert browser.run("return document.querySelectorAll('#warnings li').length") == 2
     assert browser.run("return document.querySelectorAll('#changes tbody tr').length") == 3
     assert browser.run("return document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    keep(browser, f"page-{scheme}-{width}")
+    browser.keep(f"page-{scheme}-{width}")
     assert browser.console() == []
     assert {urllib.parse.urlsplit(a).netloc for a in browser.requests() if a.startswith("http")} == {urllib.parse.urlsplit(site.address).netloc}
 
@@ -146,7 +123,7 @@ def test_confusion_matrix_is_a_table_with_its_counts(site, browser):
     open_model(browser, site, "digits_w1a1")
     shown = browser.run("return [...document.querySelectorAll('.matrix tbody td')].map(c => Number(c.textContent.replaceAll(',', '')))")
     assert shown == [int(c) for c in MODELS[1]["quality"]["confusion"]]
-    keep(browser, "page-quality")
+    browser.keep("page-quality")
     assert browser.console() == []
 
 
@@ -160,7 +137,7 @@ def test_a_hostile_name_is_only_text(site, browser):
     assert browser.run("return document.images.length") == 0
     row = browser.run("return [...document.querySelectorAll('#models tbody tr')].pop().textContent")
     assert "idle" in row and row.endswith("––"), "neither headroom nor saturation are known"
-    keep(browser, "page-hostile")
+    browser.keep("page-hostile")
     assert browser.console() == []
 
 
@@ -210,9 +187,9 @@ def test_many_models_and_warnings_scroll_in_their_lists(site, browser):
     site.report = {**site.report, "server_version": "9.9.9"}
     browser.wait("document.getElementById('machine').textContent.includes('9.9.9')")
     assert browser.run("return document.querySelector('#models .list').scrollTop") == 77
-    keep(browser, "page-many")
+    browser.keep("page-many")
     browser.show(400, 900, "light")
-    keep(browser, "page-many-400")
+    browser.keep("page-many-400")
     assert browser.run("return document.documentElement.scrollWidth") <= 400
     assert browser.console() == []
 
@@ -266,6 +243,6 @@ def test_html_report_stands_alone(browser, tmp_path):
         assert marks(browser, chart) >= 1, chart
     assert browser.run("return document.getElementById('status').textContent").startswith("Saved ")
     assert browser.run("return document.images.length") == 0
-    keep(browser, "report")
+    browser.keep("report")
     assert browser.console() == []
     assert [a for a in browser.requests() if not a.startswith(("data:", "about:"))] == [file.as_uri()]
