@@ -202,6 +202,31 @@ def test_a_machine_that_was_not_measured_has_points_and_a_hint(site, browser):
     assert browser.console() == []
 
 
+@pytest.mark.parametrize("width", [1400, 400])
+def test_labels_of_close_limits_do_not_lie_on_one_another(site, browser, width):
+    limits = {"bit_macs_per_s": 2.9e12, "lowbit_int8_macs_per_s": 2.7e12, "fp32_macs_per_s": 2.8e12,
+              "l1_bytes_per_s": 190e9, "l2_bytes_per_s": 170e9, "l3_bytes_per_s": 23e9, "dram_bytes_per_s": 22e9}
+    site.report = {**SAVED["report"], "machine": {**SAVED["report"]["machine"], "limits": limits}}
+    browser.show(width, 900, "light")
+    open_model(browser, site, "fmnist_wide_w1a1")
+    # Where each limit's label is, in axes that lie along its line and across it.
+    labels = browser.run("""
+        return [...document.querySelectorAll('#roofline text')].filter(t => t.textContent.endsWith('/s')).map(t => {
+          const m = t.getCTM(), b = t.getBBox(), angle = Math.atan2(m.b, m.a);
+          const at = (x, y) => [m.a * x + m.c * y + m.e, m.b * x + m.d * y + m.f];
+          const turned = ([x, y]) => [x * Math.cos(angle) + y * Math.sin(angle), y * Math.cos(angle) - x * Math.sin(angle)];
+          return {text: t.textContent, angle, box: [...turned(at(b.x, b.y)), ...turned(at(b.x + b.width, b.y + b.height))],
+                  seen: at(b.x, b.y).concat(at(b.x + b.width, b.y + b.height)).every(v => v >= 0)};
+        })""")
+    browser.keep(f"page-roofline-{width}")
+    assert len(labels) == len(limits) and all(label["seen"] for label in labels)
+    for i, label in enumerate(labels):
+        for other in labels[:i]:
+            (x0, y0, x1, y1), (u0, v0, u1, v1) = label["box"], other["box"]
+            apart = x1 <= u0 or u1 <= x0 or y1 - 2 <= v0 or v1 - 2 <= y0  # a box has some room above and below its text
+            assert apart or abs(label["angle"] - other["angle"]) > 0.1, (label["text"], other["text"])
+
+
 def test_every_control_and_picture_has_a_name(site, browser):
     open_model(browser, site, "fmnist_wide_w1a1")
     unnamed = browser.run("""
