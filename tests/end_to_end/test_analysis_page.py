@@ -177,7 +177,9 @@ def test_many_models_and_warnings_scroll_in_their_lists(site, browser):
     models = [{**MODELS[i % len(MODELS)], "name": f"model_{i:02}"} for i in range(40)]
     models[35] = MODELS[0]  # one that the site has the past of
     warnings = [{**SAVED["report"]["warnings"][0], "id": str(i), "model": f"model_{i:02}"} for i in range(30)]
-    site.report = {**SAVED["report"], "models": models, "warnings": warnings}
+    finding = {"cause": "NOISY_NEIGHBOUR", "recoverable_p99_ms": 2.0, "evidence": "threads were ready, worst for " + 9 * "a_long_name_", "advice": "", "confidence": 0.8}
+    host = {**SAVED["report"]["host"], "diagnosis": {"cause": "NOISY_NEIGHBOUR", "confidence": 0.8, "findings": [finding]}}
+    site.report = {**SAVED["report"], "host": host, "models": models, "warnings": warnings}
     browser.open(site.address + "#" + urllib.parse.urlencode({"model": f"{models[35]['name']}/{models[35]['version']}"}))
     browser.wait("document.querySelectorAll('#models tbody tr').length === 40")
     heights = browser.run("return [...document.querySelectorAll('.list')].map(e => [e.clientHeight, e.scrollHeight, e.scrollTop])")
