@@ -7,12 +7,14 @@
 #include <utility>
 
 #include "CLI/CLI.hpp"
+#include "absl/strings/ascii.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "tools/address_option.h"
 #include "tools/cli.h"
 #include "tools/client/signature.h"
+#include "tools/load/http2_connection.h"
 #include "tools/load/load_report.h"
 #include "tools/load/prepare.h"
 #include "tools/named_file.h"
@@ -128,6 +130,41 @@ absl::StatusOr<WeightedModel> ParseWeightedModel(const std::string& text) {
   return model;
 }
 
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParseHeaders(
+    const std::vector<std::string>& texts) {
+  constexpr size_t kMostHeaders = 32, kTooLong = 127, kOfEntry = 32;
+  std::vector<std::pair<std::string, std::string>> headers;
+  size_t bytes = 0;
+  for (const std::string& text : texts) {
+    const size_t colon = text.find(':');
+    const std::string name = text.substr(0, colon);
+    const std::string value = colon == std::string::npos ? "" : text.substr(colon + 1);
+    const auto is_name = [](char c) {
+      return absl::ascii_islower(c) || absl::ascii_isdigit(c) || c == '-' || c == '_' || c == '.';
+    };
+    if (name.empty() || !std::ranges::all_of(name, is_name) || name == "te" ||
+        name == "content-type" || name.starts_with("grpc-") || name.size() >= kTooLong) {
+      return absl::InvalidArgumentError(
+          absl::StrCat("--header ", text,
+                       ": give NAME:VALUE, the name in lower case and none of "
+                       "gRPC's own, as in x-tenant:a"));
+    }
+    if (value.empty() || value.size() >= kTooLong ||
+        !std::ranges::all_of(value, [](char c) { return absl::ascii_isprint(c); })) {
+      return absl::InvalidArgumentError(absl::StrCat(
+          "--header ", text, ": the value is 1 to 126 printable characters, got ", value.size()));
+    }
+    bytes += name.size() + value.size() + kOfEntry;
+    headers.emplace_back(name, value);
+  }
+  if (headers.size() > kMostHeaders || bytes > kMostHeaderBytes) {
+    return absl::InvalidArgumentError(absl::StrCat("--header: ", headers.size(), " of ", bytes,
+                                                   " bytes, at most ", kMostHeaders, " of ",
+                                                   kMostHeaderBytes, " together"));
+  }
+  return headers;
+}
+
 void AddLoadOptions(CLI::App& command, LoadOptions& options) {
   LoadSettings& settings = options.settings;
   const auto add = [&command](const char* group, const char* name, auto& value, const char* type,
@@ -159,6 +196,9 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
       .add_flag("--check", settings.check,
                 "Compare every answer with the first one to the same request")
       ->group(kRequests);
+
+  add(kRequests, "--header", options.headers, "NAME:VALUE",
+      "Metadata of each request, as a proxy would add them; may be repeated");
 
   command
       .add_flag("--send-time", settings.send_time,
@@ -208,6 +248,7 @@ void AddLoadOptions(CLI::App& command, LoadOptions& options) {
 
 absl::StatusOr<int> RunLoad(LoadOptions options) {
   BITMILL_RETURN_IF_ERROR(CheckNamedOutput(options.json));
+  BITMILL_ASSIGN_OR_RETURN(options.settings.metadata, ParseHeaders(options.headers));
   BITMILL_ASSIGN_OR_RETURN(std::vector<LoadModel> prepared, PrepareModels(options));
   BITMILL_ASSIGN_OR_RETURN(options.settings.server, FindServer(options));
   BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<LoadRunner> runner,

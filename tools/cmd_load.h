@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -25,7 +26,8 @@ struct LoadOptions {
   std::string arrivals = "poisson";  // or "constant"
   int max_in_flight = 4096;          // of an open loop
   int64_t batch = 1;
-  int server_pid = 0;  // 0: look for it
+  int server_pid = 0;                // 0: look for it
+  std::vector<std::string> headers;  // "NAME:VALUE"
   InputChoice input;
   std::string json;  // file, "-" for standard output, empty for none
   bool allow_errors = false;
@@ -37,6 +39,11 @@ struct WeightedModel {
   double weight = 1.0;
 };
 absl::StatusOr<WeightedModel> ParseWeightedModel(const std::string& text);
+
+// --header arguments as names and values. InvalidArgument when they are no metadata that a client
+// may send, or too many.
+absl::StatusOr<std::vector<std::pair<std::string, std::string>>> ParseHeaders(
+    const std::vector<std::string>& texts);
 
 // Adds the options of `load` to its subcommand.
 void AddLoadOptions(CLI::App& command, LoadOptions& options);

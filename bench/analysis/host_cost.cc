@@ -17,27 +17,11 @@
 
 #include "base/clock.h"
 #include "base/thread_usage.h"
+#include "bench/analysis/cost.h"
 #include "server/analysis/host_sampler.h"
 
 namespace bitmill {
 namespace {
-
-struct Cost {
-  double median = 0, least = 0;
-};
-
-// Of a call, nanoseconds of CPU time; `round` makes `calls` of them.
-template <class Round>
-Cost CostOf(int rounds, int calls, const Round& round) {
-  std::vector<double> costs;
-  for (int i = 0; i < rounds; ++i) {
-    const int64_t begin = ThreadCpuNanos();
-    round();
-    costs.push_back(static_cast<double>(ThreadCpuNanos() - begin) / calls);
-  }
-  std::sort(costs.begin(), costs.end());
-  return {costs[costs.size() / 2], costs.front()};
-}
 
 // Threads that wait, as most of a server do.
 class IdleThreads {

@@ -277,6 +277,17 @@ def analysis(board: Board) -> None:
                      f"max by (model) (bitmill_objective_p99_seconds{{{MODELS}}})"})
     board.graph("Goodput", "Rows a second that were answered within the objective.", "rowsps",
                 {"{{model}}": f"sum by (model) (bitmill_goodput_rows_per_second{{{MODELS}}})"})
+    objective = "bitmill_objective_answers_total"
+    late = MODELS + ', result="late"'
+    board.graph("Late answers", "Share of the answers that came later than the model's objective "
+                "says; p99 allows 1 %.", "percentunit",
+                {"{{model}}": f"sum by (model) ({rate(objective, late)})"
+                 f" / (sum by (model) ({rate(objective, MODELS)}) > 0)"}, 16)
+    board.table("Latency budget left", "What is left of the late answers that p99 allows, 1 % of "
+                "all in the time shown; below zero: more were late.", "percentunit",
+                f"1 - 100 * sum by (model) (increase({objective}{{{late}}}[$__range]))"
+                f" / (sum by (model) (increase({objective}{{{MODELS}}}[$__range])) > 0)",
+                {"model": "Model", "Value": "Left"}, 8)
 
 
 def resources(board: Board) -> None:

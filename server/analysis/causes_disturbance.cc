@@ -306,7 +306,7 @@ int64_t TakeWaitsOfLoads(const WindowParts& parts, Removal& removal) {
 // Pages read from a disk are the load's own for a while after it, unless memory is short.
 bool PagingOfLoad(const WindowParts& parts, size_t execution) {
   const bool is_short = parts.host.memory_limit_hits_per_s >= parts.thresholds.memory_hits_per_s ||
-                        parts.host.psi_memory_some >= parts.thresholds.memory_psi_share;
+                        MemoryStallOf(parts.host).share >= parts.thresholds.memory_psi_share;
   const double age = AgeSeconds(parts, execution);
   return !is_short && age >= 0 && age < parts.thresholds.cold_seconds;
 }
@@ -388,12 +388,13 @@ void FindMemoryPressure(const WindowParts& parts, const WhatIf& what_if,
   if (removal.taken_ns() <= 0) return;
   const double gained = removal.GainedMs();
   const HostWindow& host = parts.host;
+  const MemoryStall stall = MemoryStallOf(host);
   Add(Cause::kMemoryPressure, gained,
       absl::StrFormat(
           "%d pages were read from a disk while executions waited, %.1f/s in the "
-          "process; something waited for memory %s of the time; limit hit %.1f/s, %.0f "
+          "process; something of %s waited for memory %s of the time; limit hit %.1f/s, %.0f "
           "of %.0f MiB used",
-          faults, host.major_faults_per_s, PercentText(std::max(host.psi_memory_some, 0.0)),
+          faults, host.major_faults_per_s, stall.of, PercentText(std::max(stall.share, 0.0)),
           host.memory_limit_hits_per_s, static_cast<double>(host.memory_used_bytes) / 1048576.0,
           static_cast<double>(host.memory_limit_bytes) / 1048576.0),
       absl::StrCat(

@@ -41,8 +41,11 @@ std::string Signals(Cause cause, const HostWindow& host) {
           std::max(OthersOf(host).cores, 0.0), OthersOf(host).of_cores,
           std::max(host.run_queue_wait_cores, 0.0));
     case Cause::kMemoryPressure:
-      return absl::StrFormat("%.1f pages a second read from a disk, limit hit %.1f/s",
-                             host.major_faults_per_s, host.memory_limit_hits_per_s);
+      return absl::StrFormat(
+          "something of %s waited for memory %s of the time, %.1f pages a second read from a disk, "
+          "limit hit %.1f/s",
+          MemoryStallOf(host).of, PercentText(std::max(MemoryStallOf(host).share, 0.0)),
+          host.major_faults_per_s, host.memory_limit_hits_per_s);
     default:
       return absl::StrFormat("the process uses %.2f of %.2f CPUs", host.process_cpu_cores,
                              host.cpu_budget_cores);
@@ -66,7 +69,7 @@ Diagnosis JudgeHost(const Observation& observation, absl::Span<const Diagnosis> 
       host.steal_share >= thresholds.steal_share) {
     causes.push_back(Cause::kNoisyNeighbour);
   }
-  if (host.psi_memory_some >= thresholds.memory_psi_share ||
+  if (MemoryStallOf(host).share >= thresholds.memory_psi_share ||
       host.memory_limit_hits_per_s >= thresholds.memory_hits_per_s ||
       host.major_faults_per_s >= thresholds.memory_faults_per_s) {
     causes.push_back(Cause::kMemoryPressure);

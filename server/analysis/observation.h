@@ -51,6 +51,17 @@ struct HostWindow {
   double instructions_per_cycle = -1, cache_misses_per_s = -1, memory_bytes_per_s_estimate = -1;
 };
 
+// The share of the time that something of ours waited for memory: of the own control group where it
+// tells, since others' waits are not ours; otherwise of the whole machine. -1: neither can be read.
+struct MemoryStall {
+  double share = -1;
+  const char* of = "the machine";
+};
+inline MemoryStall MemoryStallOf(const HostWindow& host) {
+  if (host.psi_group_memory_some >= 0) return {host.psi_group_memory_some, "our control group"};
+  return {host.psi_memory_some, "the machine"};
+}
+
 // CPU seconds a second of others on the CPUs that the process may use (of the whole machine where
 // those are not known), and how many CPUs those are.
 struct OthersBusy {

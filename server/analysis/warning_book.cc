@@ -156,7 +156,7 @@ std::vector<WarningBook::Condition> WarningBook::HostConditions(const HostWindow
   const double throttled = std::max(host.throttled_share, host.throttled_periods_share);
   const double memory = Share(static_cast<double>(host.memory_used_bytes),
                               static_cast<double>(host.memory_limit_bytes));
-  const double stall = host.psi_memory_some;
+  const MemoryStall stall = MemoryStallOf(host);
   const double descriptors =
       Share(static_cast<double>(host.open_fds), static_cast<double>(host.max_fds));
   constexpr double kMib = 1024.0 * 1024.0;
@@ -171,18 +171,19 @@ std::vector<WarningBook::Condition> WarningBook::HostConditions(const HostWindow
            "limit, or start the server with fewer threads",
            host.cpu_budget_cores, 100 * throttled)},
       {.reason = WarningReason::kMemoryPressure,
-       .bad = memory > options_.memory_raise || stall > options_.memory_stall_raise ||
+       .bad = memory > options_.memory_raise || stall.share > options_.memory_stall_raise ||
               host.memory_limit_hits_per_s > 0,
-       .good = memory < options_.memory_clear && stall < options_.memory_stall_clear &&
+       .good = memory < options_.memory_clear && stall.share < options_.memory_stall_clear &&
                host.memory_limit_hits_per_s <= 0,
        .raise_ticks = kMeasuredTicks,
        .clear_ticks = kSlowClear,
-       .message = absl::StrFormat(
-           "memory: %.0f MiB used of a limit of %.0f MiB, %.0f %% of the time something waits for "
-           "memory, %.0f major faults/s; raise the limit or unload models",
-           static_cast<double>(host.memory_used_bytes) / kMib,
-           static_cast<double>(host.memory_limit_bytes) / kMib, 100 * std::max(stall, 0.0),
-           host.major_faults_per_s)},
+       .message =
+           absl::StrFormat("memory: %.0f MiB used of a limit of %.0f MiB, %.0f %% of the time "
+                           "something of %s waits "
+                           "for memory, %.0f major faults/s; raise the limit or unload models",
+                           static_cast<double>(host.memory_used_bytes) / kMib,
+                           static_cast<double>(host.memory_limit_bytes) / kMib,
+                           100 * std::max(stall.share, 0.0), stall.of, host.major_faults_per_s)},
       {.reason = WarningReason::kDescriptorsLow,
        .bad = descriptors > options_.descriptors_raise,
        .good = descriptors < options_.descriptors_clear,

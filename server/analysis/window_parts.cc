@@ -326,7 +326,7 @@ WindowParts::WindowParts(const ModelWindow& window_in, const HostWindow& host_in
   neighbour_gate = others.cores < 0 ||
                    others.cores >= thresholds.neighbour_busy_share * others.of_cores ||
                    host.steal_share >= thresholds.steal_share;
-  memory_gate = host.psi_memory_some >= thresholds.memory_psi_share ||
+  memory_gate = MemoryStallOf(host).share >= thresholds.memory_psi_share ||
                 host.major_faults_per_s >= thresholds.memory_faults_per_s ||
                 host.memory_limit_hits_per_s >= thresholds.memory_hits_per_s;
   TakeExecutionsApart(*this);

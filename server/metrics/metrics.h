@@ -7,6 +7,8 @@
 //   bitmill_stage_duration_seconds{model,version,stage} histogram, also native
 //   bitmill_batch_rows{model,version}                   histogram of rows of each execution
 //   bitmill_rows_total, bitmill_executions_total{model,version}
+//   bitmill_objective_answers_total{model,version,result}  answers, within the objective and late;
+//   of models that state one
 //   bitmill_queue_depth, bitmill_in_flight{model,version}
 //   bitmill_model_weight_bytes, bitmill_model_ready{model,version}
 //   bitmill_model_load_seconds{model,version,plan}      of the last load; plan: compiled, or file
@@ -76,6 +78,7 @@ class ModelMetrics {
   std::atomic<int64_t> weight_bytes{0};
   std::atomic<int64_t> load_ns{0};         // of the last load; 0: there was none
   std::atomic<int64_t> plan_from_file{0};  // 1: that load took its plan from a plan file
+  std::atomic<int64_t> objective_ns{0};    // answers shall take no longer; 0: nothing was stated
 };
 
 class ServerMetrics {

@@ -105,6 +105,9 @@ void AddCounted(const std::vector<ModelSeries>& models, MetricsFormat format, Me
   MetricFamily rows = NewFamily("bitmill_rows_total", kCounter, "Rows of successful requests.");
   MetricFamily executions =
       NewFamily("bitmill_executions_total", kCounter, "Executions of the model.");
+  MetricFamily objective =
+      NewFamily("bitmill_objective_answers_total", kCounter,
+                "Successful requests of models with an objective, within it and late.");
   for (MetricFamily* const family : {&batch_rows, &rows, &executions}) {
     family->metric.reserve(models.size());
   }
@@ -128,11 +131,16 @@ void AddCounted(const std::vector<ModelSeries>& models, MetricsFormat format, Me
     int64_t runs = 0;
     for (const int64_t count : counts.batch_rows.buckets) runs += count;
     AddValue(executions, labels, static_cast<double>(runs));
+    if (Load(recorder->objective_ns) > 0 || counts.within_objective + counts.late > 0) {
+      AddValue(objective, WithLabel(labels, "result", "within"),
+               static_cast<double>(counts.within_objective));
+      AddValue(objective, WithLabel(labels, "result", "late"), static_cast<double>(counts.late));
+    }
   }
   page.families.push_back(std::move(requests));
   duration.MoveTo(page);
   stages.MoveTo(page);
-  Append({&batch_rows, &rows, &executions}, page);
+  Append({&batch_rows, &rows, &executions, &objective}, page);
 }
 
 void AddStates(const std::vector<ModelSeries>& models, MetricPage& page) {

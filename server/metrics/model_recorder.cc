@@ -33,6 +33,10 @@ void ModelRecorder::RecordRequest(absl::StatusCode code, int64_t total_ns, int64
   if (code != absl::StatusCode::kOk) return;
   stripe.rows.fetch_add(rows, std::memory_order_relaxed);
   stripe.success_ns.fetch_add(total_ns, std::memory_order_relaxed);
+  if (const int64_t objective = objective_ns.load(std::memory_order_relaxed); objective > 0) {
+    (total_ns <= objective ? stripe.within_objective : stripe.late)
+        .fetch_add(1, std::memory_order_relaxed);
+  }
   for (size_t i = 0; i < kStages; ++i) stripe.stages[i].Add(stages.ns[i]);
   const int64_t now_ms = clock_.UnixMillis();
   // Most requests fall into the same millisecond as another: reading leaves the line shared.
@@ -73,6 +77,8 @@ ModelCounts ModelRecorder::Counts() const {
     }
     counts.rows += stripe.rows.load(std::memory_order_relaxed);
     counts.success_ns += stripe.success_ns.load(std::memory_order_relaxed);
+    counts.within_objective += stripe.within_objective.load(std::memory_order_relaxed);
+    counts.late += stripe.late.load(std::memory_order_relaxed);
     stripe.duration.AddTo(counts.duration);
     for (size_t i = 0; i < kStages; ++i) stripe.stages[i].AddTo(counts.stages[i]);
     stripe.batch_rows.AddTo(counts.batch_rows);

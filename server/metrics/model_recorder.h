@@ -46,7 +46,8 @@ struct ModelCounts {
   std::array<int64_t, kStatusCodes> requests{};  // by canonical code
   int64_t rows = 0;                              // of successful requests
   int64_t success_ns = 0;
-  RequestDurations::Counts duration;                   // of all requests
+  int64_t within_objective = 0, late = 0;  // successful requests while an objective was stated
+  RequestDurations::Counts duration;       // of all requests
   std::array<StageDurations::Counts, kStages> stages;  // of successful ones
   HistogramCounts<kBatchRowBounds.size()> batch_rows;
 };
@@ -76,6 +77,7 @@ class ModelRecorder final : public ModelMetrics {
     std::array<std::atomic<int64_t>, kStatusCodes> requests{};
     std::atomic<int64_t> rows{0};
     std::atomic<int64_t> success_ns{0};
+    std::atomic<int64_t> within_objective{0}, late{0};
     RequestDurations duration;
     std::array<StageDurations, kStages> stages;
     AtomicHistogram<kBatchRowBounds.size()> batch_rows;

@@ -263,6 +263,7 @@ absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, i
   ModelMetrics& metrics = metrics_.ForModel(name, version);
   metrics.plan_from_file = model->plan_from_file ? 1 : 0;
   metrics.load_ns = load_ns;
+  metrics.objective_ns = static_cast<int64_t>(model->settings.slo_p99_ms * 1e6);
   ModelReaper::Owned owned = reaper_.Adopt(std::move(model));
   return LoadedVersion{std::move(owned.handle), owned.id, file->second.stamp, on_disk.config};
 }

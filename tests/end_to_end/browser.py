@@ -10,10 +10,14 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Sequence
 from pathlib import Path
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 DRIVER = shutil.which("chromedriver")
+
+# Pictures of a page as most people see it, and on a telephone.
+PICTURES = [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)]
 
 
 class Browser:
@@ -105,3 +109,15 @@ class Browser:
                              clip={"x": 0, "y": 0, "scale": 1, **self.run(
                                  "const e = document.documentElement; return {width: e.clientWidth, height: e.scrollHeight}")})
         path.write_bytes(base64.b64decode(shot["data"]))
+
+    def keep(self, name: str, pictures: Sequence[tuple[str, int]] = ()) -> None:
+        """A picture for people, when they ask for it with BITMILL_SCREENSHOTS=FOLDER: as it is, or in these schemes and widths."""
+        if not (folder := os.environ.get("BITMILL_SCREENSHOTS")):
+            return
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        if not pictures:
+            self.screenshot(Path(folder) / f"{name}.png")
+        for scheme, width in pictures:
+            self.show(width, 900, scheme)
+            time.sleep(0.3)  # it is drawn again for the new width
+            self.screenshot(Path(folder) / f"{name}-{scheme}-{width}.png")

@@ -1,4 +1,4 @@
-"""Fixtures: one server with the shipped models for all tests that do not change it."""
+"""Fixtures: one server with the shipped models for all tests that do not change it, one window for the pages of a file."""
 import sys
 from pathlib import Path
 
@@ -7,6 +7,7 @@ import pytest
 import tritonclient.grpc as triton
 
 sys.path.insert(0, str(Path(__file__).parent))
+from browser import Browser  # noqa: E402
 from server import SHIPPED, Server  # noqa: E402
 
 
@@ -20,6 +21,21 @@ def shipped():
 def client(shipped):
     with triton.InferenceServerClient(shipped.address) as connection:
         yield connection
+
+
+@pytest.fixture(scope="module")
+def window():
+    with Browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(window):
+    """A window as large as a desktop's, with nothing in it that anybody said or asked for."""
+    window.open("about:blank")
+    window.show(1400, 1000, "light")
+    window.console(), window.requests()
+    return window
 
 
 def infer(client, model: str, x: np.ndarray, **options) -> np.ndarray:

@@ -3,7 +3,6 @@ the report can do anything. BITMILL_SCREENSHOTS=FOLDER keeps pictures to look at
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import threading
@@ -78,28 +77,6 @@ def site():
     server.server_close()
 
 
-@pytest.fixture(scope="module")
-def window():
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window):
-    window.open("about:blank")
-    window.show(1400, 1000, "light")
-    window.console(), window.requests()
-    return window
-
-
-def keep(browser: Browser, name: str) -> None:
-    """A picture for people, when they ask for it."""
-    folder = os.environ.get("BITMILL_SCREENSHOTS")
-    if folder:
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        browser.screenshot(Path(folder) / f"{name}.png")
-
-
 def address_of(site, model: dict) -> str:
     return site.address + "#" + urllib.parse.urlencode({"model": f"{model['name']}/{model['version']}"})
 
@@ -124,7 +101,7 @@ def test_draws_everything_without_a_complaint(site, browser, scheme, width):
     assert browser.run("return document.querySelectorAll('#warnings li').length") == 2
     assert browser.run("return document.querySelectorAll('#changes tbody tr').length") == 3
     assert browser.run("return document.documentElement.scrollWidth") <= width, "the page scrolls sideways"
-    keep(browser, f"page-{scheme}-{width}")
+    browser.keep(f"page-{scheme}-{width}")
     assert browser.console() == []
     assert {urllib.parse.urlsplit(a).netloc for a in browser.requests() if a.startswith("http")} == {urllib.parse.urlsplit(site.address).netloc}
 
@@ -146,7 +123,7 @@ def test_confusion_matrix_is_a_table_with_its_counts(site, browser):
     open_model(browser, site, "digits_w1a1")
     shown = browser.run("return [...document.querySelectorAll('.matrix tbody td')].map(c => Number(c.textContent.replaceAll(',', '')))")
     assert shown == [int(c) for c in MODELS[1]["quality"]["confusion"]]
-    keep(browser, "page-quality")
+    browser.keep("page-quality")
     assert browser.console() == []
 
 
@@ -160,7 +137,7 @@ def test_a_hostile_name_is_only_text(site, browser):
     assert browser.run("return document.images.length") == 0
     row = browser.run("return [...document.querySelectorAll('#models tbody tr')].pop().textContent")
     assert "idle" in row and row.endswith("––"), "neither headroom nor saturation are known"
-    keep(browser, "page-hostile")
+    browser.keep("page-hostile")
     assert browser.console() == []
 
 
@@ -200,7 +177,9 @@ def test_many_models_and_warnings_scroll_in_their_lists(site, browser):
     models = [{**MODELS[i % len(MODELS)], "name": f"model_{i:02}"} for i in range(40)]
     models[35] = MODELS[0]  # one that the site has the past of
     warnings = [{**SAVED["report"]["warnings"][0], "id": str(i), "model": f"model_{i:02}"} for i in range(30)]
-    site.report = {**SAVED["report"], "models": models, "warnings": warnings}
+    finding = {"cause": "NOISY_NEIGHBOUR", "recoverable_p99_ms": 2.0, "evidence": "threads were ready, worst for " + 9 * "a_long_name_", "advice": "", "confidence": 0.8}
+    host = {**SAVED["report"]["host"], "diagnosis": {"cause": "NOISY_NEIGHBOUR", "confidence": 0.8, "findings": [finding]}}
+    site.report = {**SAVED["report"], "host": host, "models": models, "warnings": warnings}
     browser.open(site.address + "#" + urllib.parse.urlencode({"model": f"{models[35]['name']}/{models[35]['version']}"}))
     browser.wait("document.querySelectorAll('#models tbody tr').length === 40")
     heights = browser.run("return [...document.querySelectorAll('.list')].map(e => [e.clientHeight, e.scrollHeight, e.scrollTop])")
@@ -210,9 +189,9 @@ def test_many_models_and_warnings_scroll_in_their_lists(site, browser):
     site.report = {**site.report, "server_version": "9.9.9"}
     browser.wait("document.getElementById('machine').textContent.includes('9.9.9')")
     assert browser.run("return document.querySelector('#models .list').scrollTop") == 77
-    keep(browser, "page-many")
+    browser.keep("page-many")
     browser.show(400, 900, "light")
-    keep(browser, "page-many-400")
+    browser.keep("page-many-400")
     assert browser.run("return document.documentElement.scrollWidth") <= 400
     assert browser.console() == []
 
@@ -223,6 +202,31 @@ def test_a_machine_that_was_not_measured_has_points_and_a_hint(site, browser):
     assert marks(browser, "roofline") == len(MODELS[0]["operations"])
     assert "--measure-machine" in browser.run("return document.getElementById('roofline').textContent")
     assert browser.console() == []
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_labels_of_close_limits_do_not_lie_on_one_another(site, browser, width):
+    limits = {"bit_macs_per_s": 2.9e12, "lowbit_int8_macs_per_s": 2.7e12, "fp32_macs_per_s": 2.8e12,
+              "l1_bytes_per_s": 190e9, "l2_bytes_per_s": 170e9, "l3_bytes_per_s": 23e9, "dram_bytes_per_s": 22e9}
+    site.report = {**SAVED["report"], "machine": {**SAVED["report"]["machine"], "limits": limits}}
+    browser.show(width, 900, "light")
+    open_model(browser, site, "fmnist_wide_w1a1")
+    # Where each limit's label is, in axes that lie along its line and across it.
+    labels = browser.run("""
+        return [...document.querySelectorAll('#roofline text')].filter(t => t.textContent.endsWith('/s')).map(t => {
+          const m = t.getCTM(), b = t.getBBox(), angle = Math.atan2(m.b, m.a);
+          const at = (x, y) => [m.a * x + m.c * y + m.e, m.b * x + m.d * y + m.f];
+          const turned = ([x, y]) => [x * Math.cos(angle) + y * Math.sin(angle), y * Math.cos(angle) - x * Math.sin(angle)];
+          return {text: t.textContent, angle, box: [...turned(at(b.x, b.y)), ...turned(at(b.x + b.width, b.y + b.height))],
+                  seen: at(b.x, b.y).concat(at(b.x + b.width, b.y + b.height)).every(v => v >= 0)};
+        })""")
+    browser.keep(f"page-roofline-{width}")
+    assert len(labels) == len(limits) and all(label["seen"] for label in labels)
+    for i, label in enumerate(labels):
+        for other in labels[:i]:
+            (x0, y0, x1, y1), (u0, v0, u1, v1) = label["box"], other["box"]
+            apart = x1 <= u0 or u1 <= x0 or y1 - 2 <= v0 or v1 - 2 <= y0  # a box has some room above and below its text
+            assert apart or abs(label["angle"] - other["angle"]) > 0.1, (label["text"], other["text"])
 
 
 def test_every_control_and_picture_has_a_name(site, browser):
@@ -266,6 +270,6 @@ def test_html_report_stands_alone(browser, tmp_path):
         assert marks(browser, chart) >= 1, chart
     assert browser.run("return document.getElementById('status').textContent").startswith("Saved ")
     assert browser.run("return document.images.length") == 0
-    keep(browser, "report")
+    browser.keep("report")
     assert browser.console() == []
     assert [a for a in browser.requests() if not a.startswith(("data:", "about:"))] == [file.as_uri()]

@@ -3,17 +3,15 @@ BITMILL_SCREENSHOTS=FOLDER keeps pictures to look at."""
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
 import time
 import urllib.parse
 import urllib.request
-from pathlib import Path
 
 import pytest
 
-from browser import CHROMIUM, DRIVER, Browser
+from browser import CHROMIUM, DRIVER, PICTURES, Browser
 from server import PROGRAM, SHIPPED, Server, add_model
 
 if not (CHROMIUM and DRIVER):
@@ -22,7 +20,6 @@ if not (CHROMIUM and DRIVER):
 LONG = "a_model_whose_name_is_much_longer_than_what_most_people_would_choose_for_one"
 TIGHT, IDLE = "tight", "idle"
 RATES = {LONG: 150, TIGHT: 50}
-PICTURES = [("light", 1280), ("dark", 1280), ("light", 400), ("dark", 400)]
 UNITS = {"": 1, "%": 0.01, "µs": 1e-3, "ms": 1, "s": 1e3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 
 
@@ -43,30 +40,6 @@ def live(tmp_path_factory):
         yield server
         load.terminate()
         load.wait(timeout=20)
-
-
-@pytest.fixture(scope="module")
-def window():
-    with Browser() as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(window):
-    window.open("about:blank")
-    window.show(1280, 900, "light")
-    window.console(), window.requests()
-    return window
-
-
-def keep(browser: Browser, name: str) -> None:
-    """Pictures for people, when they ask for them."""
-    if folder := os.environ.get("BITMILL_SCREENSHOTS"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        for scheme, width in PICTURES:
-            browser.show(width, 900, scheme)
-            time.sleep(0.3)  # it is drawn again for the new width
-            browser.screenshot(Path(folder) / f"{name}-{scheme}-{width}.png")
 
 
 def number(text: str) -> float | None:
@@ -166,7 +139,7 @@ def test_the_live_page_shows_what_the_server_says(live, browser):
     assert f"({len(shown)}) Bitmill" in browser.run("return document.title")
     now = json.load(urllib.request.urlopen(live.page + "api/report", timeout=5))
     assert {m["name"]: m["answered_per_s"] for m in now["models"]} == pytest.approx({m["name"]: m["answered_per_s"] for m in report["models"]}, rel=0.35)
-    keep(browser, "live")
+    browser.keep("live", PICTURES)
     for width in (1280, 400):
         browser.show(width, 900, "light")
         browser.wait(f"document.documentElement.scrollWidth <= {width}", 5)
@@ -179,7 +152,7 @@ def test_a_model_without_traffic_says_so(live, browser):
     assert "Idle" in browser.run("return document.getElementById('diagnosis').textContent")
     assert "No request was answered" in browser.run("return document.getElementById('stages').textContent")
     assert "NaN" not in browser.run("return document.body.textContent") and "undefined" not in browser.run("return document.body.textContent")
-    keep(browser, "idle")
+    browser.keep("idle", PICTURES)
     assert browser.console() == []
 
 
@@ -195,7 +168,7 @@ def test_the_report_of_a_live_server_shows_what_it_holds(live, browser, tmp_path
     timeline, = (t for t in held["timelines"] if t["model"] == LONG)
     check_chosen(browser, held["report"], model, timeline)
     assert browser.run("return document.title") == "Bitmill report"
-    keep(browser, "report-live")
+    browser.keep("report-live", PICTURES)
     assert browser.console() == []
 
 
@@ -209,7 +182,7 @@ def test_a_server_that_is_started_again_is_found_again(browser, tmp_path):
     browser.wait("document.getElementById('status').textContent.includes('cannot be reached')")
     assert browser.run("return document.querySelectorAll('#models tbody tr').length") == 1, "the last report stays"
     assert browser.run("const b = document.getElementById('status').getBoundingClientRect(); return b.bottom <= window.innerHeight && b.top >= 0"), "wherever the reader is"
-    keep(browser, "lost")
+    browser.keep("lost", PICTURES)
     add_model(tmp_path, "another", SHIPPED / "digits_w1a1/1/model.onnx")
     with Server(tmp_path, metrics_port=port):
         browser.wait("document.getElementById('status').textContent === 'Live'")

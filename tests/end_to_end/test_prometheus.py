@@ -16,9 +16,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 
-from server import GOLDEN, SHIPPED, Server
+from server import GOLDEN, SHIPPED, Server, add_model
 
 MODEL = "fmnist_tfc_w1a1"
+OBJECTIVE_MS = 0.1
 SERIES = f'bitmill_request_duration_seconds{{model="{MODEL}"}}'
 DASHBOARD = Path(__file__).parents[2] / "deploy/grafana/overview.json"
 BUCKETS = f'bitmill_request_duration_seconds_bucket{{model="{MODEL}"}}'
@@ -57,9 +58,9 @@ class Prometheus:
         url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
         return json.load(urllib.request.urlopen(url, timeout=5))["data"]
 
-    def value(self, query: str) -> float | None:
-        """Of the only series that the query has; None where there is none yet."""
-        result = self.ask("query", query=query)["result"]
+    def value(self, query: str, **when: float) -> float | None:
+        """Of the only series that the query has, now or at a `time`; None where there is none."""
+        result = self.ask("query", query=query, **when)["result"]
         assert len(result) <= 1, result
         return float(result[0]["value"][1]) if result else None
 
@@ -78,11 +79,11 @@ class Prometheus:
 
 
 def panel_query(title: str, interval: str) -> str:
-    """What the dashboard's panel asks, for all models and servers."""
+    """What the dashboard's panel asks, for all models and servers; `interval` is shown as well."""
     board = json.loads(DASHBOARD.read_text())
     (panel,) = (panel for panel in board["panels"] if panel["title"] == title)
     (target,) = panel["targets"]
-    text = target["expr"].replace("$__rate_interval", interval)
+    text = re.sub(r"\$__(rate_interval|range)", interval, target["expr"])
     return re.sub(r"\$(model|instance)", ".*", text)
 
 
@@ -129,13 +130,31 @@ def check_stages(judge: Prometheus, native: bool, requests: int) -> None:
         assert judge.value(fraction) == pytest.approx(1)
 
 
+def check_budget(judge: Prometheus, native: bool, requests: int) -> None:
+    """Each answer is within the objective or late, and the dashboard says how many are."""
+    counted = {r["metric"]["result"]: float(r["value"][1]) for r in judge.ask(
+        "query", query=f'bitmill_objective_answers_total{{model="{MODEL}"}}')["result"]}
+    assert sorted(counted) == ["late", "within"] and sum(counted.values()) == requests
+    if not native:  # the objective is a bound of a classic bucket
+        quick = BUCKETS.replace("}", f',le="{OBJECTIVE_MS / 1e3}"}}')
+        assert judge.value(quick) == counted["within"]
+    now = time.time()
+    late = judge.value(panel_query("Late answers", "30s"), time=now)
+    assert 0 <= late <= 1 and (late > 0) == (counted["late"] > 0)
+    left = judge.value(panel_query("Latency budget left", "30s"), time=now)
+    assert left == pytest.approx(1 - 100 * late)
+
+
 @pytest.mark.parametrize("native", [False, True], ids=["openmetrics", "native"])
 def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
     if not shutil.which("prometheus"):
         pytest.skip("prometheus is not installed")
     features = "exemplar-storage" + (",native-histograms" if native else "")
     rate = f"rate({SERIES if native else BUCKETS}[30s])"
-    with Server(SHIPPED, ["--metrics-compat", "triton"]) as server, \
+    repository = tmp_path / "models"
+    add_model(repository, MODEL, SHIPPED / MODEL / "1/model.onnx")
+    (repository / MODEL / "config.pbtxt").write_text(f"slo {{ p99_ms: {OBJECTIVE_MS} }}\n")
+    with Server(repository, ["--metrics-compat", "triton"]) as server, \
             Prometheus(urllib.parse.urlparse(server.metrics).netloc, tmp_path, features) as judge, \
             triton.InferenceServerClient(server.address) as client:
         judge.wait(30, lambda: judge.value('up{job="bitmill"}'))
@@ -157,6 +176,7 @@ def test_prometheus_reads_quantiles_and_traces(tmp_path, native):
             assert judge.value(f"histogram_quantile(0, {rate})") > 1e-6
             assert judge.ask("query", query=BUCKETS)["result"] == []
         check_stages(judge, native, len(times))
+        check_budget(judge, native, len(times))
         # A heatmap is made of cumulative buckets, whichever kind there is.
         cells = judge.ask("query", query=panel_query("Latency distribution", "30s"))["result"]
         counts = {float(cell["metric"]["le"]): float(cell["value"][1]) for cell in cells}

@@ -148,6 +148,21 @@ TEST_F(Http2ConnectionTest, TellsWhenEachCallWasSentWhereAsked) {
   EXPECT_EQ(outcomes_.size(), 2u);
 }
 
+TEST_F(Http2ConnectionTest, SendsMetadataWithEachCall) {
+  CallOptions options;
+  options.metadata = {{"x-tenant", "seven"}, {"x-other", "eight"}};
+  Connect(options);
+  ASSERT_TRUE(Answered(Settings()).ok());
+  connection_->Start(1, "a");
+  const std::string first = Written();
+  EXPECT_THAT(first, HasSubstr("x-tenant"));
+  EXPECT_THAT(first, HasSubstr("eight"));
+  connection_->Start(2, "a");
+  EXPECT_LT(Written().size(), 40u);  // by reference, like all the others
+  ASSERT_TRUE(Answered(absl::StrCat(Answer(1, "x"), Answer(3, "y"))).ok());
+  EXPECT_EQ(outcomes_.size(), 2u);
+}
+
 TEST_F(Http2ConnectionTest, AnswersComeBackWithTheirCall) {
   ASSERT_TRUE(Answered(Settings()).ok());
   connection_->Start(10, "a");

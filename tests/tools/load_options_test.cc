@@ -51,6 +51,28 @@ TEST(LoadOptionsTest, ModelsCanBeMixed) {
   EXPECT_THAT(options.models, ElementsAre("a:3", "b"));
 }
 
+TEST(LoadOptionsTest, HeadersAreNamesAndValues) {
+  LoadOptions options;
+  ASSERT_EQ(
+      Parse({"localhost:1", "-m", "a", "--header", "x-tenant:a:b", "--header", "y:2"}, &options),
+      0);
+  const auto headers = ParseHeaders(options.headers);
+  ASSERT_TRUE(headers.ok()) << headers.status();
+  EXPECT_THAT(*headers, ElementsAre(testing::Pair("x-tenant", "a:b"), testing::Pair("y", "2")));
+}
+
+TEST(LoadOptionsTest, RefusesHeadersThatNoClientMaySend) {
+  for (const std::string& text :
+       {std::string("x-tenant"), std::string("x-tenant:"), std::string(":path:/x"),
+        std::string("X-Tenant:a"), std::string("te:a"), std::string("grpc-timeout:1S"),
+        std::string("x:a\n"), "x:" + std::string(127, 'a'), std::string(127, 'x') + ":a"}) {
+    EXPECT_EQ(ParseHeaders({text}).status().code(), absl::StatusCode::kInvalidArgument) << text;
+  }
+  EXPECT_TRUE(ParseHeaders(std::vector<std::string>(32, "x:a")).ok());
+  EXPECT_FALSE(ParseHeaders(std::vector<std::string>(33, "x:a")).ok());
+  EXPECT_FALSE(ParseHeaders(std::vector<std::string>(30, "x:" + std::string(100, 'a'))).ok());
+}
+
 TEST(LoadOptionsTest, RefusesWhatMakesNoSense) {
   const std::vector<std::vector<std::string>> bad = {
       {},

@@ -39,6 +39,7 @@ Http2Connection::Http2Connection(int socket, const CallOptions& options, Done do
                                              ? absl::StrCat(options.timeout_us, "u")
                                              : absl::StrCat(options.timeout_us / 1'000'000, "S"));
   }
+  headers.insert(headers.end(), options.metadata.begin(), options.metadata.end());
   constexpr char kPost = static_cast<char>(0x83), kHttp = static_cast<char>(0x86);
   first_headers_ = {kPost, kHttp};
   next_headers_ = {kPost, kHttp};

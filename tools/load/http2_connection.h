@@ -23,12 +23,18 @@
 
 namespace bitmill {
 
+// Together with the headers of every call they fit the table that both sides keep.
+inline constexpr size_t kMostHeaderBytes = 3'000;
+
 struct CallOptions {
   std::string path;        // "/inference.GRPCInferenceService/ModelInfer"
   std::string authority;   // host and port, as the server should see them
   int64_t timeout_us = 0;  // told to the server with each call; 0: none
   bool keep_answers = false;
   bool send_time = false;  // tell the server when each call was sent, as metadata
+  // More of each call: lower-case names, and values, shorter than 127 bytes; kMostHeaderBytes at
+  // most, with 32 bytes for each.
+  std::vector<std::pair<std::string, std::string>> metadata;
 };
 
 class Http2Connection {

@@ -88,6 +88,7 @@ class LoadRunner::Impl {
     options.timeout_us = static_cast<int64_t>(settings_.timeout_seconds * 1e6);
     options.keep_answers = keep_answers_;
     options.send_time = settings_.send_time;
+    options.metadata = settings_.metadata;
     prctl(PR_SET_TIMERSLACK, kTimerSlackNanos, 0, 0, 0);
     BITMILL_ASSIGN_OR_RETURN(
         transport_, Transport::Connect(

@@ -45,7 +45,8 @@ struct LoadSettings {
   double timeout_seconds = 0.0;  // deadline of a request; 0: none
   double objective_ms = 0.0;     // counts answers within it; 0: none
   bool send_time = false;        // tell the server when each request was sent
-  bool check = false;            // compare each answer with the first one to the same request
+  std::vector<std::pair<std::string, std::string>> metadata;  // of each request
+  bool check = false;  // compare each answer with the first one to the same request
   uint64_t seed = 1;
   std::optional<ServerProcess> server;  // whose CPU time and memory are read
 };

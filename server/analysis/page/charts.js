@@ -297,6 +297,34 @@
   };
   const mark = (bound, x, y, r) => (MARKS[bound] || MARKS.compute)(x, y, r);
 
+  const LINE = 13, LETTER = 6.2;  // a label's height, and a letter's width, about
+
+  /** Where labels of flat lines go: above theirs; below where another one is there already. */
+  function besideRoofs(lines) {
+    const places = [];
+    let last = -Infinity;
+    for (const i of lines.map((_, i) => i).sort((a, b) => lines[a] - lines[b])) {
+      const above = lines[i] - 5;
+      last = places[i] = above >= last + LINE ? above : Math.max(lines[i], last) + LINE;
+    }
+    return places;
+  }
+
+  /**
+   * The label of a line that rises from `begin` to `end`, along it; further up where those that were
+   * placed, {along, across, length}, are in the way. All lines have one direction.
+   */
+  function besideSlope(text, [x0, y0], [x1, y1], placed) {
+    const angle = Math.atan2(y1 - y0, x1 - x0), cos = Math.cos(angle), sin = Math.sin(angle);
+    const label = { along: x0 * cos + y0 * sin + 12, across: y0 * cos - x0 * sin, length: text.length * LETTER };
+    for (const other of placed.filter((o) => Math.abs(o.across - label.across) < LINE).sort((a, b) => a.along - b.along)) {
+      if (label.along < other.along + other.length + 10 && other.along < label.along + label.length + 10) label.along = other.along + other.length + 10;
+    }
+    placed.push(label);
+    const x = label.along * cos - label.across * sin, y = label.along * sin + label.across * cos;
+    return svg("text", { x, y: y - 5, transform: "rotate(" + angle * 180 / Math.PI + " " + x + " " + y + ")", class: "tick over" }, text);
+  }
+
   /**
    * Roofline on two logarithmic axes. roofs: {label, macs} flat; slopes: {label, bytes}; points: {x
    * (MACs a byte), y (MACs a second), size (0 to 1), bound, label, number}.
@@ -330,19 +358,21 @@
     picture.append(svg("text", { x: (left + width - right) / 2, y: height - 6, "text-anchor": "middle", class: "tick" }, "multiply-accumulates a byte"),
       svg("text", { x: 12, y: (top + bottom) / 2, "text-anchor": "middle", transform: "rotate(-90 12 " + (top + bottom) / 2 + ")", class: "tick" }, "MAC/s, one core"));
     const tallest = Math.max(...spec.roofs.map((r) => r.macs), 0) || 10 ** y1;
+    const labels = [], placed = [];
     spec.slopes.forEach((s) => {
       // From where it enters the picture to where it meets the highest roof.
       const begin = Math.max(10 ** x0, 10 ** y0 / s.bytes), end = Math.min(10 ** x1, tallest / s.bytes);
       if (!(end > begin)) return;
       picture.append(svg("line", { x1: x(begin), y1: y(begin * s.bytes), x2: x(end), y2: y(end * s.bytes), class: "roof", "stroke-dasharray": s.dash }));
-      const where = Math.min(begin * 1.5, end), angle = -Math.atan2(y(begin * s.bytes) - y(end * s.bytes), x(end) - x(begin)) * 180 / Math.PI;
-      picture.append(svg("text", { x: x(where), y: y(where * s.bytes) - 5, transform: "rotate(" + angle + " " + x(where) + " " + y(where * s.bytes) + ")", class: "tick" }, s.label));
+      labels.push(besideSlope(s.label, [x(begin), y(begin * s.bytes)], [x(end), y(end * s.bytes)], placed));
     });
-    spec.roofs.forEach((r) => {
+    const heights = besideRoofs(spec.roofs.map((r) => y(r.macs)));
+    spec.roofs.forEach((r, i) => {
       const begin = Math.max(10 ** x0, spec.slopes.length ? r.macs / Math.max(...spec.slopes.map((s) => s.bytes)) : 0);
-      picture.append(svg("line", { x1: x(begin), x2: width - right, y1: y(r.macs), y2: y(r.macs), class: "roof" }),
-        svg("text", { x: width - right - 2, y: y(r.macs) - 5, "text-anchor": "end", class: "tick" }, r.label));
+      picture.append(svg("line", { x1: x(begin), x2: width - right, y1: y(r.macs), y2: y(r.macs), class: "roof" }));
+      labels.push(svg("text", { x: width - right - 2, y: heights[i], "text-anchor": "end", class: "tick over" }, r.label));
     });
+    picture.append(...labels);
     const radiusOf = (p) => 5 + 8 * Math.sqrt(Math.min(Math.max(p.size, 0), 1));
     const points = spec.points.slice().sort((a, b) => b.size - a.size);  // small ones on top
     for (const p of points) {

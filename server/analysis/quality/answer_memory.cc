@@ -95,38 +95,42 @@ bool AnswerMemory::Claim(Entry& entry) {
       expected, entry.claim + kTaken, std::memory_order_relaxed);
 }
 
+// The slot that is used again stays linked to in its old chain, at whose end it was: to take it out
+// would mean to walk all of the chain, which is long where everybody asks for the same input.
 void AnswerMemory::Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction,
                           uint32_t claim) {
   Shard& shard = ShardOf(key);
   MutexLock lock(&shard.mutex);
   const size_t slot = shard.next_slot;
   shard.next_slot = slot + 1 == shard.ring.size() ? 0 : slot + 1;
-  if (shard.ring[slot].key != 0) Unlink(shard, slot);
-  int32_t& head = shard.buckets[key & (shard.buckets.size() - 1)];
+  int32_t& head = shard.buckets[key & bucket_mask_];
   shard.ring[slot] = {key, now, prediction, head, claim};
   head = static_cast<int32_t>(slot);
 }
 
-void AnswerMemory::Unlink(Shard& shard, size_t slot) {
-  const Entry& entry = shard.ring[slot];
-  int32_t* link = &shard.buckets[entry.key & (shard.buckets.size() - 1)];
-  while (*link != static_cast<int32_t>(slot)) link = &shard.ring[static_cast<size_t>(*link)].next;
-  *link = entry.next;
+// Links lead from younger entries to older ones of the same bucket. One that does not leads to a
+// slot that was used again, and so ends the chain.
+AnswerMemory::Entry* AnswerMemory::Newest(Shard& shard, uint64_t key) const {
+  const size_t entries = shard.ring.size();
+  int64_t age = -1;
+  for (int32_t next = shard.buckets[key & bucket_mask_]; next >= 0;) {
+    const auto slot = static_cast<size_t>(next);
+    Entry& entry = shard.ring[slot];
+    const auto its_age = static_cast<int64_t>((shard.next_slot + entries - 1 - slot) % entries);
+    if (its_age <= age || ((entry.key ^ key) & bucket_mask_) != 0) return nullptr;
+    if (entry.key == key) return &entry;
+    age = its_age;
+    next = entry.next;
+  }
+  return nullptr;
 }
 
 std::optional<Prediction> AnswerMemory::Take(MonotonicNanos now, uint64_t key) {
   Shard& shard = ShardOf(key);
   MutexLock lock(&shard.mutex);
-  int32_t slot = shard.buckets[key & (shard.buckets.size() - 1)];
-  while (slot >= 0) {
-    Entry& entry = shard.ring[static_cast<size_t>(slot)];
-    if (entry.key == key) {
-      if (now - entry.at_ns > max_age_ns_ || !Claim(entry)) return std::nullopt;
-      return entry.prediction;
-    }
-    slot = entry.next;
-  }
-  return std::nullopt;
+  Entry* const entry = Newest(shard, key);
+  if (entry == nullptr || now - entry->at_ns > max_age_ns_ || !Claim(*entry)) return std::nullopt;
+  return entry->prediction;
 }
 
 }  // namespace bitmill

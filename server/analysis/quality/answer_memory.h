@@ -81,7 +81,8 @@ class AnswerMemory {
   // Whether the caller is the first who takes the entry's row.
   bool Claim(Entry& entry);
   void Insert(MonotonicNanos now, uint64_t key, const Prediction& prediction, uint32_t claim);
-  static void Unlink(Shard& shard, size_t slot) ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
+  // Null when there is none.
+  Entry* Newest(Shard& shard, uint64_t key) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(shard.mutex);
 
   const int64_t max_age_ns_;
   size_t shard_entries_ = 0;

@@ -1,18 +1,15 @@
 #include "server/analysis/quality/read_answer.h"
 
-#include <algorithm>
 #include <cmath>
 #include <cstring>
-#include <limits>
+#include <vector>
 
 #include "base/half.h"
 
 namespace bitmill {
 namespace {
 
-constexpr double kSumTolerance = 1e-3;
 constexpr float kLargestClass = 1e6F;
-constexpr float kNegligible = -20.0F;  // exp of less adds nothing that a float shows
 
 template <typename T>
 T Load(const std::byte* data, int64_t index) {
@@ -30,41 +27,14 @@ int32_t ClassOf(float value) {
   return value >= 0 && value <= kLargestClass ? static_cast<int32_t>(value) : -1;
 }
 
-Prediction LargestScore(const AnswerMeaning& meaning, const std::byte* row) {
-  const auto at = [&](int64_t i) {
-    return meaning.dtype == DType::kFloat32 ? Load<float>(row, i)
-                                            : ReadElement(meaning.dtype, row, i);
-  };
-  Prediction prediction;
-  float largest = -std::numeric_limits<float>::infinity();
-  float smallest = std::numeric_limits<float>::infinity();
-  double sum = 0;
-  bool not_a_number = false;
-  for (int64_t i = 0; i < meaning.elements; ++i) {
-    const float value = at(i);
-    if (std::isnan(value)) {
-      not_a_number = true;
-      continue;
-    }
-    if (value > largest || prediction.index < 0) {
-      largest = value;
-      prediction.index = static_cast<int32_t>(i);
-    }
-    smallest = std::min(smallest, value);
-    sum += value;
+LargestScore LargestOf(const AnswerMeaning& meaning, const std::byte* row, ScoreShare share) {
+  if (meaning.dtype == DType::kFloat32) return FindLargestScore(row, meaning.elements, share);
+  std::vector<float> scores(static_cast<size_t>(meaning.elements));
+  for (size_t i = 0; i < scores.size(); ++i) {
+    scores[i] = ReadElement(meaning.dtype, row, static_cast<int64_t>(i));
   }
-  if (prediction.index < 0 || not_a_number) return prediction;
-  if (smallest >= 0 && std::abs(sum - 1) <= kSumTolerance) {
-    prediction.score = std::min(1.0F, largest);
-    return prediction;
-  }
-  float total = 0;
-  for (int64_t i = 0; i < meaning.elements; ++i) {
-    const float below = at(i) - largest;
-    if (below > kNegligible) total += std::exp(below);
-  }
-  if (std::isfinite(largest) && total > 0) prediction.score = 1.0F / total;
-  return prediction;
+  return FindLargestScore(reinterpret_cast<const std::byte*>(scores.data()), meaning.elements,
+                          share);
 }
 
 }  // namespace
@@ -129,14 +99,18 @@ AnswerMeaning MeaningOf(absl::Span<const TapPort> outputs, WatchTask task) {
   return meaning;
 }
 
-Prediction ReadPrediction(const AnswerMeaning& meaning, const std::byte* row) {
+Prediction ReadPrediction(const AnswerMeaning& meaning, const std::byte* row, ScoreShare share) {
   using Kind = AnswerMeaning::Kind;
   Prediction prediction;
   switch (meaning.kind) {
     case Kind::kNone:
       break;
-    case Kind::kScores:
-      return LargestScore(meaning, row);
+    case Kind::kScores: {
+      const LargestScore largest = LargestOf(meaning, row, share);
+      prediction.index = largest.index;
+      prediction.score = largest.share;
+      break;
+    }
     case Kind::kBinary: {
       const float probability = ReadElement(meaning.dtype, row, 0);
       if (std::isnan(probability)) break;

@@ -8,6 +8,7 @@
 #include "absl/types/span.h"
 #include "base/dtype.h"
 #include "server/analysis/quality/answer_memory.h"
+#include "server/analysis/quality/largest_score.h"
 #include "server/metrics/answer_tap.h"
 
 namespace bitmill {
@@ -40,7 +41,9 @@ struct AnswerMeaning {
 AnswerMeaning MeaningOf(absl::Span<const TapPort> outputs, WatchTask task);
 
 // `row`: the first output of one row. The score of a class out of kScores: the element itself where
-// all are probabilities (0 to 1, sum 1 within 0.001), otherwise its softmax.
-Prediction ReadPrediction(const AnswerMeaning& meaning, const std::byte* row);
+// all are probabilities (0 to 1, sum 1 within 0.001), otherwise its softmax; with
+// ScoreShare::kLeave it is not known.
+Prediction ReadPrediction(const AnswerMeaning& meaning, const std::byte* row,
+                          ScoreShare share = ScoreShare::kTake);
 
 }  // namespace bitmill

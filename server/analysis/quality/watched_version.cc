@@ -125,8 +125,8 @@ float WatchedVersion::NumberOf(const Prediction& prediction) const {
 void WatchedVersion::OnAnswer(const Answer& answer) {
   const bool predicts = meaning_.kind != AnswerMeaning::Kind::kNone;
   for (int64_t row = 0; predicts && row < answer.rows; ++row) {
-    const Prediction prediction =
-        ReadPrediction(meaning_, answer.outputs[0] + row * model_.outputs[0].row_bytes);
+    const Prediction prediction = ReadPrediction(
+        meaning_, answer.outputs[0] + row * model_.outputs[0].row_bytes, ShareOfNextRow());
     if (meaning_.has_classes() && prediction.index < 0) continue;  // scores that are no numbers
     const uint64_t id_key = answer.request_id.empty() ? 0 : AnswerKeyOfId(answer.request_id, row);
     const int64_t bytes = model_.inputs[0].row_bytes;
@@ -137,6 +137,15 @@ void WatchedVersion::OnAnswer(const Answer& answer) {
   if (count > 0) SampleRows(answer, count);
   if (count > 0 && model_.margin != nullptr && shadows_ != nullptr) OfferMargin(answer);
   if (!answer.shadow && model_.settings.shadow && shadows_ != nullptr) OfferToShadow(answer);
+}
+
+// Spread evenly, but not periodically, as traffic may be (multiples of an odd number).
+ScoreShare WatchedVersion::ShareOfNextRow() {
+  if (meaning_.kind != AnswerMeaning::Kind::kScores || meaning_.elements < kManyClasses) {
+    return ScoreShare::kTake;
+  }
+  const uint64_t turn = scored_.fetch_add(1, std::memory_order_relaxed) * kOdd;
+  return turn < UINT64_MAX / kScoreEvery ? ScoreShare::kTake : ScoreShare::kLeave;
 }
 
 int64_t WatchedVersion::SampleAllowance(MonotonicNanos now, int64_t rows) {

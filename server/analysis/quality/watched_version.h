@@ -2,8 +2,8 @@
 // what its labels said, and how its shadow does.
 //
 // The request path (OnAnswer) hashes the id and the first input of each row, reads the prediction
-// and writes a table entry each; of sampled rows (200 a second at most) it copies 64 numbers. All
-// else happens where a report is asked for.
+// (of many classes the score of every fourth row) and writes a table entry each; of sampled rows
+// (200 a second at most) it copies 64 numbers. All else happens where a report is asked for.
 #pragma once
 
 #include <atomic>
@@ -51,6 +51,8 @@ class WatchedVersion final : public AnswerTap,
  public:
   static constexpr int64_t kMaxFeatures = 64;
   static constexpr int64_t kMaxClassBuckets = 20;
+  static constexpr int64_t kManyClasses = 256;  // from so many on, of one row in
+  static constexpr uint64_t kScoreEvery = 4;    // so many the score is taken, for calibration
   static constexpr int64_t kSampleSpacingNs = 5'000'000;       // 200 rows a second
   static constexpr int64_t kMaxSampledRows = 16;               // of a request
   static constexpr int64_t kMaxPendingRows = 8192;             // until a report is asked for
@@ -94,6 +96,7 @@ class WatchedVersion final : public AnswerTap,
   // Copies a row, now and then, and measures its margin on the thread of the shadow runs.
   void OfferMargin(const Answer& answer);
   void MeasureMargin(const std::vector<std::vector<std::byte>>& row);
+  ScoreShare ShareOfNextRow();
   int64_t BucketOf(const Prediction& prediction) const;
   float NumberOf(const Prediction& prediction) const;
   absl::Status InstallFromFile();
@@ -110,7 +113,7 @@ class WatchedVersion final : public AnswerTap,
   std::vector<Feature> features_;
   int64_t buckets_ = 0;
   AnswerMemory memory_;
-  std::atomic<uint64_t> requests_{0};
+  std::atomic<uint64_t> requests_{0}, scored_{0};
   std::atomic<MonotonicNanos> sampled_until_ns_{0};
   std::atomic<MonotonicNanos> next_margin_ns_{0};
 

@@ -319,6 +319,23 @@ TEST(JudgeHostTest, IsHealthyWhenNoModelMindsAndUnknownWithoutValues) {
   EXPECT_EQ(JudgeHost({}, {}).cause, Cause::kUnknown);
 }
 
+TEST(JudgeTest, MemoryPressureSaysWhoWaitsForMemory) {
+  InjectedWindow pressed = Injected(Cause::kMemoryPressure);
+  EXPECT_THAT(Judge(pressed).findings[0].evidence, HasSubstr("something of the machine waited"));
+  pressed.host.psi_group_memory_some = 0.25;
+  EXPECT_THAT(Judge(pressed).findings[0].evidence,
+              HasSubstr("something of our control group waited for memory 25"));
+}
+
+TEST(JudgeHostTest, OthersThatWaitForMemoryAreNoPressureOnUs) {
+  InjectedWindow pressed = Injected(Cause::kMemoryPressure);
+  const std::vector<Diagnosis> models = {Judge(pressed)};
+  pressed.host.major_faults_per_s = pressed.host.memory_limit_hits_per_s = 0;
+  EXPECT_EQ(JudgeHost(ObservationOf(pressed), models).cause, Cause::kMemoryPressure);
+  pressed.host.psi_group_memory_some = 0;
+  EXPECT_EQ(JudgeHost(ObservationOf(pressed), models).cause, Cause::kHealthy);
+}
+
 TEST(JudgeHostTest, AModelsOwnTroubleIsNotTheHosts) {
   const InjectedWindow formation = Injected(Cause::kBatchFormationWait);
   const std::vector<Diagnosis> models = {Judge(formation)};

@@ -197,6 +197,16 @@ TEST_F(WarningBookTest, TheHostHasWarningsOfItsOwn) {
   EXPECT_THAT(book_.Holding()[1].message, HasSubstr("97 MiB used of a limit of 100 MiB"));
 }
 
+TEST_F(WarningBookTest, OthersThatWaitForMemoryAreNoneOfOurConcern) {
+  HostWindow host{.psi_memory_some = 0.5, .psi_group_memory_some = 0};
+  for (int i = 0; i < 10; ++i) EXPECT_THAT(Tick(Model(0.5, 0.5), host).raised, IsEmpty());
+  host.psi_group_memory_some = 0.4;
+  for (int i = 0; i < 10; ++i) Tick(Model(0.5, 0.5), host);
+  ASSERT_EQ(Reasons(), std::vector{WarningReason::kMemoryPressure});
+  EXPECT_THAT(book_.Holding()[0].message,
+              HasSubstr("40 % of the time something of our control group waits for memory"));
+}
+
 TEST_F(WarningBookTest, WhatCannotBeReadIsNoWarning) {
   for (int i = 0; i < 10; ++i) EXPECT_THAT(Tick(Model(0.5, 0.5), {}).raised, IsEmpty());
 }

@@ -31,6 +31,20 @@ TEST(ModelRecorderTest, CountsRequestsByCode) {
   EXPECT_EQ(recorder.Counts().requests[static_cast<size_t>(absl::StatusCode::kInvalidArgument)], 1);
 }
 
+TEST(ModelRecorderTest, CountsLateAnswersOnceAnObjectiveIsStated) {
+  ModelRecorder recorder;
+  recorder.RecordRequest(absl::StatusCode::kOk, 99'000, 1, {});
+  recorder.objective_ns = 2000;
+  recorder.RecordRequest(absl::StatusCode::kOk, 1999, 1, {});
+  recorder.RecordRequest(absl::StatusCode::kOk, 2000, 1, {});
+  recorder.RecordRequest(absl::StatusCode::kOk, 2001, 1, {});
+  recorder.RecordRequest(absl::StatusCode::kDeadlineExceeded, 99'000, 1, {});
+  recorder.objective_ns = 0;
+  recorder.RecordRequest(absl::StatusCode::kOk, 99'000, 1, {});
+  EXPECT_EQ(recorder.Counts().within_objective, 2);
+  EXPECT_EQ(recorder.Counts().late, 1);
+}
+
 TEST(ModelRecorderTest, PutsADurationIntoTheFirstBucketThatHoldsIt) {
   ModelRecorder recorder;
   recorder.RecordRequest(absl::StatusCode::kOk, 25'000, 1, {});

@@ -76,6 +76,21 @@ TEST(ServerMetricsTest, ShowsEverySeriesOfAModel) {
   EXPECT_THAT(again, Not(HasSubstr("plan=\"compiled\""))) << "the last load alone";
 }
 
+TEST(ServerMetricsTest, ShowsLateAnswersOfModelsWithAnObjective) {
+  const auto metrics = CreateServerMetrics(Host());
+  ModelMetrics& model = metrics->ForModel("digits", 3);
+  model.RecordRequest(absl::StatusCode::kOk, 60'000, 2, {});
+  EXPECT_THAT(metrics->RenderText(), Not(HasSubstr("bitmill_objective_answers_total")));
+  model.objective_ns = 50'000;
+  const std::string name = "bitmill_objective_answers_total{model=\"digits\",version=\"3\",result=";
+  EXPECT_THAT(metrics->RenderText(), HasSubstr(name + "\"late\"} 0\n"));
+  model.RecordRequest(absl::StatusCode::kOk, 60'000, 2, {});
+  model.RecordRequest(absl::StatusCode::kOk, 40'000, 2, {});
+  model.RecordRequest(absl::StatusCode::kOk, 40'000, 2, {});
+  EXPECT_THAT(metrics->RenderText(), HasSubstr(name + "\"late\"} 1\n"));
+  EXPECT_THAT(metrics->RenderText(), HasSubstr(name + "\"within\"} 2\n"));
+}
+
 TEST(ServerMetricsTest, ShowsLimitsThatWereMeasured) {
   EXPECT_THAT(CreateServerMetrics(Host())->RenderText(), Not(HasSubstr("bitmill_machine_")));
   HostInfo host = Host();

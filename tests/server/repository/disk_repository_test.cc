@@ -76,6 +76,13 @@ TEST_F(DiskRepositoryTest, LoadsEverythingAtStart) {
   EXPECT_EQ(metrics_->ForModel("b", 2).plan_from_file, 0);
 }
 
+TEST_F(DiskRepositoryTest, MetricsKnowTheObjectiveOfTheLastLoad) {
+  root_.Put("m/1/model.onnx", "add 1");
+  root_.Put("m/config.pbtxt", "parameters { key: \"slo_p99_ms\" value { string_value: \"2.5\" } }");
+  Open(ControlMode::kNone);
+  EXPECT_EQ(metrics_->ForModel("m", 1).objective_ns, 2'500'000);
+}
+
 TEST_F(DiskRepositoryTest, ABrokenModelDoesNotDisturbTheOthers) {
   root_.Put("good/1/model.onnx", "add 1");
   root_.Put("broken/1/model.onnx", "rubbish");

@@ -1,5 +1,9 @@
 #include "server/analysis/quality/answer_memory.h"
 
+#include <algorithm>
+#include <deque>
+#include <optional>
+#include <random>
 #include <string>
 #include <thread>
 #include <vector>
@@ -58,6 +62,37 @@ TEST(AnswerMemoryTest, ARowIsTakenOnceWhicheverKeyComesFirst) {
   EXPECT_TRUE(memory.Take(0, 19));
   EXPECT_FALSE(memory.Take(0, 19));
   EXPECT_FALSE(memory.Take(0, 17));
+}
+
+TEST(AnswerMemoryTest, KnowsTheNewestOfEachKeyAmongTheLastOnes) {
+  AnswerMemory memory({.max_bytes = 0});
+  const auto entries = static_cast<size_t>(memory.capacity() / 16);  // keys below are in one shard
+  struct Kept {
+    uint64_t key;
+    int32_t index;
+    bool taken;
+  };
+  std::deque<Kept> kept;  // newest first
+  std::mt19937 random(5);
+  int found = 0;
+  for (int32_t i = 0; i < 50'000; ++i) {
+    const uint64_t key = std::min(random() % 40, random() % 40) + 1;  // some much more often
+    if (random() % 4 != 0) {
+      memory.Remember(0, key, 0, Class(i));
+      kept.push_front({key, i, false});
+      if (kept.size() > entries) kept.pop_back();
+      continue;
+    }
+    const auto newest =
+        std::ranges::find_if(kept, [key](const Kept& one) { return one.key == key; });
+    const std::optional<Prediction> taken = memory.Take(0, key);
+    ASSERT_EQ(taken.has_value(), newest != kept.end() && !newest->taken) << i;
+    if (!taken) continue;
+    ASSERT_EQ(taken->index, newest->index) << i;
+    newest->taken = true;
+    ++found;
+  }
+  EXPECT_GT(found, 1000);
 }
 
 TEST(AnswerMemoryTest, RowsOfTheSameInputAreTakenEachByItsId) {

@@ -210,6 +210,26 @@ TEST_F(QualityWatchTest, LabelsFindTheirAnswers) {
   EXPECT_GT(report.calibration_error, 0);
 }
 
+TEST_F(QualityWatchTest, OfManyClassesAFourthOfTheRowsIsEnoughForCalibration) {
+  TappedModel model = Model();
+  constexpr int64_t kMany = 1000;
+  model.outputs = {{"scores", DType::kFloat32, {kMany}, kMany * 4}};
+  const auto tap = Watch(model);
+  const std::vector<float> pixels(kPixels);
+  // Every answer says class 7 with a probability of 0.8, every other one is right.
+  std::vector<float> scores(kMany, 0.2F / (kMany - 1));
+  scores[7] = 0.8F;
+  constexpr int kRows = 400;
+  for (int i = 0; i < kRows; ++i) {
+    Answer1(*tap, std::to_string(i), pixels, scores);
+    EXPECT_EQ(Feedback(1, {ById(std::to_string(i), i % 2 == 0 ? 7 : 8)}).matched, 1);
+  }
+  const QualityReport report = Report();
+  EXPECT_EQ(report.labels, kRows);
+  EXPECT_DOUBLE_EQ(report.accuracy, 0.5);  // of all rows
+  EXPECT_NEAR(report.calibration_error, 0.3, 0.05);
+}
+
 TEST_F(QualityWatchTest, LabelsOfABatchGoByRow) {
   const auto tap = Watch(Model());
   std::vector<float> pixels(3 * kPixels), scores(3 * kClasses, 0);
