@@ -67,17 +67,17 @@ class Laps {
 };
 
 // All steps for the run's chunk.
-absl::Status RunChunk(const Plan& plan, const Workspace& workspace, StepRun& run,
+absl::Status RunChunk(const Plan& plan, const Workspace& workspace, const StepRun& chunk,
                       OperationTimes* times) {
-  run.buffers = workspace.buffers(0);
   Laps laps(times);
-  laps.AddRows(run.rows);
-  for (size_t i = 0; i < plan.steps.size(); ++i) {
+  laps.AddRows(chunk.rows);
+  return ForEachStep(plan, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
+    run.buffers = workspace.buffers(0, segment, group);
     run.state = workspace.state(i, 0);
-    if (absl::Status status = plan.steps[i]->Run(run); !status.ok()) return status;
+    absl::Status status = plan.steps[i]->Run(run);
     laps.Lap(i);
-  }
-  return absl::OkStatus();
+    return status;
+  });
 }
 
 class SharedRun {
@@ -132,19 +132,19 @@ class SharedRun {
   }
 
   // The run's chunk, step by step.
-  absl::Status ShareSteps(StepRun& run) {
-    run.buffers = own_.buffers(0);
+  absl::Status ShareSteps(const StepRun& chunk) {
     Laps laps(times_);
-    laps.AddRows(run.rows);
-    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+    laps.AddRows(chunk.rows);
+    return ForEachStep(plan_, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
+      run.buffers = own_.buffers(0, segment, group);
       run.state = own_.state(i, 0);
       const int width = UsefulWidth(i, run.rows);
       const bool shared = width > 1 && team_.Call(place_, width);
-      absl::Status status = shared ? ShareStep(i, width, run) : plan_.steps[i]->Run(run);
-      if (!status.ok()) return status;
+      absl::Status status =
+          shared ? ShareStep(i, {segment, group}, width, run) : plan_.steps[i]->Run(run);
       laps.Lap(i);
-    }
-    return absl::OkStatus();
+      return status;
+    });
   }
 
   int UsefulWidth(size_t step, int64_t rows) const {
@@ -154,7 +154,11 @@ class SharedRun {
     return static_cast<int>(std::min({useful, plan_.steps[step]->parts(), int64_t{plan_.threads}}));
   }
 
-  absl::Status ShareStep(size_t index, int width, const StepRun& run) {
+  struct Group {
+    size_t segment, number;
+  };
+
+  absl::Status ShareStep(size_t index, Group group, int width, const StepRun& run) {
     const Step& step = *plan_.steps[index];
     const int64_t parts = step.parts();
     const int64_t blocks = std::min(parts, width * kPartsPerThread);
@@ -163,7 +167,7 @@ class SharedRun {
     FirstError error;
     const auto work = [&](int slot) {
       StepRun mine = run;
-      mine.buffers = own_.buffers(slot);
+      mine.buffers = own_.buffers(slot, group.segment, group.number);
       mine.state = own_.state(index, slot);
       while (!error.any()) {
         const int64_t block = next.fetch_add(1, std::memory_order_relaxed);

@@ -4,12 +4,20 @@ namespace bitmill {
 
 Workspace::Workspace(const Plan& plan)
     : arena_(plan.arena_bytes), views_(static_cast<size_t>(plan.threads)) {
+  std::vector<int64_t> first_rows;  // of each group of each segment
+  for (const RowSegment& segment : plan.segments) {
+    first_table_.push_back(first_rows.size());
+    for (int64_t row = 0; row < plan.chunk_rows; row += segment.rows) first_rows.push_back(row);
+  }
   for (size_t slot = 0; slot < views_.size(); ++slot) {
     View& view = views_[slot];
-    view.buffers.reserve(plan.buffer_offsets.size());
-    for (size_t i = 0; i < plan.buffer_offsets.size(); ++i) {
-      view.buffers.push_back(arena_.data() + plan.buffer_offsets[i] +
-                             static_cast<int64_t>(slot) * plan.slot_bytes[i]);
+    for (const int64_t row : first_rows) {
+      std::vector<std::byte*>& table = view.buffers.emplace_back();
+      table.reserve(plan.buffer_offsets.size());
+      for (size_t i = 0; i < plan.buffer_offsets.size(); ++i) {
+        table.push_back(arena_.data() + plan.buffer_offsets[i] + row * plan.chunk_row_bytes[i] +
+                        static_cast<int64_t>(slot) * plan.slot_bytes[i]);
+      }
     }
     view.states.reserve(plan.steps.size());
     for (const StepPtr& step : plan.steps) view.states.push_back(step->CreateState());
