@@ -67,16 +67,12 @@ class BconvStep final : public LineStep {
     const BconvArgs call = CallFor(run, r, rows, first, count);
     std::byte* const dst = output.Base(run) + output.layout.interior_bytes +
                            r * output.layout.image_bytes + first * output.layout.row_bytes;
-    if (output.layout.storage == Storage::kBits) {
-      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
-      return absl::OkStatus();
-    }
     if (finisher.RunLines(run, {r, first, count}, [&](const BconvFinish& finish, float* to) {
           return RunFinished(run, call, finish, to);
         })) {
       return absl::OkStatus();
     }
-    RunGroups(run, call, nullptr, reinterpret_cast<float*>(dst));
+    RunGroups(run, call, dst);
     for (int64_t row = r; row < r + rows; ++row) {
       RunChain(run, row, first, count);
       BITMILL_RETURN_IF_ERROR(finisher.RunSteps(run, {row, first, count}));
@@ -151,8 +147,25 @@ class BconvStep final : public LineStep {
     return absl::OkStatus();
   }
 
+  // Lines of all rows as planes from the kernel; false where it leaves that to the epilogue.
+  bool RunPlanes(const StepRun& run, int64_t first, int64_t count) const {
+    if (!planes) return false;
+    const BufferLayout& out = output.layout;
+    BconvArgs call = CallFor(run, 0, run.rows, first, count);
+    SelectGroup(run, 0, call);
+    call.out_image = out.image_bytes / int64_t{sizeof(float)};
+    call.out_row = out.width;
+    call.out_pixel = 1;
+    call.out_channel = out.pixels();
+    call.out_float = reinterpret_cast<float*>(output.Base(run)) + first * out.width;
+    if (!BconvStoresPlanes(*kernel, call)) return false;
+    kernel->run(call);
+    return true;
+  }
+
   // Lines of all rows through the epilogue.
   void RunBlocks(const StepRun& run, int64_t first, int64_t count) const {
+    if (RunPlanes(run, first, count)) return;
     std::byte* const work = run.buffers[scratch];
     RunConvBlocks(blocks, epilogue, output, run, {first, count}, work,
                   [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
@@ -161,26 +174,22 @@ class BconvStep final : public LineStep {
   // All rows of the chunk, straight into the output buffer.
   void ComputeChunk(const StepRun& run) const {
     const BconvArgs call = CallFor(run, 0, run.rows, 0, args.out_h);
-    std::byte* const dst = output.Base(run) + output.layout.interior_bytes;
-    if (output.layout.storage == Storage::kBits) {
-      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
-    } else {
-      RunGroups(run, call, nullptr, reinterpret_cast<float*>(dst));
-    }
+    RunGroups(run, call, output.Base(run) + output.layout.interior_bytes);
   }
 
   // Straight to bits or floats, laid out as the output is.
-  void RunGroups(const StepRun& run, BconvArgs call, uint8_t* bits, float* floats) const {
+  void RunGroups(const StepRun& run, BconvArgs call, std::byte* dst) const {
     const BufferLayout& out = output.layout;
-    const int64_t element = bits != nullptr ? 1 : int64_t{sizeof(float)};
+    const bool bits = out.storage == Storage::kBits;
+    const int64_t element = bits ? 1 : int64_t{sizeof(float)};
     call.out_image = out.image_bytes / element;
     call.out_row = out.row_bytes / element;
     call.out_pixel = (blocks.single_pixel ? out.image_bytes : out.pixel_bytes) / element;
     for (int64_t g = 0; g < split.calls; ++g) {
       SelectGroup(run, g, call);
       const int64_t first = g * split.outputs;
-      call.out_bits = bits != nullptr ? bits + first / 8 : nullptr;
-      call.out_float = floats != nullptr ? floats + first : nullptr;
+      call.out_bits = bits ? reinterpret_cast<uint8_t*>(dst) + first / 8 : nullptr;
+      call.out_float = bits ? nullptr : reinterpret_cast<float*>(dst) + first;
       kernel->run(call);
       call.input += group_words;
     }
@@ -259,6 +268,7 @@ class BconvStep final : public LineStep {
   std::vector<float> scale, bias;     // [calls][outputs of a call, rounded up to 8]
 
   bool epilogue_in_scratch = false;
+  bool planes = false;  // the epilogue does nothing but transpose
   int32_t shift = 0;
   ConvBlocks blocks;
   ConvEpilogue epilogue;
@@ -450,6 +460,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   BITMILL_RETURN_IF_ERROR(DropEmptyWords(builder, *step));
   BITMILL_RETURN_IF_ERROR(PrepareKernel(builder.chunk_rows(), builder, *step));
   OfferRival(builder, *step);
+  step->planes = op.epilogue == Epilogue::kFloat && op.chain.empty() && !direct_float &&
+                 !step->blocks.single_pixel && step->split.calls == 1 && step->sparse.empty();
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});
