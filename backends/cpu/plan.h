@@ -16,6 +16,13 @@
 
 namespace bitmill {
 
+// A buffer that is an output of the graph and nothing else. Rows that lie as far apart as in the
+// buffer, or a single one, are computed where they belong if floats may be there.
+struct OutputBuffer {
+  int32_t buffer = -1, port = -1;
+  int64_t row_bytes = 0;
+};
+
 struct Plan {
   std::vector<StepPtr> steps;
   std::vector<double> step_micros;      // of each step, for a row: measured, or step_cost.h's
@@ -27,6 +34,7 @@ struct Plan {
   double row_micros = 0.0;     // of all steps
   double parted_micros = 0.0;  // of the longest step that has parts
   int64_t arena_bytes = 0;
+  std::vector<OutputBuffer> outputs;
   int64_t chunk_rows = 1;            // rows that run together
   std::vector<RowSegment> segments;  // the groups of them in which steps take them
   int64_t weight_bytes = 0;

@@ -45,6 +45,7 @@ class PlanBuilder {
   absl::StatusOr<Plan> Build() {
     BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
     buffers_.assign(uses_.size(), -1);
+    writers_.assign(uses_.size(), 0);
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
       if (IsOnlyAnotherName(node)) continue;
@@ -81,6 +82,7 @@ class PlanBuilder {
     if (in != kNoValue && out != kNoValue && info.bits.empty()) {
       info.bits = absl::StrCat(CodeBits(graph_.value(in)), " -> ", CodeBits(graph_.value(out)));
     }
+    if (out != kNoValue) writers_[static_cast<size_t>(use(out).same_as)] = plan_.steps.size();
     plan_.steps.push_back(std::move(step));
     builder_.NextStep();
   }
@@ -375,9 +377,27 @@ class PlanBuilder {
         return absl::InternalError(
             absl::StrCat("nothing computes output '", graph_.outputs[i].name, "'"));
       }
-      Push(MakeStoreStep(Input(id, true), nullptr, port, bytes), "output", id, id);
+      const Operand stored = Input(id, true);
+      PlaceOutput(id, stored, port);
+      Push(MakeStoreStep(stored, nullptr, port, bytes), "output", id, id);
     }
     return absl::OkStatus();
+  }
+
+  // Whether the rows of an output can be computed where they are wanted: one step makes them, at
+  // any address, and nobody else reads them.
+  void PlaceOutput(ValueId id, const Operand& stored, int32_t port) {
+    const ValueUse& memory = root(id);
+    if (stored.buffer < 0 || !memory.consumers.empty()) return;
+    const auto users = [&](const auto& buffers) {
+      return std::count(buffers.begin(), buffers.end(), stored.buffer);
+    };
+    const bool other_port =
+        std::any_of(plan_.outputs.begin(), plan_.outputs.end(),
+                    [&](const OutputBuffer& output) { return output.buffer == stored.buffer; });
+    const size_t writer = writers_[static_cast<size_t>(use(id).same_as)];
+    if (other_port || users(buffers_) != 1 || !plan_.steps[writer]->info().output_anywhere) return;
+    plan_.outputs.push_back({stored.buffer, port, stored.layout.image_bytes});
   }
 
   // Says in each step what was chosen by measuring. False when nothing was measured.
@@ -436,6 +456,7 @@ class PlanBuilder {
   StepBuilder builder_;
   std::vector<ValueUse> uses_;
   std::vector<int32_t> buffers_;  // of each value that owns memory; -1 while it has none
+  std::vector<size_t> writers_;   // of each value that owns memory, the step that made it last
   Plan plan_;
 };
 

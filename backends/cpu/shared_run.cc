@@ -67,8 +67,9 @@ class Laps {
 };
 
 // All steps for the run's chunk.
-absl::Status RunChunk(const Plan& plan, const Workspace& workspace, const StepRun& chunk,
+absl::Status RunChunk(const Plan& plan, Workspace& workspace, const StepRun& chunk,
                       OperationTimes* times) {
+  workspace.PlaceOutputs(plan, chunk);
   Laps laps(times);
   laps.AddRows(chunk.rows);
   return ForEachStep(plan, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
@@ -82,7 +83,7 @@ absl::Status RunChunk(const Plan& plan, const Workspace& workspace, const StepRu
 
 class SharedRun {
  public:
-  SharedRun(const Plan& plan, const BatchRows& batch, const Workspace& own, SpareWorkspaces& spares,
+  SharedRun(const Plan& plan, const BatchRows& batch, Workspace& own, SpareWorkspaces& spares,
             ForkJoin& team, OperationTimes* times)
       : plan_(plan), batch_(batch), own_(own), spares_(spares), team_(team), times_(times) {}
 
@@ -115,7 +116,7 @@ class SharedRun {
     std::atomic<int64_t> next{0};
     FirstError error;
     const auto work = [&](int slot) {
-      const Workspace* const workspace = slot == 0 ? &own_ : spares_.Take();
+      Workspace* const workspace = slot == 0 ? &own_ : spares_.Take();
       if (workspace == nullptr) return;
       StepRun run;
       run.batch = &batch_;
@@ -133,6 +134,7 @@ class SharedRun {
 
   // The run's chunk, step by step.
   absl::Status ShareSteps(const StepRun& chunk) {
+    own_.PlaceOutputs(plan_, chunk);
     Laps laps(times_);
     laps.AddRows(chunk.rows);
     return ForEachStep(plan_, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
@@ -182,7 +184,7 @@ class SharedRun {
 
   const Plan& plan_;
   const BatchRows& batch_;
-  const Workspace& own_;
+  Workspace& own_;
   SpareWorkspaces& spares_;
   ForkJoin& team_;
   OperationTimes* const times_;
@@ -198,7 +200,7 @@ bool WorthSharing(const Plan& plan, int64_t rows) {
          (rows >= plan.threads && plan.row_micros * all >= kMinBatchMicros);
 }
 
-absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunAlone(const Plan& plan, const BatchRows& batch, Workspace& own,
                       OperationTimes* times) {
   StepRun run;
   run.batch = &batch;
@@ -209,7 +211,7 @@ absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace&
   return absl::OkStatus();
 }
 
-absl::Status RunShared(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunShared(const Plan& plan, const BatchRows& batch, Workspace& own,
                        SpareWorkspaces& spares, ForkJoin& team, OperationTimes* times) {
   return SharedRun(plan, batch, own, spares, team, times).Run();
 }

@@ -72,16 +72,17 @@ inline bool IsAligned(const void* pointer, size_t alignment) {
 
 // For people: one line of the plan.
 struct StepInfo {
-  std::string name;            // the node's, or what the step is for
-  std::string kernel;          // "bconv_avx2", "dnnl_conv", "reference:Concat"
-  std::string input, output;   // shapes
-  std::string bits;            // "1x1 -> 1": activations x weights -> output
-  int64_t macs = 0;            // of a row
-  int64_t weight_bytes = 0;    // packed weights and tables
-  int64_t output_bytes = 0;    // of a row, as stored
-  int64_t value_bytes = 0;     // of a row: all values read and written, inner ones too
-  bool rows_together = false;  // what weights cost is shared by the rows of a call
-  std::string tuned;           // the measured choice and what it gains; empty: the usual way
+  std::string name;              // the node's, or what the step is for
+  std::string kernel;            // "bconv_avx2", "dnnl_conv", "reference:Concat"
+  std::string input, output;     // shapes
+  std::string bits;              // "1x1 -> 1": activations x weights -> output
+  int64_t macs = 0;              // of a row
+  int64_t weight_bytes = 0;      // packed weights and tables
+  int64_t output_bytes = 0;      // of a row, as stored
+  int64_t value_bytes = 0;       // of a row: all values read and written, inner ones too
+  bool rows_together = false;    // what weights cost is shared by the rows of a call
+  bool output_anywhere = false;  // the output may lie at any address where floats may
+  std::string tuned;             // the measured choice and what it gains; empty: the usual way
   // For measuring choices (tune.h).
   std::vector<int32_t> nodes;  // low-bit layers of the lowered graph that the step computes
   bool blocked = false;        // whether it works in blocks that LayerChoice::block_shift changes

@@ -49,6 +49,7 @@ absl::Status StepTimer::Run(std::vector<double>& micros) {
   run.batch = &batch_;
   for (run.first_row = 0; run.first_row < batch_.rows; run.first_row += plan_.chunk_rows) {
     run.rows = std::min(plan_.chunk_rows, batch_.rows - run.first_row);
+    workspace_.PlaceOutputs(plan_, run);
     const auto time = [&](size_t i, size_t segment, size_t group, StepRun& step_run) {
       step_run.buffers = workspace_.buffers(0, segment, group);
       step_run.state = workspace_.state(i, 0);

@@ -21,6 +21,9 @@ class Workspace {
   explicit Workspace(const Plan& plan);
   Workspace(Workspace&&) = default;
 
+  // Before a chunk runs: the plan's output buffers become the rows of the batch where they can.
+  void PlaceOutputs(const Plan& plan, const StepRun& chunk);
+
   // Of a segment's group.
   std::byte* const* buffers(int slot, size_t segment, size_t group) const {
     return views_[static_cast<size_t>(slot)].buffers[first_table_[segment] + group].data();
@@ -34,8 +37,12 @@ class Workspace {
     std::vector<std::vector<std::byte*>> buffers;  // [group of any segment][buffer]
     std::vector<std::unique_ptr<StepState>> states;
   };
+  // A row of a buffer in the arena.
+  std::byte* Place(const Plan& plan, size_t buffer, int64_t row);
+
   AlignedBuffer arena_;
   std::vector<size_t> first_table_;  // of each segment, its first group's among View::buffers
+  std::vector<int64_t> first_rows_;  // of the chunk, of each of View::buffers
   std::vector<View> views_;
 };
 
@@ -64,7 +71,7 @@ class SpareWorkspaces {
   SpareWorkspaces(const Plan& plan, int count);
 
   // Null when all are taken.
-  const Workspace* Take();
+  Workspace* Take();
   void Return(const Workspace* workspace);
 
  private:
