@@ -15,6 +15,7 @@
 #include "backends/cpu/plan_constants.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/cache_sizes.h"
+#include "kernels/fdense/fdense_table.h"
 #include "kernels/fmap/fmap_table.h"
 #include "kernels/gather/gather_table.h"
 #include "kernels/isa.h"
@@ -36,6 +37,7 @@ struct KernelSet {
   const PackKernel* pack = nullptr;
   const PoolKernel* pool = nullptr;
   const RequantKernel* requant = nullptr;
+  const FdenseKernel* fdense = nullptr;
   const FmapKernel* fmap = nullptr;
   const GatherKernel* gather = nullptr;
   const TransposeKernel* transpose = nullptr;
