@@ -13,7 +13,8 @@ constexpr int64_t kUnit = 16;
 
 bool SameMap(const Operand& a, const Operand& b) {
   return a.layout.storage == Storage::kPixelFloat && b.layout.storage == Storage::kPixelFloat &&
-         a.offset_bytes == 0 && b.offset_bytes == 0 && a.layout.row_bytes == b.layout.row_bytes &&
+         a.offset_bytes == 0 && b.offset_bytes == 0 &&
+         a.layout.image_bytes == b.layout.image_bytes && a.layout.row_bytes == b.layout.row_bytes &&
          a.layout.pixel_bytes == b.layout.pixel_bytes;
 }
 

@@ -17,7 +17,7 @@ namespace bitmill {
 class BconvFinisher {
  public:
   struct Lines {
-    int64_t row = 0, first = 0, count = 0;  // of the chunk; lines of that row
+    int64_t row = 0, first = 0, count = 0;  // of the chunk; lines of that row (and later ones)
   };
 
   // Takes over `next` if the kernels can do it; see LineStep::Absorb(). `output` and `chain` are

@@ -53,32 +53,56 @@ class BconvStep final : public LineStep {
            finisher.Absorb(output, chain, next, last);
   }
 
-  // Lines, straight into the output buffer.
   absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
                         int64_t count) const override {
-    BconvArgs call = args;
-    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start +
-                                                   r * input.layout.image_bytes +
-                                                   first * args.stride_h * input.layout.row_bytes);
-    call.out_h = static_cast<int32_t>(count);
-    if (call.row_class != nullptr) call.row_class += first;
+    return RunLinesOf(run, r, 1, first, count);
+  }
+  absl::Status RunLinesOfRows(const StepRun& run, int64_t first, int64_t count) const override {
+    return RunLinesOf(run, 0, run.rows, first, count);
+  }
+
+  // Lines of `rows` rows from `r` on, straight into the output buffer, all in one call.
+  absl::Status RunLinesOf(const StepRun& run, int64_t r, int64_t rows, int64_t first,
+                          int64_t count) const {
+    const BconvArgs call = CallFor(run, r, rows, first, count);
     std::byte* const dst = output.Base(run) + output.layout.interior_bytes +
                            r * output.layout.image_bytes + first * output.layout.row_bytes;
-    if (output.layout.storage == Storage::kBits) {
-      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
-      return absl::OkStatus();
-    }
-    auto* const lines = reinterpret_cast<float*>(dst);
     if (finisher.RunLines(run, {r, first, count}, [&](const BconvFinish& finish, float* to) {
           return RunFinished(run, call, finish, to);
         })) {
       return absl::OkStatus();
     }
-    RunGroups(run, call, nullptr, lines);
-    if (!chain.empty()) {
-      chain.RunInterleaved(lines, count * output.layout.width, output.layout.channels);
+    RunGroups(run, call, dst);
+    for (int64_t row = r; row < r + rows; ++row) {
+      RunChain(run, row, first, count);
+      BITMILL_RETURN_IF_ERROR(finisher.RunSteps(run, {row, first, count}));
     }
-    return finisher.RunSteps(run, {r, first, count});
+    return absl::OkStatus();
+  }
+
+  // All but the outputs.
+  BconvArgs CallFor(const StepRun& run, int64_t r, int64_t rows, int64_t first,
+                    int64_t count) const {
+    BconvArgs call = args;
+    const int64_t line_bytes = args.stride_h * input.layout.row_bytes;
+    call.input = reinterpret_cast<const uint64_t*>(
+        input.Base(run) + window_start + r * input.layout.image_bytes + first * line_bytes);
+    if (blocks.single_pixel) {  // rows are the pixels of a line
+      call.out_w = static_cast<int32_t>(rows);
+      return call;
+    }
+    call.batch = static_cast<int32_t>(rows);
+    call.out_h = static_cast<int32_t>(count);
+    if (call.row_class != nullptr) call.row_class += first;
+    return call;
+  }
+
+  // Lines of a float output.
+  void RunChain(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
+    if (chain.empty()) return;
+    const BufferLayout& out = output.layout;
+    std::byte* const lines = output.Base(run) + r * out.image_bytes + first * out.row_bytes;
+    chain.RunInterleaved(reinterpret_cast<float*>(lines), count * out.width, out.channels);
   }
 
   // False where the kernel leaves what follows to others in such a call.
@@ -86,6 +110,7 @@ class BconvStep final : public LineStep {
                    float* lines) const {
     constexpr int64_t kElement = sizeof(float);
     SelectGroup(run, 0, call);
+    call.out_image = output.layout.image_bytes / kElement;
     call.out_row = output.layout.row_bytes / kElement;
     call.out_pixel = output.layout.pixel_bytes / kElement;
     call.out_float = lines;
@@ -118,18 +143,29 @@ class BconvStep final : public LineStep {
       return absl::OkStatus();
     }
     ComputeChunk(run);
-    if (!chain.empty()) {
-      for (int64_t r = 0; r < run.rows; ++r) {
-        auto* const row =
-            reinterpret_cast<float*>(output.Base(run) + r * output.layout.image_bytes);
-        chain.RunInterleaved(row, output.layout.pixels(), output.layout.channels);
-      }
-    }
+    for (int64_t r = 0; r < run.rows; ++r) RunChain(run, r, 0, output.layout.height);
     return absl::OkStatus();
+  }
+
+  // Lines of all rows as planes from the kernel; false where it leaves that to the epilogue.
+  bool RunPlanes(const StepRun& run, int64_t first, int64_t count) const {
+    if (!planes) return false;
+    const BufferLayout& out = output.layout;
+    BconvArgs call = CallFor(run, 0, run.rows, first, count);
+    SelectGroup(run, 0, call);
+    call.out_image = out.image_bytes / int64_t{sizeof(float)};
+    call.out_row = out.width;
+    call.out_pixel = 1;
+    call.out_channel = out.pixels();
+    call.out_float = reinterpret_cast<float*>(output.Base(run)) + first * out.width;
+    if (!BconvStoresPlanes(*kernel, call)) return false;
+    kernel->run(call);
+    return true;
   }
 
   // Lines of all rows through the epilogue.
   void RunBlocks(const StepRun& run, int64_t first, int64_t count) const {
+    if (RunPlanes(run, first, count)) return;
     std::byte* const work = run.buffers[scratch];
     RunConvBlocks(blocks, epilogue, output, run, {first, count}, work,
                   [&](const ConvBlock& block) { ComputeBlock(run, block, work); });
@@ -137,51 +173,34 @@ class BconvStep final : public LineStep {
 
   // All rows of the chunk, straight into the output buffer.
   void ComputeChunk(const StepRun& run) const {
-    BconvArgs call = args;
-    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + window_start);
-    std::byte* const dst = output.Base(run) + output.layout.interior_bytes;
-    if (blocks.single_pixel) {
-      call.out_w = static_cast<int32_t>(run.rows);
-    } else {
-      call.batch = static_cast<int32_t>(run.rows);
-    }
-    if (output.layout.storage == Storage::kBits) {
-      RunGroups(run, call, reinterpret_cast<uint8_t*>(dst), nullptr);
-    } else {
-      RunGroups(run, call, nullptr, reinterpret_cast<float*>(dst));
-    }
+    const BconvArgs call = CallFor(run, 0, run.rows, 0, args.out_h);
+    RunGroups(run, call, output.Base(run) + output.layout.interior_bytes);
   }
 
   // Straight to bits or floats, laid out as the output is.
-  void RunGroups(const StepRun& run, BconvArgs call, uint8_t* bits, float* floats) const {
+  void RunGroups(const StepRun& run, BconvArgs call, std::byte* dst) const {
     const BufferLayout& out = output.layout;
-    const int64_t element = bits != nullptr ? 1 : int64_t{sizeof(float)};
+    const bool bits = out.storage == Storage::kBits;
+    const int64_t element = bits ? 1 : int64_t{sizeof(float)};
     call.out_image = out.image_bytes / element;
     call.out_row = out.row_bytes / element;
     call.out_pixel = (blocks.single_pixel ? out.image_bytes : out.pixel_bytes) / element;
     for (int64_t g = 0; g < split.calls; ++g) {
       SelectGroup(run, g, call);
       const int64_t first = g * split.outputs;
-      call.out_bits = bits != nullptr ? bits + first / 8 : nullptr;
-      call.out_float = floats != nullptr ? floats + first : nullptr;
+      call.out_bits = bits ? reinterpret_cast<uint8_t*>(dst) + first / 8 : nullptr;
+      call.out_float = bits ? nullptr : reinterpret_cast<float*>(dst) + first;
       kernel->run(call);
       call.input += group_words;
     }
   }
 
   void ComputeBlock(const StepRun& run, const ConvBlock& block, std::byte* work) const {
-    BconvArgs call = args;
-    const int64_t start = window_start + block.row * input.layout.image_bytes +
-                          block.line * args.stride_h * input.layout.row_bytes;
-    call.input = reinterpret_cast<const uint64_t*>(input.Base(run) + start);
+    const bool single = blocks.single_pixel;
+    BconvArgs call =
+        CallFor(run, block.row, single ? block.count : 1, block.line, single ? 1 : block.count);
     const int64_t channels = output.layout.channels;
     call.out_pixel = channels;
-    if (blocks.single_pixel) {
-      call.out_w = static_cast<int32_t>(block.count);
-    } else {
-      call.out_h = static_cast<int32_t>(block.count);
-      if (call.row_class != nullptr) call.row_class += block.line;
-    }
     call.out_row = call.out_w * channels;
     call.out_image = call.out_h * call.out_row;
     for (int64_t g = 0; g < split.calls; ++g) {
@@ -249,6 +268,7 @@ class BconvStep final : public LineStep {
   std::vector<float> scale, bias;     // [calls][outputs of a call, rounded up to 8]
 
   bool epilogue_in_scratch = false;
+  bool planes = false;  // the epilogue does nothing but transpose
   int32_t shift = 0;
   ConvBlocks blocks;
   ConvEpilogue epilogue;
@@ -261,12 +281,11 @@ class BconvStep final : public LineStep {
 absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
                        const PaddingClasses* padding, StepBuilder& builder, BconvStep& step) {
   const GroupSplit& split = step.split;
-  const int64_t padded = PadEight(split.outputs);
   step.classes = padding == nullptr ? 1 : padding->count();
   step.call_weight_words =
       PackedBconvWords(static_cast<int32_t>(split.outputs), static_cast<int32_t>(split.channels),
                        static_cast<int32_t>(window.taps()), step.args.planes);
-  const int64_t table = split.calls * step.classes * padded;
+  const int64_t table = split.calls * step.classes * PadEight(split.outputs);
   const int64_t weight_bytes = split.calls * step.call_weight_words * 8;
   if (weight_bytes > kMaxTableBytes || table * 4 > kMaxTableBytes) {
     return absl::ResourceExhaustedError("packed weights would take more than 1 GiB");
@@ -282,25 +301,10 @@ absl::Status PackCalls(const LowBitConvOp& op, const ConvWindow& window,
   const auto* const bases = reinterpret_cast<const int32_t*>(filter->data() + weight_bytes);
   step.base.assign(bases, bases + table);
   if (op.epilogue != Epilogue::kThresholds) {
-    step.scale.assign(static_cast<size_t>(split.calls * padded), 0.0F);
-    step.bias = step.scale;
-  }
-  const bool limited = op.epilogue == Epilogue::kThresholds && !step.epilogue_in_scratch;
-  if (limited) step.limits.assign(static_cast<size_t>(table), 0);
-  for (int64_t g = 0; g < split.calls; ++g) {
-    const int32_t* const base = step.base.data() + g * step.classes * padded;
-    for (int64_t o = 0; o < split.outputs; ++o) {
-      const auto channel = static_cast<size_t>(g * split.outputs + o);
-      if (!step.scale.empty()) {
-        step.scale[static_cast<size_t>(g * padded + o)] = op.scale[channel];
-        step.bias[static_cast<size_t>(g * padded + o)] = op.bias[channel];
-      }
-      for (int64_t k = 0; limited && k < step.classes; ++k) {
-        const int64_t at = k * padded + o;
-        step.limits[static_cast<size_t>(g * step.classes * padded + at)] =
-            BconvLimit(base[at], op.thresholds[channel]);
-      }
-    }
+    step.scale = PadCalls(op.scale, split);
+    step.bias = PadCalls(op.bias, split);
+  } else if (!step.epilogue_in_scratch) {
+    step.limits = BconvLimits(step.base, step.classes, split, op.thresholds);
   }
   return absl::OkStatus();
 }
@@ -456,6 +460,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   BITMILL_RETURN_IF_ERROR(DropEmptyWords(builder, *step));
   BITMILL_RETURN_IF_ERROR(PrepareKernel(builder.chunk_rows(), builder, *step));
   OfferRival(builder, *step);
+  step->planes = op.epilogue == Epilogue::kFloat && op.chain.empty() && !direct_float &&
+                 !step->blocks.single_pixel && step->split.calls == 1 && step->sparse.empty();
   if (step->epilogue_in_scratch) {
     absl::StatusOr<ConvEpilogue> epilogue =
         ConvEpilogue::Make(op, output_code, out, builder.kernels(), {});
@@ -473,6 +479,8 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   info.kernel = step->KernelText();
   info.macs = window.macs();
   info.blocked = step->epilogue_in_scratch;
+  info.output_anywhere = step->epilogue_in_scratch && step->epilogue.stores_floats();
+  info.rows_together = !step->epilogue_in_scratch || step->blocks.single_pixel;
   if (info.blocked) info.value_bytes = out.channels * out.pixels() * kSumBytes;
   info.weight_bytes =
       step->weight_bytes() +

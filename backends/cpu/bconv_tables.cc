@@ -77,6 +77,29 @@ BconvTaps JoinTaps(const ConvWindow& window, const BufferLayout& in, int32_t c_w
   return taps;
 }
 
+std::vector<int32_t> BconvLimits(const std::vector<int32_t>& base, int64_t classes,
+                                 const GroupSplit& split, const std::vector<int32_t>& thresholds) {
+  const int64_t padded = (split.outputs + 7) / 8 * 8;
+  std::vector<int32_t> limits(base.size());
+  for (int64_t row = 0; row < split.calls * classes; ++row) {
+    for (int64_t o = 0; o < split.outputs; ++o) {
+      const auto at = static_cast<size_t>(row * padded + o);
+      const auto channel = static_cast<size_t>(row / classes * split.outputs + o);
+      limits[at] = BconvLimit(base[at], thresholds[channel]);
+    }
+  }
+  return limits;
+}
+
+std::vector<float> PadCalls(const std::vector<float>& values, const GroupSplit& split) {
+  const int64_t padded = (split.outputs + 7) / 8 * 8;
+  std::vector<float> result(static_cast<size_t>(split.calls * padded), 0.0F);
+  for (int64_t g = 0; g < split.calls; ++g) {
+    std::copy_n(values.begin() + g * split.outputs, split.outputs, result.begin() + g * padded);
+  }
+  return result;
+}
+
 absl::Status FillBconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                              const GroupSplit& split, const PaddingClasses* padding, int32_t planes,
                              uint64_t* packed, int32_t* base) {

@@ -27,6 +27,12 @@ absl::Status FillBconvFilter(const LowBitConvOp& op, const ConvWindow& window,
 
 // The limit on the count of differing bits for accumulators of at least `threshold`.
 int32_t BconvLimit(int32_t base, int32_t threshold);
+// For each base of [calls][classes][outputs of a call, rounded up to 8], given the thresholds of
+// the layer.
+std::vector<int32_t> BconvLimits(const std::vector<int32_t>& base, int64_t classes,
+                                 const GroupSplit& split, const std::vector<int32_t>& thresholds);
+// One value a channel as [calls][outputs of a call, rounded up to 8].
+std::vector<float> PadCalls(const std::vector<float>& values, const GroupSplit& split);
 
 // Offsets of taps of c_words words from a window's start, in words.
 struct BconvTaps {

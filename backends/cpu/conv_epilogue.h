@@ -31,6 +31,9 @@ class ConvEpilogue {
 
   int64_t table_bytes() const;
 
+  // Whether all that is stored are floats, at any of their addresses.
+  bool stores_floats() const { return epilogue_ == LowBitConvOp::Epilogue::kFloat; }
+
  private:
   void ApplyThresholds(int32_t* acc, int64_t pixels, std::byte* dst, int64_t dst_pixel) const;
   void ApplyQuantizer(const float* acc, int64_t pixels, std::byte* dst, int64_t dst_pixel) const;

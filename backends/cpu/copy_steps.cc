@@ -27,7 +27,8 @@ class StoreStep final : public Step {
     for (int64_t r = 0; r < run.rows; ++r) {
       const void* const source =
           constant != nullptr ? constant->data() : static_cast<const void*>(input.Row(run, r));
-      std::memcpy(run.batch->outputs[port][run.first_row + r], source, bytes);
+      void* const to = run.batch->outputs[port][run.first_row + r];
+      if (to != source) std::memcpy(to, source, bytes);
     }
     return absl::OkStatus();
   }

@@ -53,7 +53,7 @@ absl::Status CpuExecutable::RunPlan(const BatchRows& batch, ExecutionContext& co
         "a batch of ", batch.inputs.size(), " inputs and ", batch.outputs.size(),
         " outputs; the model has ", signature_.inputs.size(), " and ", signature_.outputs.size()));
   }
-  const Workspace& own = static_cast<const CpuContext&>(context).workspace();
+  Workspace& own = static_cast<CpuContext&>(context).workspace();
   if (team_ == nullptr || !WorthSharing(plan_, batch.rows)) {
     return RunAlone(plan_, batch, own, times);
   }

@@ -18,7 +18,7 @@ class CpuContext final : public ExecutionContext {
  public:
   explicit CpuContext(const Plan& plan) : workspace_(plan) {}
 
-  const Workspace& workspace() const { return workspace_; }
+  Workspace& workspace() { return workspace_; }
 
  private:
   Workspace workspace_;

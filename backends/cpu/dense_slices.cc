@@ -133,6 +133,7 @@ absl::StatusOr<StepPtr> MakeSlicedStep(const LowBitConvOp& op, int64_t slices,
   }
   auto step = std::make_unique<SlicedStep>(std::move(steps));
   step->mutable_info() = std::move(info);
+  step->mutable_info().rows_together = true;
   return step;
 }
 

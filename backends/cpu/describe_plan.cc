@@ -45,6 +45,17 @@ Line LineOf(size_t number, const StepInfo& info) {
           info.tuned};
 }
 
+// " (steps 1 to 9 in groups of 1, steps 10 to 30 of 8)"; empty where there is one group.
+std::string GroupsText(const Plan& plan) {
+  if (plan.segments.size() < 2) return "";
+  std::string text = " (";
+  for (const RowSegment& segment : plan.segments) {
+    absl::StrAppend(&text, segment.first == 0 ? "" : ", ", "steps ", segment.first + 1, " to ",
+                    segment.end, segment.first == 0 ? " in groups of " : " of ", segment.rows);
+  }
+  return text + ")";
+}
+
 }  // namespace
 
 std::string DescribePlanText(const Plan& plan, const std::string& title) {
@@ -73,8 +84,9 @@ std::string DescribePlanText(const Plan& plan, const std::string& title) {
     absl::StrAppend(&text, out, "\n");
   }
   absl::StrAppend(&text, "arena ", Grouped(plan.arena_bytes), " bytes for ", plan.chunk_rows,
-                  plan.chunk_rows == 1 ? " row" : " rows", " at a time; weights ",
-                  Grouped(plan.weight_bytes), " bytes; ", Grouped(plan.row_macs), " MACs a row\n");
+                  plan.chunk_rows == 1 ? " row" : " rows", " at a time", GroupsText(plan),
+                  "; weights ", Grouped(plan.weight_bytes), " bytes; ", Grouped(plan.row_macs),
+                  " MACs a row\n");
   return text;
 }
 

@@ -30,9 +30,9 @@ class FusedStep final : public Step {
         Shifted(BlockBytes(), group.block_shift()) / group.line_bytes(), 1, group.lines());
     const int64_t blocks = (group.lines() + fitting - 1) / fitting;
     block_lines = RoundUp((group.lines() + blocks - 1) / blocks, group.unit());
-    if (group.single()) block_lines = RoundUp(group.lines(), group.unit());
     mutable_info() = group.info();
     mutable_info().blocked = !group.single();
+    mutable_info().rows_together = group.single() && group.first().info().rows_together;
   }
 
   absl::Status Run(const StepRun& run) const override {
@@ -47,6 +47,7 @@ class FusedStep final : public Step {
   absl::Status RunParts(const StepRun& run, int64_t first, int64_t count) const override {
     const int64_t begin = first * group.unit();
     const int64_t end = std::min((first + count) * group.unit(), group.lines());
+    if (group.single()) return group.RunLinesOfRows(run, begin, end - begin);
     for (int64_t r = 0; r < run.rows; ++r) {
       for (int64_t y = begin; y < end; y += block_lines) {
         BITMILL_RETURN_IF_ERROR(group.RunLines(run, r, y, std::min(block_lines, end - y)));
@@ -102,6 +103,10 @@ absl::Status LineStep::Run(const StepRun& run) const {
 }
 
 absl::Status LineStep::RunParts(const StepRun& run, int64_t first, int64_t count) const {
+  return RunLinesOfRows(run, first, count);
+}
+
+absl::Status LineStep::RunLinesOfRows(const StepRun& run, int64_t first, int64_t count) const {
   for (int64_t r = 0; r < run.rows; ++r) {
     BITMILL_RETURN_IF_ERROR(RunLines(run, r, first, count));
   }
@@ -154,6 +159,13 @@ absl::Status LineGroup::RunLines(const StepRun& run, int64_t r, int64_t first,
     BITMILL_RETURN_IF_ERROR(steps_[i]->RunLines(own, r, first, count));
   }
   return absl::OkStatus();
+}
+
+absl::Status LineGroup::RunLinesOfRows(const StepRun& run, int64_t first, int64_t count) const {
+  const size_t only = running_.front();
+  StepRun own = run;
+  own.state = static_cast<const GroupState&>(*run.state).states[only].get();
+  return steps_[only]->RunLinesOfRows(own, first, count);
 }
 
 void AppendInfo(const StepInfo& more, StepInfo& info) {

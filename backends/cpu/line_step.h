@@ -69,6 +69,8 @@ class LineStep : public Step {
   // lines.
   virtual absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
                                 int64_t count) const = 0;
+  // These lines of all rows of the chunk.
+  virtual absl::Status RunLinesOfRows(const StepRun& run, int64_t first, int64_t count) const;
 
   // All lines of all rows.
   absl::Status Run(const StepRun& run) const override;
@@ -97,6 +99,8 @@ class LineGroup {
   void Prepare(const StepRun& run) const;
   // In every step; run.state is what CreateState() returned.
   absl::Status RunLines(const StepRun& run, int64_t r, int64_t first, int64_t count) const;
+  // Of all rows of the chunk; for a group that is single().
+  absl::Status RunLinesOfRows(const StepRun& run, int64_t first, int64_t count) const;
 
  private:
   std::vector<std::unique_ptr<Step>> owned_;

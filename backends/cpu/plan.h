@@ -8,6 +8,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/cpu/kernel_choices.h"
+#include "backends/cpu/row_schedule.h"
 #include "backends/cpu/step.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/steps.h"
@@ -15,16 +16,27 @@
 
 namespace bitmill {
 
+// A buffer that is an output of the graph and nothing else. Rows that lie as far apart as in the
+// buffer, or a single one, are computed where they belong if floats may be there.
+struct OutputBuffer {
+  int32_t buffer = -1, port = -1;
+  int64_t row_bytes = 0;
+};
+
 struct Plan {
   std::vector<StepPtr> steps;
   std::vector<double> step_micros;      // of each step, for a row: measured, or step_cost.h's
   std::vector<int64_t> buffer_offsets;  // in the arena, of each buffer
   std::vector<int64_t> slot_bytes;      // of each buffer, from a thread's to the next's; 0: shared
-  int threads = 1;                      // that may work on one chunk
-  double row_micros = 0.0;              // of all steps
-  double parted_micros = 0.0;           // of the longest step that has parts
+  // Of each buffer, from a row of the chunk to the next; 0: it has the rows of a group only.
+  std::vector<int64_t> chunk_row_bytes;
+  int threads = 1;             // that may work on one chunk
+  double row_micros = 0.0;     // of all steps
+  double parted_micros = 0.0;  // of the longest step that has parts
   int64_t arena_bytes = 0;
-  int64_t chunk_rows = 1;  // rows that run together
+  std::vector<OutputBuffer> outputs;
+  int64_t chunk_rows = 1;            // rows that run together
+  std::vector<RowSegment> segments;  // the groups of them in which steps take them
   int64_t weight_bytes = 0;
   int64_t row_macs = 0;
   // By node: other ways to compute it that are worth measuring.

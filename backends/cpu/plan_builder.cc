@@ -5,29 +5,21 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "backends/cpu/arena_planner.h"
 #include "backends/cpu/dense_slices.h"
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/live_channels.h"
 #include "backends/cpu/plan.h"
+#include "backends/cpu/plan_memory.h"
 #include "backends/cpu/plan_values.h"
 #include "backends/cpu/sequence_steps.h"
 #include "backends/cpu/step_cost.h"
-#include "base/aligned_buffer.h"
 #include "base/status_macros.h"
-#include "kernels/cache_sizes.h"
 
 namespace bitmill {
 namespace {
 
-// A chunk's buffers should stay in the second-level cache together with a layer's weights, hence in
-// half of it; beyond a few dozen rows there is nothing left to amortize.
+// Beyond a few dozen rows there is nothing left to amortize.
 constexpr int64_t kMaxChunkRows = 32;
-constexpr int64_t kMaxRowArenaBytes = int64_t{4} << 30;
-
-int64_t WholeLines(int64_t bytes) {
-  return (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
-}
 
 std::string CodeBits(const Value& value) {
   if (value.code.kind == CodeKind::kNone) {
@@ -53,6 +45,7 @@ class PlanBuilder {
   absl::StatusOr<Plan> Build() {
     BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
     buffers_.assign(uses_.size(), -1);
+    writers_.assign(uses_.size(), 0);
     for (size_t n = 0; n < graph_.nodes.size(); ++n) {
       const Node& node = graph_.nodes[n];
       if (IsOnlyAnotherName(node)) continue;
@@ -89,6 +82,7 @@ class PlanBuilder {
     if (in != kNoValue && out != kNoValue && info.bits.empty()) {
       info.bits = absl::StrCat(CodeBits(graph_.value(in)), " -> ", CodeBits(graph_.value(out)));
     }
+    if (out != kNoValue) writers_[static_cast<size_t>(use(out).same_as)] = plan_.steps.size();
     plan_.steps.push_back(std::move(step));
     builder_.NextStep();
   }
@@ -384,19 +378,27 @@ class PlanBuilder {
         return absl::InternalError(
             absl::StrCat("nothing computes output '", graph_.outputs[i].name, "'"));
       }
-      Push(MakeStoreStep(Input(id, true), nullptr, port, bytes), "output", id, id);
+      const Operand stored = Input(id, true);
+      PlaceOutput(id, stored, port);
+      Push(MakeStoreStep(stored, nullptr, port, bytes), "output", id, id);
     }
     return absl::OkStatus();
   }
 
-  std::vector<ArenaRequest> Requests(int64_t rows) const {
-    std::vector<ArenaRequest> requests;
-    for (const BufferNeed& need : builder_.needs()) {
-      requests.push_back(
-          {need.row_bytes * rows + need.fixed_bytes + WholeLines(need.slot_bytes) * plan_.threads,
-           need.first_use, need.last_use});
-    }
-    return requests;
+  // Whether the rows of an output can be computed where they are wanted: one step makes them, at
+  // any address, and nobody else reads them.
+  void PlaceOutput(ValueId id, const Operand& stored, int32_t port) {
+    const ValueUse& memory = root(id);
+    if (stored.buffer < 0 || !memory.consumers.empty()) return;
+    const auto users = [&](const auto& buffers) {
+      return std::count(buffers.begin(), buffers.end(), stored.buffer);
+    };
+    const bool other_port =
+        std::any_of(plan_.outputs.begin(), plan_.outputs.end(),
+                    [&](const OutputBuffer& output) { return output.buffer == stored.buffer; });
+    const size_t writer = writers_[static_cast<size_t>(use(id).same_as)];
+    if (other_port || users(buffers_) != 1 || !plan_.steps[writer]->info().output_anywhere) return;
+    plan_.outputs.push_back({stored.buffer, port, stored.layout.image_bytes});
   }
 
   // Says in each step what was chosen by measuring. False when nothing was measured.
@@ -418,26 +420,23 @@ class PlanBuilder {
     FusionPlan fusion;
     fusion.first_use = [&](int32_t buffer) { return used(buffer).first_use; };
     fusion.last_use = [&](int32_t buffer) { return used(buffer).last_use; };
-    fusion.joined = [&](int32_t first, int32_t last) { builder_.Join(first, last); };
+    std::vector<PushedSteps> joined;
+    fusion.joined = [&](int32_t first, int32_t last) {
+      builder_.Join(first, last);
+      joined.push_back({first, last});
+    };
     fusion.add_buffer = [&](int64_t row_bytes, int32_t first, int32_t last) {
       return builder_.AddBufferFor(row_bytes, first, last);
     };
     FuseLineSteps(plan_.steps, fusion);
-    const int64_t one_row = PlanArena(Requests(1)).bytes;
-    const int64_t row_bytes = PlanArena(Requests(2)).bytes - one_row;
-    if (one_row > kMaxRowArenaBytes) {
-      return absl::ResourceExhaustedError(absl::StrCat("one row needs ", one_row,
-                                                       " bytes of working memory, at most ",
-                                                       kMaxRowArenaBytes, " are allowed"));
+    std::vector<PushedSteps> pushed;  // that became each step of the plan
+    auto next = joined.begin();
+    for (int32_t step = 0; pushed.size() < plan_.steps.size();) {
+      const bool one = next == joined.end() || next->first != step;
+      pushed.push_back(one ? PushedSteps{step, step} : *next++);
+      step = pushed.back().last + 1;
     }
-    const int64_t fitting = MachineCaches().l2 / 2 / std::max<int64_t>(row_bytes, 1);
-    plan_.chunk_rows = std::clamp<int64_t>(fitting, 1, builder_.chunk_rows());
-    ArenaPlan arena = PlanArena(Requests(plan_.chunk_rows));
-    plan_.buffer_offsets = std::move(arena.offsets);
-    for (const BufferNeed& need : builder_.needs()) {
-      plan_.slot_bytes.push_back(WholeLines(need.slot_bytes));
-    }
-    plan_.arena_bytes = arena.bytes;
+    BITMILL_RETURN_IF_ERROR(PlanMemory(builder_, pushed, plan_));
     plan_.forms = builder_.forms();
     const bool measured = NameChoices();
     for (const StepPtr& step : plan_.steps) {
@@ -458,6 +457,7 @@ class PlanBuilder {
   StepBuilder builder_;
   std::vector<ValueUse> uses_;
   std::vector<int32_t> buffers_;  // of each value that owns memory; -1 while it has none
+  std::vector<size_t> writers_;   // of each value that owns memory, the step that made it last
   Plan plan_;
 };
 

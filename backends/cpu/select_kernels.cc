@@ -35,6 +35,7 @@ absl::StatusOr<KernelSet> SelectKernels(const std::string& isa) {
   kernels.pack = &SelectPack(level);
   kernels.pool = &SelectPool(level);
   kernels.requant = &SelectRequant(level);
+  kernels.fdense = &SelectFdense(level);
   kernels.fmap = &SelectFmap(level);
   kernels.gather = &SelectGather(level);
   kernels.transpose = &SelectTranspose(level);

@@ -67,22 +67,23 @@ class Laps {
 };
 
 // All steps for the run's chunk.
-absl::Status RunChunk(const Plan& plan, const Workspace& workspace, StepRun& run,
+absl::Status RunChunk(const Plan& plan, Workspace& workspace, const StepRun& chunk,
                       OperationTimes* times) {
-  run.buffers = workspace.buffers(0);
+  workspace.PlaceOutputs(plan, chunk);
   Laps laps(times);
-  laps.AddRows(run.rows);
-  for (size_t i = 0; i < plan.steps.size(); ++i) {
+  laps.AddRows(chunk.rows);
+  return ForEachStep(plan, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
+    run.buffers = workspace.buffers(0, segment, group);
     run.state = workspace.state(i, 0);
-    if (absl::Status status = plan.steps[i]->Run(run); !status.ok()) return status;
+    absl::Status status = plan.steps[i]->Run(run);
     laps.Lap(i);
-  }
-  return absl::OkStatus();
+    return status;
+  });
 }
 
 class SharedRun {
  public:
-  SharedRun(const Plan& plan, const BatchRows& batch, const Workspace& own, SpareWorkspaces& spares,
+  SharedRun(const Plan& plan, const BatchRows& batch, Workspace& own, SpareWorkspaces& spares,
             ForkJoin& team, OperationTimes* times)
       : plan_(plan), batch_(batch), own_(own), spares_(spares), team_(team), times_(times) {}
 
@@ -115,7 +116,7 @@ class SharedRun {
     std::atomic<int64_t> next{0};
     FirstError error;
     const auto work = [&](int slot) {
-      const Workspace* const workspace = slot == 0 ? &own_ : spares_.Take();
+      Workspace* const workspace = slot == 0 ? &own_ : spares_.Take();
       if (workspace == nullptr) return;
       StepRun run;
       run.batch = &batch_;
@@ -132,19 +133,20 @@ class SharedRun {
   }
 
   // The run's chunk, step by step.
-  absl::Status ShareSteps(StepRun& run) {
-    run.buffers = own_.buffers(0);
+  absl::Status ShareSteps(const StepRun& chunk) {
+    own_.PlaceOutputs(plan_, chunk);
     Laps laps(times_);
-    laps.AddRows(run.rows);
-    for (size_t i = 0; i < plan_.steps.size(); ++i) {
+    laps.AddRows(chunk.rows);
+    return ForEachStep(plan_, chunk, [&](size_t i, size_t segment, size_t group, StepRun& run) {
+      run.buffers = own_.buffers(0, segment, group);
       run.state = own_.state(i, 0);
       const int width = UsefulWidth(i, run.rows);
       const bool shared = width > 1 && team_.Call(place_, width);
-      absl::Status status = shared ? ShareStep(i, width, run) : plan_.steps[i]->Run(run);
-      if (!status.ok()) return status;
+      absl::Status status =
+          shared ? ShareStep(i, {segment, group}, width, run) : plan_.steps[i]->Run(run);
       laps.Lap(i);
-    }
-    return absl::OkStatus();
+      return status;
+    });
   }
 
   int UsefulWidth(size_t step, int64_t rows) const {
@@ -154,7 +156,11 @@ class SharedRun {
     return static_cast<int>(std::min({useful, plan_.steps[step]->parts(), int64_t{plan_.threads}}));
   }
 
-  absl::Status ShareStep(size_t index, int width, const StepRun& run) {
+  struct Group {
+    size_t segment, number;
+  };
+
+  absl::Status ShareStep(size_t index, Group group, int width, const StepRun& run) {
     const Step& step = *plan_.steps[index];
     const int64_t parts = step.parts();
     const int64_t blocks = std::min(parts, width * kPartsPerThread);
@@ -163,7 +169,7 @@ class SharedRun {
     FirstError error;
     const auto work = [&](int slot) {
       StepRun mine = run;
-      mine.buffers = own_.buffers(slot);
+      mine.buffers = own_.buffers(slot, group.segment, group.number);
       mine.state = own_.state(index, slot);
       while (!error.any()) {
         const int64_t block = next.fetch_add(1, std::memory_order_relaxed);
@@ -178,7 +184,7 @@ class SharedRun {
 
   const Plan& plan_;
   const BatchRows& batch_;
-  const Workspace& own_;
+  Workspace& own_;
   SpareWorkspaces& spares_;
   ForkJoin& team_;
   OperationTimes* const times_;
@@ -194,7 +200,7 @@ bool WorthSharing(const Plan& plan, int64_t rows) {
          (rows >= plan.threads && plan.row_micros * all >= kMinBatchMicros);
 }
 
-absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunAlone(const Plan& plan, const BatchRows& batch, Workspace& own,
                       OperationTimes* times) {
   StepRun run;
   run.batch = &batch;
@@ -205,7 +211,7 @@ absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace&
   return absl::OkStatus();
 }
 
-absl::Status RunShared(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunShared(const Plan& plan, const BatchRows& batch, Workspace& own,
                        SpareWorkspaces& spares, ForkJoin& team, OperationTimes* times) {
   return SharedRun(plan, batch, own, spares, team, times).Run();
 }

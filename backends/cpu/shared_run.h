@@ -21,11 +21,11 @@ namespace bitmill {
 bool WorthSharing(const Plan& plan, int64_t rows);
 
 // All rows on this thread. `times`: what to fill in, null: nothing.
-absl::Status RunAlone(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunAlone(const Plan& plan, const BatchRows& batch, Workspace& own,
                       OperationTimes* times = nullptr);
 
 // All rows, with helpers of `team`. When several rows fail, the error is that of the first.
-absl::Status RunShared(const Plan& plan, const BatchRows& batch, const Workspace& own,
+absl::Status RunShared(const Plan& plan, const BatchRows& batch, Workspace& own,
                        SpareWorkspaces& spares, ForkJoin& team, OperationTimes* times = nullptr);
 
 }  // namespace bitmill

@@ -1,8 +1,9 @@
 // One step of a compiled plan, and what it sees while it runs.
 //
-// A plan is a list of steps over numbered buffers. A batch is processed in chunks of a few rows;
-// each step handles all rows of the chunk before the next step starts, so that the chunk stays in
-// the second-level cache. Steps are immutable after compilation and shared by threads; everything
+// A plan is a list of steps over numbered buffers. A batch is processed in chunks of a few rows,
+// and neighbouring steps take a chunk's rows in groups that stay in the second-level cache
+// (row_schedule.h): each step handles all rows of a group before the next step starts. To a step a
+// group is a chunk. Steps are immutable after compilation and shared by threads; everything
 // that changes lives in the buffers or in the StepState of one context.
 #pragma once
 
@@ -71,15 +72,17 @@ inline bool IsAligned(const void* pointer, size_t alignment) {
 
 // For people: one line of the plan.
 struct StepInfo {
-  std::string name;           // the node's, or what the step is for
-  std::string kernel;         // "bconv_avx2", "dnnl_conv", "reference:Concat"
-  std::string input, output;  // shapes
-  std::string bits;           // "1x1 -> 1": activations x weights -> output
-  int64_t macs = 0;           // of a row
-  int64_t weight_bytes = 0;   // packed weights and tables
-  int64_t output_bytes = 0;   // of a row, as stored
-  int64_t value_bytes = 0;    // of a row: all values read and written, inner ones too
-  std::string tuned;          // the measured choice and what it gains; empty: the usual way
+  std::string name;              // the node's, or what the step is for
+  std::string kernel;            // "bconv_avx2", "dnnl_conv", "reference:Concat"
+  std::string input, output;     // shapes
+  std::string bits;              // "1x1 -> 1": activations x weights -> output
+  int64_t macs = 0;              // of a row
+  int64_t weight_bytes = 0;      // packed weights and tables
+  int64_t output_bytes = 0;      // of a row, as stored
+  int64_t value_bytes = 0;       // of a row: all values read and written, inner ones too
+  bool rows_together = false;    // what weights cost is shared by the rows of a call
+  bool output_anywhere = false;  // the output may lie at any address where floats may
+  std::string tuned;             // the measured choice and what it gains; empty: the usual way
   // For measuring choices (tune.h).
   std::vector<int32_t> nodes;  // low-bit layers of the lowered graph that the step computes
   bool blocked = false;        // whether it works in blocks that LayerChoice::block_shift changes

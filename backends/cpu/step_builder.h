@@ -14,6 +14,8 @@
 #include "backends/cpu/kernel_choices.h"
 #include "backends/cpu/plan_constants.h"
 #include "kernels/bconv/bconv_table.h"
+#include "kernels/cache_sizes.h"
+#include "kernels/fdense/fdense_table.h"
 #include "kernels/fmap/fmap_table.h"
 #include "kernels/gather/gather_table.h"
 #include "kernels/isa.h"
@@ -28,11 +30,14 @@ namespace bitmill {
 struct KernelSet {
   Isa isa = Isa::kRef;
   bool bf16 = false;  // float layers multiply in bfloat16
+  // Of the second-level cache for which rows are grouped (row_schedule.h).
+  int64_t cache_bytes = MachineCaches().l2;
   const BconvKernel* bconv = nullptr;
   const QconvKernel* qconv = nullptr;
   const PackKernel* pack = nullptr;
   const PoolKernel* pool = nullptr;
   const RequantKernel* requant = nullptr;
+  const FdenseKernel* fdense = nullptr;
   const FmapKernel* fmap = nullptr;
   const GatherKernel* gather = nullptr;
   const TransposeKernel* transpose = nullptr;

@@ -47,17 +47,20 @@ absl::Status StepTimer::Run(std::vector<double>& micros) {
   micros.assign(plan_.steps.size(), 0.0);
   StepRun run;
   run.batch = &batch_;
-  run.buffers = workspace_.buffers(0);
   for (run.first_row = 0; run.first_row < batch_.rows; run.first_row += plan_.chunk_rows) {
     run.rows = std::min(plan_.chunk_rows, batch_.rows - run.first_row);
-    for (size_t i = 0; i < plan_.steps.size(); ++i) {
-      run.state = workspace_.state(i, 0);
+    workspace_.PlaceOutputs(plan_, run);
+    const auto time = [&](size_t i, size_t segment, size_t group, StepRun& step_run) {
+      step_run.buffers = workspace_.buffers(0, segment, group);
+      step_run.state = workspace_.state(i, 0);
       const auto start = std::chrono::steady_clock::now();
-      BITMILL_RETURN_IF_ERROR(plan_.steps[i]->Run(run));
+      absl::Status status = plan_.steps[i]->Run(step_run);
       const std::chrono::duration<double, std::micro> taken =
           std::chrono::steady_clock::now() - start;
       micros[i] += taken.count();
-    }
+      return status;
+    };
+    BITMILL_RETURN_IF_ERROR(ForEachStep(plan_, run, time));
   }
   return absl::OkStatus();
 }

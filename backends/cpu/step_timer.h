@@ -39,7 +39,7 @@ class StepTimer {
 
  private:
   const Plan& plan_;
-  const Workspace workspace_;
+  Workspace workspace_;
   RowBuffers inputs_, outputs_;
   std::vector<const std::byte* const*> input_ports_;
   std::vector<std::byte* const*> output_ports_;

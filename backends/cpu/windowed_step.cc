@@ -51,6 +51,7 @@ class WindowedStep final : public Step {
     mutable_info() = front.info();
     AppendInfo(back.info(), mutable_info());
     mutable_info().blocked = true;
+    mutable_info().rows_together = false;
   }
 
   std::unique_ptr<StepState> CreateState() const override {

@@ -80,7 +80,10 @@ struct BconvArgs {
   int32_t* out_int32;
   float* out_float;
   int64_t out_image, out_row, out_pixel;  // strides: bytes for bits, elements otherwise
-  const float* scale;                     // [out_channels rounded up to 8]
+  // Of a float output without `finish`, from a channel to the next: 1, or planes of pixels one
+  // behind the other (out_pixel is 1 then). Only where BconvStoresPlanes() (bconv_table.h).
+  int64_t out_channel = 1;
+  const float* scale;  // [out_channels rounded up to 8]
   const float* bias;
   // Null, or what follows a float output. Only where BconvFinishes() (bconv_table.h).
   const BconvFinish* finish = nullptr;

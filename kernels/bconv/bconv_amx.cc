@@ -23,6 +23,7 @@ int64_t PreparedBconvBytesAmx(const BconvArgs& args);
 void PrepareBconvAmx(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmx(const BconvArgs& args);
 bool BconvFinishesAmx(const BconvArgs& args);
+bool BconvStoresPlanesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 
 namespace {
@@ -393,6 +394,8 @@ bool BconvFinishesAmx(const BconvArgs& args) {
   return args.prepared != nullptr && args.scratch != nullptr && !HasFewPixels(args) &&
          args.out_w > 1;
 }
+
+bool BconvStoresPlanesAmx(const BconvArgs& args) { return BconvFinishesAmx(args); }
 
 void BconvAmx(const BconvArgs& given) {
   const BconvArgs args = Flattened(given);

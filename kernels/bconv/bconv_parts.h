@@ -79,7 +79,7 @@ struct BconvSpan {
 };
 // AMX: writes their outputs.
 void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
-// With args.finish; at most 16 pixels. Counts of 16 pixels may be read.
+// With args.finish, or planes; at most 16 pixels. Counts of 16 pixels may be read.
 void FinishBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
 
 // Sums of a lane are 16 bits wide: 64 * 1023 < 2^16.

@@ -88,7 +88,7 @@ void StoreFloats(const BconvArgs& args, const BconvSpan& span, int64_t row, cons
 }  // namespace
 
 void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span) {
-  if (args.finish != nullptr) return FinishBconvSpanAmx(args, span);
+  if (args.finish != nullptr || args.out_channel != 1) return FinishBconvSpanAmx(args, span);
   const Lanes lanes = LanesOf(args.out_channels - span.channel);
   const int64_t padded = (args.out_channels + 7) / 8 * 8;
   BconvSpan run = span;

@@ -10,6 +10,7 @@ int64_t PreparedBconvBytesAmx(const BconvArgs& args);
 void PrepareBconvAmx(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmx(const BconvArgs& args);
 bool BconvFinishesAmx(const BconvArgs& args);
+bool BconvStoresPlanesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
@@ -42,6 +43,7 @@ constexpr BconvKernel kKernels[] = {
      .prepare = PrepareBconvAmx,
      .scratch_bytes = BconvScratchBytesAmx,
      .finishes = BconvFinishesAmx,
+     .stores_planes = BconvStoresPlanesAmx,
      .sparse = {kAmxForms, 2},
      .rival = "bconv_avx512vpopcnt"},
     {.name = "bconv_avx512vpopcnt",
@@ -99,6 +101,11 @@ int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args) {
 
 bool BconvFinishes(const BconvKernel& kernel, const BconvArgs& args) {
   return kernel.finishes != nullptr && args.out_float != nullptr && kernel.finishes(args);
+}
+
+bool BconvStoresPlanes(const BconvKernel& kernel, const BconvArgs& args) {
+  return kernel.stores_planes != nullptr && args.out_float != nullptr && args.finish == nullptr &&
+         kernel.stores_planes(args);
 }
 
 }  // namespace bitmill

@@ -18,6 +18,7 @@ struct BconvKernel {
   void (*prepare)(const BconvArgs& args, void* prepared) = nullptr;
   int64_t (*scratch_bytes)(const BconvArgs& args) = nullptr;  // null: none
   bool (*finishes)(const BconvArgs& args) = nullptr;          // null: never
+  bool (*stores_planes)(const BconvArgs& args) = nullptr;     // null: never
   SparseForms sparse = {};  // none: `run` takes dense weights only
   // Another kernel of the table that is faster for some shapes, or beside some neighbours; null:
   // none worth measuring.
@@ -41,6 +42,8 @@ void PrepareBconv(const BconvKernel& kernel, const BconvArgs& args, void* prepar
 int64_t BconvScratchBytes(const BconvKernel& kernel, const BconvArgs& args);
 // Whether `run` takes args.finish (kernels/bconv/bconv_finish.h) in such a call, all else set.
 bool BconvFinishes(const BconvKernel& kernel, const BconvArgs& args);
+// Whether `run` takes args.out_channel in such a call, all else set.
+bool BconvStoresPlanes(const BconvKernel& kernel, const BconvArgs& args);
 
 // Packs logical weights w[out][c][taps] (c outermost of the last two; values -1, +1, and 0 when
 // planes is 2) of one group into the layout above; `packed` has PackedBconvWords() words.

@@ -123,6 +123,47 @@ class FinishCase {
     return true;
   }
 
+  // Outputs as planes, numbers between lines, planes and images left alone. False where the kernel
+  // does not take it.
+  bool RunPlanes(const BconvKernel& kernel, std::vector<float>* planes) const {
+    BconvArgs args = args_;
+    const auto prepared = Aligned(PreparedBconvBytes(kernel, args));
+    const auto scratch = Aligned(BconvScratchBytes(kernel, args));
+    PrepareBconv(kernel, args, prepared.get());
+    args.prepared = prepared.get();
+    args.scratch = scratch.get();
+    planes->assign(static_cast<size_t>(2 * PlanesImage()), kUnwritten);
+    args.out_float = planes->data();
+    args.out_pixel = 1;
+    args.out_row = width_ + 1;
+    args.out_channel = PlaneElements();
+    args.out_image = PlanesImage();
+    if (!BconvStoresPlanes(kernel, args)) return false;
+    kernel.run(args);
+    return true;
+  }
+
+  std::vector<float> ExpectedPlanes() const {
+    std::vector<float> plain = Blank().floats;
+    std::vector<float> planes(static_cast<size_t>(2 * PlanesImage()), kUnwritten);
+    BconvArgs args = args_;
+    args.out_float = plain.data();
+    SelectBconv(Isa::kRef).run(args);
+    for (int64_t image = 0; image < 2; ++image) {
+      for (int64_t y = 0; y < height_; ++y) {
+        for (int64_t x = 0; x < width_; ++x) {
+          const int64_t from = image * args_.out_image + y * args_.out_row + x * args_.out_pixel;
+          const int64_t to = image * PlanesImage() + y * (width_ + 1) + x;
+          for (int64_t o = 0; o < outputs_; ++o) {
+            planes[static_cast<size_t>(to + o * PlaneElements())] =
+                plain[static_cast<size_t>(from + o)];
+          }
+        }
+      }
+    }
+    return planes;
+  }
+
   // From the plain outputs of the reference.
   Result Expected(bool in_place) const {
     Result result = Blank();
@@ -203,6 +244,8 @@ class FinishCase {
   // A float and a byte behind every pixel stay as they are.
   int64_t PixelElements() const { return outputs_ + 1; }
   int64_t ImageElements() const { return height_ * (width_ * PixelElements() + 1) + 2; }
+  int64_t PlaneElements() const { return height_ * (width_ + 1) + 3; }
+  int64_t PlanesImage() const { return outputs_ * PlaneElements() + 5; }
   int64_t SignPixelBytes() const { return (outputs_ + 7) / 8 + 1; }
   int64_t SignRowBytes() const { return width_ * SignPixelBytes() + 3; }
   int64_t SignImageBytes() const { return height_ * SignRowBytes(); }
@@ -222,13 +265,34 @@ class FinishCase {
   BconvArgs args_ = {};
 };
 
+struct Shape {
+  int32_t height, width, channels, outputs;
+};
+constexpr Shape kShapes[] = {{9, 16, 64, 64}, {8, 10, 70, 130}, {7, 7, 33, 136},  {5, 33, 64, 16},
+                             {12, 7, 64, 20}, {70, 2, 64, 33},  {1, 90, 128, 40}, {3, 5, 64, 64},
+                             {9, 15, 200, 1}, {11, 14, 1, 72}};
+
+TEST(BconvFinishTest, PlanesAreThePlainOutputsTransposed) {
+  int taken = 0, could = 0;
+  uint32_t seed = 0;
+  for (const Shape& shape : kShapes) {
+    const FinishCase problem(shape.height, shape.width, shape.channels, shape.outputs, ++seed);
+    const std::vector<float> expected = problem.ExpectedPlanes();
+    for (const BconvKernel& kernel : BconvKernelsUnderTest()) {
+      if (kernel.stores_planes == nullptr) continue;
+      ++could;
+      std::vector<float> got;
+      if (!problem.RunPlanes(kernel, &got)) continue;
+      ++taken;
+      ASSERT_EQ(std::memcmp(got.data(), expected.data(), got.size() * sizeof(float)), 0)
+          << kernel.name << ": " << shape.height << "x" << shape.width << "x" << shape.channels
+          << " -> " << shape.outputs;
+    }
+  }
+  EXPECT_GE(2 * taken, could);
+}
+
 TEST(BconvFinishTest, EveryKernelDoesWhatTheStepsDo) {
-  struct Shape {
-    int32_t height, width, channels, outputs;
-  };
-  constexpr Shape kShapes[] = {{9, 16, 64, 64}, {8, 10, 70, 130}, {7, 7, 33, 136},  {5, 33, 64, 16},
-                               {12, 7, 64, 20}, {70, 2, 64, 33},  {1, 90, 128, 40}, {3, 5, 64, 64},
-                               {9, 15, 200, 1}, {11, 14, 1, 72}};
   int taken = 0;
   uint32_t seed = 0;
   for (const Shape& shape : kShapes) {

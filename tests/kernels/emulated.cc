@@ -19,6 +19,7 @@ int64_t PreparedBconvBytesAmxEmulated(const BconvArgs& args);
 void PrepareBconvAmxEmulated(const BconvArgs& args, void* prepared);
 int64_t BconvScratchBytesAmxEmulated(const BconvArgs& args);
 bool BconvFinishesAmxEmulated(const BconvArgs& args);
+bool BconvStoresPlanesAmxEmulated(const BconvArgs& args);
 void QconvAmxEmulated(const QconvArgs& args);
 int64_t PreparedQconvBytesAmxEmulated(const QconvArgs& args);
 void PrepareQconvAmxEmulated(const QconvArgs& args, void* prepared);
@@ -51,6 +52,7 @@ std::vector<BconvKernel> EmulatedBconvKernels() {
                                    .prepare = PrepareBconvAmxEmulated,
                                    .scratch_bytes = BconvScratchBytesAmxEmulated,
                                    .finishes = BconvFinishesAmxEmulated,
+                                   .stores_planes = BconvStoresPlanesAmxEmulated,
                                    .sparse = kAnyForm},
                                   {.name = "bconv_avx512vpopcnt_emulated",
                                    .isa = Isa::kAvx512Vpopcnt,

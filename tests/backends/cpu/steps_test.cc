@@ -8,6 +8,8 @@
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/cpu_executable.h"
+#include "backends/cpu/plan.h"
 #include "model/passes/lowered_reference.h"
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/cpu/random_lowered.h"
@@ -318,6 +320,58 @@ void CheckFloat(const Graph& graph, std::mt19937& random) {
     ASSERT_TRUE(many.ok()) << many.status();
     ASSERT_NO_FATAL_FAILURE(ExpectSameBits(*many, *one));
   }
+}
+
+// The rows of each output one behind the other, from `offset` bytes past a boundary on.
+std::vector<RowBytes> RunSideBySide(const Executable& executable, const std::vector<RowBytes>& rows,
+                                    size_t offset) {
+  constexpr std::byte kGuard{0x5a};
+  const std::vector<TensorSpec>& specs = executable.signature().outputs;
+  std::vector<std::vector<std::byte>> memory;
+  std::vector<std::vector<std::byte*>> output_rows(specs.size());
+  std::vector<std::byte* const*> outputs;
+  for (size_t i = 0; i < specs.size(); ++i) {
+    const auto row_bytes = static_cast<size_t>(specs[i].row_bytes);
+    memory.emplace_back(offset + rows.size() * row_bytes + 1, kGuard);
+    for (size_t r = 0; r < rows.size(); ++r) {
+      output_rows[i].push_back(memory[i].data() + offset + r * row_bytes);
+    }
+    outputs.push_back(output_rows[i].data());
+  }
+  std::vector<const std::byte*> input_rows;
+  for (const RowBytes& row : rows) input_rows.push_back(row[0].data());
+  const std::byte* const* const inputs[] = {input_rows.data()};
+  const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
+  const absl::Status status =
+      executable.Run({static_cast<int64_t>(rows.size()), inputs, outputs}, *context);
+  EXPECT_TRUE(status.ok()) << status;
+  std::vector<RowBytes> results(rows.size());
+  for (size_t i = 0; i < specs.size(); ++i) {
+    EXPECT_TRUE(memory[i].back() == kGuard && (offset == 0 || memory[i][offset - 1] == kGuard));
+    for (size_t r = 0; r < rows.size(); ++r) {
+      results[r].emplace_back(output_rows[i][r], output_rows[i][r] + specs[i].row_bytes);
+    }
+  }
+  return results;
+}
+
+TEST(OutputStepTest, RowsThatAreComputedWhereTheyBelongHaveTheSameBits) {
+  std::mt19937 random(19);
+  size_t in_place = 0;
+  for (int round = 0; round < 12; ++round) {
+    const Graph graph = RandomLowered({.bits_in = round % 2 == 0}, random);
+    const std::vector<RowBytes> rows = RandomRows(graph, random);
+    const std::vector<RowBytes> expected = Expected(graph, rows);
+    absl::StatusOr<Plan> plan = BuildPlan(graph, *SelectKernels("auto"), kRows);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    in_place += plan->outputs.size();
+    const CpuExecutable executable(SignatureOfLowered(graph), *std::move(plan), kRows, "test");
+    for (const size_t offset : {0, 4, 1}) {
+      SCOPED_TRACE(testing::Message() << "round " << round << " offset " << offset);
+      ASSERT_NO_FATAL_FAILURE(ExpectSameBits(RunSideBySide(executable, rows, offset), expected));
+    }
+  }
+  EXPECT_GE(in_place, 6);
 }
 
 TEST(FloatStepTest, ConvolutionsMatchTheDefinition) {

@@ -123,6 +123,19 @@ inline __m512i FromWords(__m256i words) {
   return result;
 }
 
+// Quarters of `a`, then of `b`, which two bits of `order` name each.
+inline __m512 ShuffleQuarters(__m512 a, __m512 b, int order) {
+  float from[2][16], to[16];
+  memcpy(from[0], &a, sizeof(from[0]));
+  memcpy(from[1], &b, sizeof(from[1]));
+  for (int q = 0; q < 4; ++q) {
+    memcpy(to + 4 * q, from[q / 2] + 4 * (order >> (2 * q) & 3), 4 * sizeof(float));
+  }
+  __m512 result;
+  memcpy(&result, to, sizeof(result));
+  return result;
+}
+
 // Products of a matrix of 8 x 8 bits (in every 8 bytes of `matrices` one) and bytes, modulo 2: bit
 // i of a byte is the parity of the byte and row i, which is byte 7 - i of the matrix.
 inline __m512i TransformBits(__m512i vector, __m512i matrices, int complement) {
@@ -160,6 +173,8 @@ inline __m512i TransformBits(__m512i vector, __m512i matrices, int complement) {
 #define _mm512_cvtps_epi32(v) bitmill_emulated::ToInts(v)
 #define _mm512_cvtepi32_ps(v) bitmill_emulated::ToFloats(v)
 #define _mm512_cvtepi32_epi8(v) bitmill_emulated::ToBytes(v)
+#undef _mm512_shuffle_f32x4
+#define _mm512_shuffle_f32x4(a, b, order) bitmill_emulated::ShuffleQuarters(a, b, order)
 #undef _mm512_madd_epi16
 #define _mm512_madd_epi16(a, b) simde_mm512_madd_epi16(a, b)
 #define _mm512_mask_storeu_ps(p, k, v) bitmill_emulated::MaskStore<float>(p, k, v)

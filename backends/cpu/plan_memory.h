@@ -1,0 +1,23 @@
+// Which rows of a chunk run together in each step, and one arena for all buffers.
+#pragma once
+
+#include <cstdint>
+
+#include "absl/status/status.h"
+#include "absl/types/span.h"
+#include "backends/cpu/plan.h"
+#include "backends/cpu/step_builder.h"
+
+namespace bitmill {
+
+// Steps by the numbers of BufferNeed, first and last, that became one of the plan.
+struct PushedSteps {
+  int32_t first = 0, last = 0;
+};
+
+// For a plan whose steps and threads are known: its segments, and where each buffer lies.
+// `steps`: of each step of the plan. ResourceExhausted where one row needs too much.
+absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps> steps,
+                        Plan& plan);
+
+}  // namespace bitmill
