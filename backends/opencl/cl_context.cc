@@ -26,7 +26,6 @@ ClExecutionContext::ClExecutionContext(std::shared_ptr<ClDevice> device, const D
 
 ClExecutionContext::~ClExecutionContext() {
   const ClApi& api = device_->api();
-  for (const cl_event event : events_) api.clReleaseEvent(event);
   if (host_ != nullptr) {
     api.clEnqueueUnmapMemObject(queue_.get(), pinned_.get(), host_, 0, nullptr, nullptr);
     api.clFinish(queue_.get());

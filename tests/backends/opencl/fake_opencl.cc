@@ -237,7 +237,7 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue, cl_kernel kernel, cl_uint, const
     return CL_INVALID_KERNEL_NAME;
   }
   if (control.wrong_results) {
-    for (size_t i = 0; i < arena.size(); i += 61) arena[i] ^= 0x10;
+    for (size_t i = 0; i < arena.size(); i += 7) arena[i] ^= 0x10;
   }
   if (event != nullptr) *event = new _cl_event;
   return CL_SUCCESS;

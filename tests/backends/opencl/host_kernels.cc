@@ -10,7 +10,7 @@ namespace opencl_c {
 // The text of the kernels, as it is; OpenCL C is not this project's C++.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
-#pragma GCC diagnostic ignored "-Wunknown-pragmas"
+#pragma GCC diagnostic ignored "-Wunused-parameter"
 #pragma GCC diagnostic ignored "-Wshadow"
 #include "kernels/opencl/step_params.inc"
 //
