@@ -1,4 +1,4 @@
-// Models on an OpenCL device (docs/decisions/0019-opencl.md).
+// Models on an OpenCL device (docs/decisions/0020-opencl.md).
 #pragma once
 
 #include <memory>
