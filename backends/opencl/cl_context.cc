@@ -9,14 +9,6 @@
 #include "model/ops/op_registry.h"
 
 namespace bitmill {
-namespace {
-
-template <typename T>
-absl::Status SetArg(const ClApi& api, cl_kernel kernel, cl_uint index, const T& value) {
-  return ClStatus(api.clSetKernelArg(kernel, index, sizeof(value), &value), "clSetKernelArg");
-}
-
-}  // namespace
 
 ClExecutionContext::ClExecutionContext(std::shared_ptr<ClDevice> device, const DevicePlan& plan,
                                        cl_mem constants, cl_mem params)
@@ -37,16 +29,12 @@ absl::Status ClExecutionContext::Prepare(cl_mem constants, cl_mem params) {
   BITMILL_ASSIGN_OR_RETURN(arena_,
                            device_->NewBuffer(plan_.arena_bytes, CL_MEM_READ_WRITE, nullptr));
   BITMILL_RETURN_IF_ERROR(PinHostMemory());
-  const ClApi& api = device_->api();
-  const cl_mem arena = arena_.get();
   for (size_t s = 0; s < plan_.steps.size(); ++s) {
     ClKernelHandle kernel;
     if (plan_.steps[s].host == nullptr) {
-      BITMILL_ASSIGN_OR_RETURN(kernel, device_->NewKernel(plan_.steps[s].kernel));
-      BITMILL_RETURN_IF_ERROR(SetArg(api, kernel.get(), 0, arena));
-      BITMILL_RETURN_IF_ERROR(SetArg(api, kernel.get(), 1, constants));
-      BITMILL_RETURN_IF_ERROR(SetArg(api, kernel.get(), 2, params));
-      BITMILL_RETURN_IF_ERROR(SetArg(api, kernel.get(), 3, static_cast<cl_int>(s)));
+      BITMILL_ASSIGN_OR_RETURN(
+          kernel, device_->NewKernel(plan_.steps[s].kernel, arena_.get(), constants, params,
+                                     static_cast<cl_int>(s)));
     }
     kernels_.push_back(std::move(kernel));
   }
@@ -111,14 +99,9 @@ absl::Status ClExecutionContext::EnqueueRead(int32_t buffer, int64_t rows) {
 }
 
 absl::Status ClExecutionContext::EnqueueStep(size_t step, int64_t rows) {
-  const size_t group = device_->group_items();
-  const auto items = static_cast<size_t>(plan_.steps[step][device::kItems]);
-  const size_t global[2] = {(items + group - 1) / group * group, static_cast<size_t>(rows)};
-  const size_t local[2] = {group, 1};
-  return ClStatus(
-      device_->api().clEnqueueNDRangeKernel(queue_.get(), kernels_[step].get(), 2, nullptr, global,
-                                            local, 0, nullptr, NewEvent()),
-      absl::StrCat("clEnqueueNDRangeKernel(", plan_.steps[step].kernel, ")"));
+  return ClStatus(device_->Enqueue(queue_.get(), kernels_[step].get(),
+                                   plan_.steps[step][device::kItems], rows, NewEvent()),
+                  absl::StrCat("clEnqueueNDRangeKernel(", plan_.steps[step].kernel, ")"));
 }
 
 absl::Status ClExecutionContext::RunHostStep(size_t step, int64_t rows) {

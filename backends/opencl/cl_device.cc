@@ -5,6 +5,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "backends/opencl/device_plan.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -15,6 +17,7 @@ namespace bitmill {
 namespace {
 
 constexpr size_t kGroupItems = 64;
+constexpr size_t kMaxLineItems = 32768;  // of dimension 0
 constexpr size_t kMaxLogBytes = 600;
 constexpr int64_t kNanosPerMilli = 1'000'000;
 
@@ -78,23 +81,17 @@ absl::Status ClDevice::BuildProgram() {
   if (!absl::IsNotFound(cached)) {
     LogWarning(absl::StrCat("device program not used: ", cached.message()));
   }
-  {
-    MutexLock lock(&mutex_);
-    saved_.clear();
-  }
   BITMILL_RETURN_IF_ERROR(BuildFromSource());
+  BITMILL_RETURN_IF_ERROR(RunEachKernel());
+  SaveProgram();
   origin_ = absl::StrCat("compiled in ", elapsed_ms(), " ms");
   return absl::OkStatus();
 }
 
 absl::Status ClDevice::BuildFromCache() {
-  BITMILL_ASSIGN_OR_RETURN(const CachedProgram cached, cache_.Load(key_));
-  {
-    MutexLock lock(&mutex_);
-    saved_.insert(cached.kernels.begin(), cached.kernels.end());
-  }
-  const size_t bytes = cached.binary.size();
-  const auto* binary = reinterpret_cast<const unsigned char*>(cached.binary.data());
+  BITMILL_ASSIGN_OR_RETURN(const std::string cached, cache_.Load(key_));
+  const size_t bytes = cached.size();
+  const auto* binary = reinterpret_cast<const unsigned char*>(cached.data());
   cl_int error = CL_SUCCESS, verdict = CL_SUCCESS;
   ClProgramHandle program(
       *api_, api_->clCreateProgramWithBinary(context_.get(), 1, &info_.id, &bytes, &binary,
@@ -157,11 +154,66 @@ absl::StatusOr<ClQueueHandle> ClDevice::NewQueue() const {
   return ClQueueHandle(*api_, queue);
 }
 
-absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name) const {
+absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name, cl_mem arena,
+                                                   cl_mem constants, cl_mem params,
+                                                   cl_int step) const {
   cl_int error = CL_SUCCESS;
-  const cl_kernel kernel = api_->clCreateKernel(program_.get(), name.c_str(), &error);
+  ClKernelHandle kernel(*api_, api_->clCreateKernel(program_.get(), name.c_str(), &error));
   BITMILL_RETURN_IF_ERROR(ClStatus(error, absl::StrCat("clCreateKernel(", name, ")")));
-  return ClKernelHandle(*api_, kernel);
+  cl_uint index = 0;
+  for (const cl_mem memory : {arena, constants, params}) {
+    BITMILL_RETURN_IF_ERROR(ClStatus(
+        api_->clSetKernelArg(kernel.get(), index++, sizeof(memory), &memory), "clSetKernelArg"));
+  }
+  BITMILL_RETURN_IF_ERROR(
+      ClStatus(api_->clSetKernelArg(kernel.get(), index, sizeof(step), &step), "clSetKernelArg"));
+  return kernel;
+}
+
+cl_int ClDevice::Enqueue(cl_command_queue queue, cl_kernel kernel, int64_t items, int64_t rows,
+                         cl_event* event) const {
+  const size_t groups = (static_cast<size_t>(items) + group_items_ - 1) / group_items_;
+  const size_t line_groups = std::clamp(groups, size_t{1}, kMaxLineItems / group_items_);
+  const size_t global[3] = {line_groups * group_items_, (groups + line_groups - 1) / line_groups,
+                            static_cast<size_t>(rows)};
+  const size_t local[3] = {group_items_, 1, 1};
+  return api_->clEnqueueNDRangeKernel(queue, kernel, 3, nullptr, global, local, 0, nullptr, event);
+}
+
+// Drivers compile to the end when a kernel is first launched, and PoCL anew for ranges that are
+// longer than 2^16 in a dimension, which is why no line is: so that the program that is saved has
+// everything, each kernel runs once on nothing.
+absl::Status ClDevice::RunEachKernel() const {
+  BITMILL_ASSIGN_OR_RETURN(const std::string names, KernelNames());
+  BITMILL_ASSIGN_OR_RETURN(const ClQueueHandle queue, NewQueue());
+  const std::vector<int32_t> zeros(device::kStepParams, 0);  // parameters of a step without items
+  const auto bytes = static_cast<int64_t>(zeros.size() * sizeof(zeros[0]));
+  BITMILL_ASSIGN_OR_RETURN(const ClMemoryHandle params,
+                           NewBuffer(bytes, CL_MEM_READ_ONLY, zeros.data()));
+  BITMILL_ASSIGN_OR_RETURN(const ClMemoryHandle other,
+                           NewBuffer(bytes, CL_MEM_READ_WRITE, zeros.data()));
+  for (const absl::string_view part : absl::StrSplit(names, ';', absl::SkipEmpty())) {
+    const std::string name(part);
+    BITMILL_ASSIGN_OR_RETURN(const ClKernelHandle kernel,
+                             NewKernel(name, other.get(), other.get(), params.get(), 0));
+    BITMILL_RETURN_IF_ERROR(ClStatus(Enqueue(queue.get(), kernel.get(), 1, 1, nullptr),
+                                     absl::StrCat("clEnqueueNDRangeKernel(", name, ")")));
+    BITMILL_RETURN_IF_ERROR(ClStatus(api_->clFinish(queue.get()), "clFinish"));
+  }
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> ClDevice::KernelNames() const {
+  size_t bytes = 0;
+  BITMILL_RETURN_IF_ERROR(
+      ClStatus(api_->clGetProgramInfo(program_.get(), CL_PROGRAM_KERNEL_NAMES, 0, nullptr, &bytes),
+               "clGetProgramInfo"));
+  std::string names(bytes, '\0');
+  BITMILL_RETURN_IF_ERROR(ClStatus(
+      api_->clGetProgramInfo(program_.get(), CL_PROGRAM_KERNEL_NAMES, bytes, names.data(), nullptr),
+      "clGetProgramInfo"));
+  names.resize(std::min(names.find('\0'), bytes));
+  return names;
 }
 
 absl::StatusOr<std::string> ClDevice::Binary() const {
@@ -178,18 +230,10 @@ absl::StatusOr<std::string> ClDevice::Binary() const {
   return binary;
 }
 
-void ClDevice::NoteKernelsThatRan(const std::set<std::string>& kernels) {
+void ClDevice::SaveProgram() const {
   if (!cache_.enabled()) return;
-  std::vector<std::string> all;
-  {
-    MutexLock lock(&mutex_);
-    if (std::includes(saved_.begin(), saved_.end(), kernels.begin(), kernels.end())) return;
-    saved_.insert(kernels.begin(), kernels.end());
-    all.assign(saved_.begin(), saved_.end());
-  }
-  absl::StatusOr<std::string> binary = Binary();
-  absl::Status status = binary.status();
-  if (status.ok()) status = cache_.Save(key_, {*std::move(binary), std::move(all)});
+  const absl::StatusOr<std::string> binary = Binary();
+  const absl::Status status = binary.ok() ? cache_.Save(key_, *binary) : binary.status();
   if (!status.ok()) LogInfo(absl::StrCat("device program not kept: ", status.message()));
 }
 

@@ -3,7 +3,6 @@
 
 #include <cstdint>
 #include <memory>
-#include <set>
 #include <string>
 
 #include "absl/status/status.h"
@@ -11,7 +10,6 @@
 #include "backends/opencl/cl_api.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/program_cache.h"
-#include "base/mutex.h"
 
 namespace bitmill {
 
@@ -28,19 +26,18 @@ class ClDevice {
   const ClDeviceInfo& info() const { return info_; }
   // How the kernels came about: "compiled in 1830 ms", "from cache, 4 ms".
   const std::string& origin() const { return origin_; }
-  // Items of a work group.
-  size_t group_items() const { return group_items_; }
 
   // `data`, of as many bytes, may be null.
   absl::StatusOr<ClMemoryHandle> NewBuffer(int64_t bytes, cl_mem_flags flags,
                                            const void* data) const;
   // In order, with profiling.
   absl::StatusOr<ClQueueHandle> NewQueue() const;
-  absl::StatusOr<ClKernelHandle> NewKernel(const std::string& name) const;
-
-  // These kernels have run: drivers compile to the end only then. Saves the program in the cache
-  // when one of them is new. What goes wrong is a line in the log.
-  void NoteKernelsThatRan(const std::set<std::string>& kernels);
+  // With its arguments, as every kernel has them (kernels/opencl/common.cl).
+  absl::StatusOr<ClKernelHandle> NewKernel(const std::string& name, cl_mem arena, cl_mem constants,
+                                           cl_mem params, cl_int step) const;
+  // `items` of each of `rows`, in whole work groups; `event` may be null.
+  cl_int Enqueue(cl_command_queue queue, cl_kernel kernel, int64_t items, int64_t rows,
+                 cl_event* event) const;
 
  private:
   ClDevice(std::shared_ptr<const ClApi> api, const ClDeviceInfo& info, const ProgramCache& cache);
@@ -49,19 +46,20 @@ class ClDevice {
   absl::Status BuildFromCache();
   absl::Status BuildFromSource();
   absl::Status FinishBuild(ClProgramHandle program);
+  absl::Status RunEachKernel() const;
+  absl::StatusOr<std::string> KernelNames() const;
   absl::StatusOr<std::string> Binary() const;
+  void SaveProgram() const;
 
   const std::shared_ptr<const ClApi> api_;
   const ClDeviceInfo info_;
   const ProgramCache cache_;
   const std::string options_;
   const ProgramKey key_;
-  size_t group_items_ = 1;
+  const size_t group_items_;
   std::string origin_;
   ClContextHandle context_;
   ClProgramHandle program_;
-  Mutex mutex_;
-  std::set<std::string> saved_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace bitmill

@@ -1,6 +1,5 @@
 #include "backends/opencl/opencl_backend.h"
 
-#include <set>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -36,11 +35,6 @@ class ClPreparedModel final : public PreparedModel {
       return absl::Status(canary.code(), absl::StrCat("OpenCL device ", device_->info().name, ": ",
                                                       canary.message()));
     }
-    std::set<std::string> kernels;
-    for (const DeviceStep& step : executable->plan().steps) {
-      if (step.host == nullptr) kernels.insert(step.kernel);
-    }
-    device_->NoteKernelsThatRan(kernels);
     return std::make_unique<FallbackExecutable>(std::move(executable), std::move(cpu),
                                                 lowered_.name);
   }

@@ -33,13 +33,13 @@ void Fields(Codec& codec, Text& text) {
 
 // What follows the magic and the checksum.
 struct ProgramFile {
-  std::vector<Text> names, values, kernels;
+  std::vector<Text> names, values;
   std::string binary;
 };
 
 template <typename Codec>
 void Fields(Codec& codec, ProgramFile& file) {
-  codec(file.names, file.values, file.kernels, file.binary);
+  codec(file.names, file.values, file.binary);
 }
 
 ProgramFile FileOf(const ProgramKey& key) {
@@ -59,10 +59,10 @@ bool HasKey(const ProgramFile& file, const ProgramKey& key) {
   return true;
 }
 
-// Of us, and nobody else may write it.
-absl::Status CheckOwner(const std::string& path) {
+// Of us, and nobody else may write it. A folder may be a link, a file may not.
+absl::Status CheckOwner(const std::string& path, int (*status_of)(const char*, struct stat*)) {
   struct stat info {};
-  if (lstat(path.c_str(), &info) != 0) return ErrnoToStatus(errno, "open", path);
+  if (status_of(path.c_str(), &info) != 0) return ErrnoToStatus(errno, "open", path);
   if (info.st_uid != geteuid() || (info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return absl::PermissionDeniedError(
         absl::StrCat(path, " could have been written by somebody else"));
@@ -81,10 +81,11 @@ std::string ProgramCache::PathOf(const ProgramKey& key) const {
   return absl::StrCat(folder_, "/opencl-", absl::Hex(hasher.Finish(), absl::kZeroPad16), ".bin");
 }
 
-absl::StatusOr<CachedProgram> ProgramCache::Load(const ProgramKey& key) const {
+absl::StatusOr<std::string> ProgramCache::Load(const ProgramKey& key) const {
   if (!enabled()) return absl::NotFoundError("programs are not kept");
   const std::string path = PathOf(key);
-  BITMILL_RETURN_IF_ERROR(CheckOwner(path));
+  BITMILL_RETURN_IF_ERROR(CheckOwner(folder_, stat));
+  BITMILL_RETURN_IF_ERROR(CheckOwner(path, lstat));
   BITMILL_ASSIGN_OR_RETURN(const std::shared_ptr<const MappedFile> mapped, MappedFile::Open(path));
   const absl::string_view bytes(reinterpret_cast<const char*>(mapped->bytes().data()),
                                 mapped->bytes().size());
@@ -102,12 +103,10 @@ absl::StatusOr<CachedProgram> ProgramCache::Load(const ProgramKey& key) const {
   decoder(file);
   if (!decoder.AtEnd()) return absl::DataLossError(absl::StrCat(path, " is damaged"));
   if (!HasKey(file, key)) return absl::NotFoundError(absl::StrCat(path, " has another key"));
-  CachedProgram program{std::move(file.binary), {}};
-  for (Text& kernel : file.kernels) program.kernels.push_back(std::move(kernel.text));
-  return program;
+  return std::move(file.binary);
 }
 
-absl::Status ProgramCache::Save(const ProgramKey& key, const CachedProgram& program) const {
+absl::Status ProgramCache::Save(const ProgramKey& key, const std::string& binary) const {
   if (!enabled()) return absl::OkStatus();
   std::error_code ignored;  // writing says what is wrong
   std::filesystem::create_directories(std::filesystem::path(folder_).parent_path(), ignored);
@@ -115,8 +114,7 @@ absl::Status ProgramCache::Save(const ProgramKey& key, const CachedProgram& prog
     return ErrnoToStatus(errno, "create", folder_);
   }
   ProgramFile file = FileOf(key);
-  for (const std::string& kernel : program.kernels) file.kernels.push_back({kernel});
-  file.binary = program.binary;
+  file.binary = binary;
   PlainEncoder encoder;
   encoder(file);
   const std::string& body = encoder.bytes();

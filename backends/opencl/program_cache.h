@@ -2,8 +2,9 @@
 // the next time.
 //
 // A file is used when its key (device, driver, platform, options, source) is the same, its checksum
-// is right, and nobody but its owner, who is we, could have written it. It is trusted no further:
-// the driver may refuse it, and the program is then compiled from its source.
+// is right, and nobody but its owner, who is we, could have written it or another into its folder.
+// It is trusted no further: the driver may refuse it, and the program is then compiled from its
+// source.
 #pragma once
 
 #include <string>
@@ -18,22 +19,17 @@ namespace bitmill {
 // Names and values of what a compiled program depends on.
 using ProgramKey = std::vector<std::pair<std::string, std::string>>;
 
-struct CachedProgram {
-  std::string binary;                // as the driver gave it
-  std::vector<std::string> kernels;  // those that had run, and were compiled to the end, by then
-};
-
 class ProgramCache {
  public:
   // `folder`: is made when something is saved, for its owner alone; empty: nothing is kept.
   explicit ProgramCache(std::string folder) : folder_(std::move(folder)) {}
 
   bool enabled() const { return !folder_.empty(); }
-  // NotFound: none, or of another key; PermissionDenied: somebody else could have written it;
-  // DataLoss: damaged.
-  absl::StatusOr<CachedProgram> Load(const ProgramKey& key) const;
+  // The program as the driver gave it. NotFound: none, or of another key; PermissionDenied:
+  // somebody else could have written it; DataLoss: damaged.
+  absl::StatusOr<std::string> Load(const ProgramKey& key) const;
   // Replaces the file in whole; processes that save at once leave one whole file.
-  absl::Status Save(const ProgramKey& key, const CachedProgram& program) const;
+  absl::Status Save(const ProgramKey& key, const std::string& binary) const;
 
   std::string PathOf(const ProgramKey& key) const;
 

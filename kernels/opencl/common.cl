@@ -3,9 +3,10 @@
 // (tests/backends/opencl/host_kernels.cc).
 //
 // Every kernel takes the arena with all values of a batch, the constants of the model, the
-// parameters of all steps (step_params.inc) and the number of its step. Dimension 0 of the range is
-// an item of a row, rounded up to whole work groups; dimension 1 is the row. No argument depends on
-// the batch. An item writes what no other item writes: no barriers, no atomics, no local memory.
+// parameters of all steps (step_params.inc) and the number of its step. Dimensions 0 and 1 of the
+// range are the items of a row, line by line, rounded up to whole lines; dimension 2 is the row. No
+// argument depends on the batch. An item writes what no other item writes: no barriers, no atomics,
+// no local memory.
 //
 // Float operations are as C writes them, one rounding each, so that codes and bits are those of the
 // reference: no contraction, and division and square root rounded correctly, in double precision
@@ -24,10 +25,10 @@
                      __global const int* all_params, const int step)
 
 // The parameters of this step, the item and the row; items past the last have nothing to do.
-#define BITMILL_ITEM                                                  \
-  __global const int* p = all_params + (long)step * kStepParams;      \
-  const int item = (int)get_global_id(0);                             \
-  const long row = (long)get_global_id(1);                            \
+#define BITMILL_ITEM                                                                \
+  __global const int* p = all_params + (long)step * kStepParams;                    \
+  const int item = (int)(get_global_id(1) * get_global_size(0) + get_global_id(0)); \
+  const long row = (long)get_global_id(2);                                          \
   if (item >= p[kItems]) return;
 
 #define BITMILL_INPUT(type) ((__global const type*)(arena + ((long)p[kIn] + row * p[kInRow]) * kPlaceBytes))

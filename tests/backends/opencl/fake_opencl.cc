@@ -184,7 +184,10 @@ cl_int clBuildProgram(cl_program program, cl_uint, const cl_device_id*, const ch
   return verdict;
 }
 
-cl_int clGetProgramInfo(cl_program, cl_program_info what, size_t, void* to, size_t*) {
+cl_int clGetProgramInfo(cl_program, cl_program_info what, size_t room, void* to, size_t* needed) {
+  if (what == CL_PROGRAM_KERNEL_NAMES) {
+    return GiveText("bm_conv_bits;bm_quantize_plain", room, to, needed);
+  }
   if (what == CL_PROGRAM_BINARY_SIZES) {
     const size_t bytes = sizeof(kBinary);
     std::memcpy(to, &bytes, sizeof(bytes));
@@ -233,7 +236,7 @@ cl_int clEnqueueNDRangeKernel(cl_command_queue, cl_kernel kernel, cl_uint, const
   std::vector<unsigned char>& arena = kernel->buffers[0]->bytes;
   const auto* const params = reinterpret_cast<const int32_t*>(kernel->buffers[2]->bytes.data());
   if (!bitmill::RunHostKernel(kernel->name, arena.data(), kernel->buffers[1]->bytes.data(), params,
-                              kernel->step, global[0], global[1])) {
+                              kernel->step, global)) {
     return CL_INVALID_KERNEL_NAME;
   }
   if (control.wrong_results) {

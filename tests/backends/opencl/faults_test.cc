@@ -227,6 +227,14 @@ TEST_F(OpenClFaultTest, CacheThatOthersCouldWriteIsNotUsed) {
   EXPECT_EQ(fake_->programs_built, 1);
 }
 
+TEST_F(OpenClFaultTest, CacheInAFolderThatOthersCouldWriteIsNotUsed) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  ASSERT_EQ(chmod(folder_.c_str(), 0777), 0);
+  fake_->programs_built = 0;
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+}
+
 TEST_F(OpenClFaultTest, BinaryThatTheDriverRefusesIsCompiledAnew) {
   ASSERT_TRUE(Compile(folder_).ok());
   FailOn("clCreateProgramWithBinary", -42);  // CL_INVALID_BINARY

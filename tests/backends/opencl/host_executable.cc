@@ -13,6 +13,8 @@
 namespace bitmill {
 namespace {
 
+constexpr size_t kLine = 100;  // items; the last line has some too many
+
 class HostExecutable final : public Executable {
  public:
   HostExecutable(Signature signature, DevicePlan plan)
@@ -41,13 +43,13 @@ class HostExecutable final : public Executable {
     std::memcpy(constants.data(), plan_.constants.data(), plan_.constants.size());
     for (size_t s = 0; s < plan_.steps.size(); ++s) {
       const DeviceStep& step = plan_.steps[s];
+      const size_t range[3] = {kLine, static_cast<size_t>(step[device::kItems]) / kLine + 1,
+                               static_cast<size_t>(batch.rows)};
       if (step.host != nullptr) {
         BITMILL_RETURN_IF_ERROR(RunHostStep(*step.host, arena, batch.rows));
       } else if (!RunHostKernel(step.kernel, arena.as<unsigned char>(),
                                 constants.as<unsigned char>(), params_.data(),
-                                static_cast<int32_t>(s),
-                                static_cast<size_t>(step[device::kItems]) + 3,
-                                static_cast<size_t>(batch.rows))) {
+                                static_cast<int32_t>(s), range)) {
         return absl::InternalError(absl::StrCat("no kernel ", step.kernel));
       }
     }

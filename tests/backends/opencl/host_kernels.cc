@@ -1,5 +1,6 @@
 #include "tests/backends/opencl/host_kernels.h"
 
+#include <algorithm>
 #include <map>
 
 #include "tests/backends/opencl/opencl_c.h"
@@ -46,14 +47,16 @@ const std::map<std::string, Kernel>& Kernels() {
 }  // namespace opencl_c
 
 bool RunHostKernel(const std::string& name, unsigned char* arena, const unsigned char* constants,
-                   const int32_t* params, int32_t step, size_t global, size_t rows) {
+                   const int32_t* params, int32_t step, const size_t* range) {
   const auto found = opencl_c::Kernels().find(name);
   if (found == opencl_c::Kernels().end()) return false;
-  for (size_t row = 0; row < rows; ++row) {
-    for (size_t item = 0; item < global; ++item) {
-      opencl_c::current_item[0] = item;
-      opencl_c::current_item[1] = row;
-      found->second(arena, constants, params, step);
+  std::copy_n(range, 3, opencl_c::current_range);
+  size_t* const item = opencl_c::current_item;
+  for (item[2] = 0; item[2] < range[2]; ++item[2]) {
+    for (item[1] = 0; item[1] < range[1]; ++item[1]) {
+      for (item[0] = 0; item[0] < range[0]; ++item[0]) {
+        found->second(arena, constants, params, step);
+      }
     }
   }
   return true;

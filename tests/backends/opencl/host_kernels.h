@@ -8,8 +8,9 @@
 
 namespace bitmill {
 
-// Runs the kernel for every item of `global` x `rows`; false when there is no kernel of this name.
+// Runs the kernel for every item of the three-dimensional range; false when there is no kernel of
+// this name.
 bool RunHostKernel(const std::string& name, unsigned char* arena, const unsigned char* constants,
-                   const int32_t* params, int32_t step, size_t global, size_t rows);
+                   const int32_t* params, int32_t step, const size_t* range);
 
 }  // namespace bitmill

@@ -1,5 +1,5 @@
 // What the OpenCL C of kernels/opencl means on the host: address spaces are nothing, functions are
-// those of C++, and the item that runs is a pair of thread-local numbers.
+// those of C++, and the item that runs is three thread-local numbers.
 #pragma once
 
 #include <cmath>
@@ -25,8 +25,10 @@ struct half {
   ushort bits;
 };
 
-inline thread_local size_t current_item[2];
+inline thread_local size_t current_item[3];
+inline thread_local size_t current_range[3];
 inline size_t get_global_id(uint dimension) { return current_item[dimension]; }
+inline size_t get_global_size(uint dimension) { return current_range[dimension]; }
 
 inline ulong popcount(ulong bits) { return static_cast<ulong>(__builtin_popcountl(bits)); }
 inline float as_float(int bits) {
