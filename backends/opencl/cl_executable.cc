@@ -17,10 +17,11 @@ absl::StatusOr<std::unique_ptr<ClExecutable>> ClExecutable::Create(std::shared_p
                                                                    DevicePlan plan) {
   std::unique_ptr<ClExecutable> executable(
       new ClExecutable(std::move(device), std::move(signature), std::move(plan)));
-  const DevicePlan& own = executable->plan_;
-  BITMILL_ASSIGN_OR_RETURN(executable->constants_, executable->device_->NewBuffer(
-                                                       static_cast<int64_t>(own.constants.size()),
-                                                       CL_MEM_READ_ONLY, own.constants.data()));
+  DevicePlan& own = executable->plan_;
+  BITMILL_ASSIGN_OR_RETURN(
+      executable->constants_,
+      executable->device_->NewBuffer(own.constant_bytes, CL_MEM_READ_ONLY, own.constants.data()));
+  own.constants = std::string();  // the device has them
   const std::vector<int32_t> params = own.Params();
   BITMILL_ASSIGN_OR_RETURN(
       executable->params_,

@@ -30,7 +30,7 @@ class ClExecutable final : public Executable {
   const Signature& signature() const override { return signature_; }
   std::string backend_name() const override { return "opencl"; }
   int64_t max_rows() const override { return plan_.max_rows; }
-  int64_t weight_bytes() const override { return static_cast<int64_t>(plan_.constants.size()); }
+  int64_t weight_bytes() const override { return plan_.constant_bytes; }
   int64_t arena_bytes() const override { return plan_.arena_bytes; }
   int64_t row_macs() const override { return plan_.row_macs; }
   // A context that could not be made says so when it runs.

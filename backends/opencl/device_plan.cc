@@ -31,7 +31,7 @@ std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title)
     absl::StrAppend(&text, "\n");
   }
   absl::StrAppendFormat(&text, "arena %d bytes, constants %d bytes, %d MACs a row\n",
-                        plan.arena_bytes, plan.constants.size(), plan.row_macs);
+                        plan.arena_bytes, plan.constant_bytes, plan.row_macs);
   if (plan.host_steps() > 0) {
     absl::StrAppend(&text, plan.host_steps(),
                     " of these steps run on the host, for want of a kernel\n");

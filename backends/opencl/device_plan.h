@@ -74,7 +74,8 @@ struct DevicePlan {
   std::vector<DeviceStep> steps;
   std::vector<DeviceBuffer> buffers;
   std::vector<DevicePort> inputs, outputs;
-  std::string constants;  // whole places, at least one
+  std::string constants;       // whole places, at least one; an executable may drop its copy
+  int64_t constant_bytes = 0;  // their size
   int64_t arena_bytes = 0;
   int64_t row_macs = 0;
   bool exact = true;  // integers alone, between quantized inputs and the last scale: no float sums

@@ -154,11 +154,12 @@ absl::StatusOr<DevicePlan> PlanWriter::Finish() {
   plan_.arena_bytes = std::max<int64_t>(arena.bytes, kPlaceBytes);
   if (plan_.constants.empty()) plan_.constants.resize(kPlaceBytes);
   constexpr int64_t kMaxPlaces = std::numeric_limits<int32_t>::max();
-  const auto constant_bytes = static_cast<int64_t>(plan_.constants.size());
-  if (std::max(plan_.arena_bytes, constant_bytes) / kPlaceBytes > kMaxPlaces) {
-    return absl::ResourceExhaustedError(absl::StrCat(
-        "the model needs ", plan_.arena_bytes, " bytes of working memory and ", constant_bytes,
-        " of constants on the device, at most ", kMaxPlaces * kPlaceBytes, " can be addressed"));
+  plan_.constant_bytes = static_cast<int64_t>(plan_.constants.size());
+  if (std::max(plan_.arena_bytes, plan_.constant_bytes) / kPlaceBytes > kMaxPlaces) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("the model needs ", plan_.arena_bytes, " bytes of working memory and ",
+                     plan_.constant_bytes, " of constants on the device, at most ",
+                     kMaxPlaces * kPlaceBytes, " can be addressed"));
   }
   for (size_t b = 0; b < plan_.buffers.size(); ++b) plan_.buffers[b].offset = arena.offsets[b];
   const auto place = [this](int32_t buffer, DeviceStep& step, device::StepParam where,
