@@ -62,7 +62,7 @@ TEST(DevicePlanStepsTest, FloatLayersGiveTheReferencesBits) {
 
 TEST(DevicePlanStepsTest, ResidualNetworksGiveTheReferencesBits) {
   std::mt19937 random(7);
-  for (int i = 0; i < 40; ++i) {
+  for (int i = 0; i < 20; ++i) {
     SCOPED_TRACE(testing::Message() << "graph " << i);
     CheckAgainstReference(RandomResidual(random), kOnTheHost, random);
     if (HasFatalFailure()) return;

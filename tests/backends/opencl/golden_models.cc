@@ -29,7 +29,7 @@ std::vector<GoldenModel> FindGoldenModels() {
   for (const auto& entry : fs::directory_iterator(shared / "golden", error)) {
     const std::string name = entry.path().stem().string();
     const fs::path model = shared / absl::StrCat(name, ".onnx");
-    if (fs::exists(model)) {
+    if (fs::exists(model) && !fs::exists(root / "models/repository" / name)) {
       models.push_back({absl::StrCat("shared_", name), model.string(), entry.path().string()});
     }
   }

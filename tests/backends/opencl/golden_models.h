@@ -14,7 +14,8 @@ struct GoldenModel {
   std::string name, model_path, golden_path;
 };
 
-// Those of the repository, and of the larger collection beside it when it is there ("shared_...").
+// Those of the repository, and the others of the larger collection beside it when it is there
+// ("shared_...").
 std::vector<GoldenModel> FindGoldenModels();
 
 struct GoldenRows {

@@ -1,5 +1,6 @@
 // Models on every OpenCL device of this machine. Without one the tests are skipped, and say so;
 // where BITMILL_REQUIRE_OPENCL is set, as in continuous integration, they fail instead.
+#include <gmock/gmock.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -16,6 +17,7 @@
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_executable.h"
 #include "backends/opencl/device_plan.h"
+#include "backends/opencl/device_speed.h"
 #include "backends/opencl/opencl_backend.h"
 #include "model/passes/passes.h"
 #include "tests/backends/cpu/random_lowered.h"
@@ -71,24 +73,17 @@ const std::vector<OpenedDevice>& Devices() {
   return *kDevices;
 }
 
-#ifdef BITMILL_SANITIZED
-constexpr bool kSanitized = true;
-#else
-constexpr bool kSanitized = false;
-#endif
-
-#define SKIP_WITHOUT_DEVICE()                                                                   \
-  if (kSanitized) GTEST_SKIP() << "drivers are not instrumented; device_plan_test is for this"; \
-  if (Devices().empty()) {                                                                      \
-    ASSERT_EQ(std::getenv("BITMILL_REQUIRE_OPENCL"), nullptr) << "no OpenCL device";            \
-    GTEST_SKIP() << "no OpenCL device here; install the package pocl-opencl-icd to test";       \
+#define SKIP_WITHOUT_DEVICE()                                                             \
+  if (Devices().empty()) {                                                                \
+    ASSERT_EQ(std::getenv("BITMILL_REQUIRE_OPENCL"), nullptr) << "no OpenCL device";      \
+    GTEST_SKIP() << "no OpenCL device here; install the package pocl-opencl-icd to test"; \
   }
 
 class OpenClGoldenTest : public testing::TestWithParam<GoldenModel> {};
 
 TEST_P(OpenClGoldenTest, EveryDeviceGivesTheBitsOfTheCpuBackend) {
   SKIP_WITHOUT_DEVICE();
-  constexpr size_t kRows = 20;
+  constexpr size_t kRows = 8;
   constexpr int64_t kBatch = 7;
   const auto graph = ReadGoldenGraph(GetParam());
   ASSERT_TRUE(graph.ok()) << graph.status();
@@ -119,6 +114,7 @@ TEST_P(OpenClGoldenTest, EveryDeviceGivesTheBitsOfTheCpuBackend) {
         }
       }
     }
+    EXPECT_EQ((*executable)->backend_name(), "opencl") << "the CPU took over";
   }
 }
 
@@ -164,23 +160,25 @@ TEST(OpenClTest, ContextsOfOneModelRunAtTheSameTime) {
   const auto graph = ReadGoldenGraph(SmallModel());
   const auto golden = ReadGoldenRows(SmallModel());
   ASSERT_TRUE(graph.ok() && golden.ok());
+  const auto rows = absl::MakeConstSpan(golden->inputs);
   for (const OpenedDevice& device : Devices()) {
     const auto executable = device.backend->Compile(*graph, {.max_rows = 4});
     ASSERT_TRUE(executable.ok()) << executable.status();
-    const auto wanted = RunRows(**executable, golden->inputs, 4);
+    const auto wanted = RunRows(**executable, rows, 4);
     ASSERT_TRUE(wanted.ok()) << wanted.status();
     constexpr int kThreads = 4;
     std::vector<absl::StatusOr<std::vector<RowBytes>>> got(kThreads, absl::UnknownError("not run"));
     std::vector<std::thread> threads;
     for (int t = 0; t < kThreads; ++t) {
       threads.emplace_back(
-          [&, t] { got[static_cast<size_t>(t)] = RunRows(**executable, golden->inputs, t + 1); });
+          [&, t] { got[static_cast<size_t>(t)] = RunRows(**executable, rows, t + 1); });
     }
     for (std::thread& thread : threads) thread.join();
-    for (const auto& rows : got) {
-      ASSERT_TRUE(rows.ok()) << rows.status();
-      EXPECT_EQ(*rows, *wanted);
+    for (const auto& answers : got) {
+      ASSERT_TRUE(answers.ok()) << answers.status();
+      EXPECT_EQ(*answers, *wanted);
     }
+    EXPECT_EQ((*executable)->backend_name(), "opencl") << "the CPU took over";
   }
 }
 
@@ -215,6 +213,31 @@ TEST(OpenClTest, EventsTellWhereTheTimeWent) {
     }
     EXPECT_GT(kernels, 0);
     EXPECT_EQ(operations.back().name, "device queue");
+  }
+}
+
+TEST(OpenClTest, ProgramOfADeviceThatHasRunAModelIsTakenFromTheCache) {
+  SKIP_WITHOUT_DEVICE();
+  const auto graph = ReadGoldenGraph(SmallModel());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto api = LoadClApi();
+  ASSERT_TRUE(api.ok()) << api.status();
+  for (const OpenedDevice& device : Devices()) {
+    ASSERT_TRUE(device.backend->Compile(*graph, {.max_rows = 4}).ok());
+    const auto again = ClDevice::Open(*api, device.device->info(), ProgramCache(CacheFolder()));
+    ASSERT_TRUE(again.ok()) << again.status();
+    EXPECT_THAT((*again)->origin(), testing::StartsWith("from cache")) << device.name;
+    std::printf("%s: %s\n", device.name.c_str(), (*again)->origin().c_str());
+  }
+}
+
+TEST(OpenClTest, SpeedIsMeasuredBesideTheDevicesOwnLimit) {
+  SKIP_WITHOUT_DEVICE();
+  for (const OpenedDevice& device : Devices()) {
+    const auto speed = MeasureDeviceSpeed(device.device);
+    ASSERT_TRUE(speed.ok()) << speed.status();
+    EXPECT_GT(speed->convolution, 0.0);
+    EXPECT_GT(speed->count_bits, speed->convolution) << "a limit that a kernel exceeds is none";
   }
 }
 
