@@ -35,8 +35,8 @@ absl::Status FallbackExecutable::RunBoth(const BatchRows& batch, ExecutionContex
                                          OperationTimes* times) const {
   auto& own = static_cast<FallbackContext&>(context);
   if (!device_failed()) {
-    const absl::Status status = times != nullptr ? device_->RunTimed(batch, own.device(), *times)
-                                                 : device_->Run(batch, own.device());
+    absl::Status status = times != nullptr ? device_->RunTimed(batch, own.device(), *times)
+                                           : device_->Run(batch, own.device());
     if (status.ok() || absl::IsInvalidArgument(status)) return status;
     if (!failed_.exchange(true)) {
       LogError(absl::StrCat("model '", EscapeForLog(name_),

@@ -52,8 +52,10 @@ class CanaryRun {
     const std::vector<std::vector<std::byte*>> input_rows = PointersOf(inputs, first, rows);
     const std::vector<std::vector<std::byte*>> output_rows = PointersOf(outputs, 0, rows);
     std::vector<const std::byte* const*> input_ports;
+    input_ports.reserve(input_rows.size());
     for (const auto& port : input_rows) input_ports.push_back(port.data());
     std::vector<std::byte* const*> output_ports;
+    output_ports.reserve(output_rows.size());
     for (const auto& port : output_rows) output_ports.push_back(port.data());
     const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
     BITMILL_RETURN_IF_ERROR(executable.Run({rows, input_ports, output_ports}, *context));
@@ -81,7 +83,7 @@ bool AreClose(const std::vector<std::byte>& a, const std::vector<std::byte>& b) 
     std::memcpy(&x, a.data() + i * sizeof(float), sizeof(float));
     std::memcpy(&y, b.data() + i * sizeof(float), sizeof(float));
     if (std::isnan(x) || std::isnan(y) || std::isinf(x) || std::isinf(y)) {
-      if (std::memcmp(&x, &y, sizeof(x)) != 0 && !(std::isnan(x) && std::isnan(y))) return false;
+      if (x != y && !(std::isnan(x) && std::isnan(y))) return false;
       continue;
     }
     gap += (double{x} - y) * (double{x} - y);

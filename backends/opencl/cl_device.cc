@@ -17,7 +17,8 @@ namespace bitmill {
 namespace {
 
 constexpr size_t kGroupItems = 64;
-constexpr size_t kMaxLineItems = 32768;  // of dimension 0
+constexpr size_t kMaxLineItems = 32768;         // of dimension 0
+constexpr size_t kHandleBytes = sizeof(void*);  // of a cl_mem
 constexpr size_t kMaxLogBytes = 600;
 constexpr int64_t kNanosPerMilli = 1'000'000;
 
@@ -163,7 +164,7 @@ absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name, cl_m
   cl_uint index = 0;
   for (const cl_mem memory : {arena, constants, params}) {
     BITMILL_RETURN_IF_ERROR(ClStatus(
-        api_->clSetKernelArg(kernel.get(), index++, sizeof(memory), &memory), "clSetKernelArg"));
+        api_->clSetKernelArg(kernel.get(), index++, kHandleBytes, &memory), "clSetKernelArg"));
   }
   BITMILL_RETURN_IF_ERROR(
       ClStatus(api_->clSetKernelArg(kernel.get(), index, sizeof(step), &step), "clSetKernelArg"));

@@ -105,6 +105,7 @@ absl::StatusOr<std::vector<ClDeviceInfo>> DevicesOf(const ClApi& api, cl_platfor
       ClStatus(api.clGetDeviceIDs(platform, CL_DEVICE_TYPE_ALL, count, ids.data(), nullptr),
                "clGetDeviceIDs"));
   std::vector<ClDeviceInfo> devices;
+  devices.reserve(ids.size());
   for (const cl_device_id id : ids) devices.push_back(ReadDevice(api, platform, id));
   return devices;
 }
