@@ -1,5 +1,4 @@
-// What the server asks of a compute backend. Implementations: backends/cpu (and later cuda,
-// opencl).
+// What the server asks of a compute backend. Implementations: backends/cpu, backends/opencl.
 #pragma once
 
 #include <cstddef>
@@ -68,6 +67,7 @@ class Executable {
  public:
   virtual ~Executable() = default;
   virtual const Signature& signature() const = 0;
+  virtual std::string backend_name() const { return "cpu"; }
   virtual int64_t max_rows() const = 0;
   virtual int64_t weight_bytes() const = 0;  // packed, as held in memory
   virtual int64_t arena_bytes() const = 0;   // of one context
@@ -116,6 +116,7 @@ inline const char* PrecisionName(Precision precision) {
 }
 
 struct CompileOptions {
+  std::string backend = "";  // for BackendSet: the one that is wanted; empty: its default
   int64_t max_rows = 1;      // largest batch
   std::string isa = "auto";  // or a name of kernels/isa.h
   Precision precision = Precision::kExact;

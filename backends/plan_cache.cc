@@ -180,7 +180,7 @@ class CachedCompilation {
     const absl::Status saved = prepared->Save(places_.front(), file_.SourceOf(read.hash));
     if (saved.ok()) {
       absl::StrAppend(&model.origin, ", saved");
-    } else {
+    } else if (!absl::IsUnimplemented(saved)) {  // of a backend without plan files
       LogInfo(absl::StrCat("plan not saved: ", saved.message()));
     }
     return model;

@@ -79,12 +79,12 @@ int WriteAll(int fd, absl::string_view bytes) {
 }
 
 // A new file beside `path` that nobody else writes to; -1 with errno.
-int CreateBeside(const std::string& path, std::string& name) {
+int CreateBeside(const std::string& path, uint32_t mode, std::string& name) {
   for (int tries = 0; tries < 100; ++tries) {
     // Processes in different containers share neither their numbers nor their start.
     const uint64_t now = static_cast<uint64_t>(SystemClock().Now());
     name = absl::StrCat(path, ".tmp.", getpid(), ".", absl::Hex(now));
-    const int fd = open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+    const int fd = open(name.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode);
     if (fd >= 0 || errno != EEXIST) return fd;
   }
   return -1;
@@ -114,9 +114,9 @@ absl::Status WriteFileAtomically(const std::string& path, absl::string_view cont
 }
 
 absl::Status WriteFileAtomically(const std::string& path,
-                                 absl::Span<const absl::string_view> pieces) {
+                                 absl::Span<const absl::string_view> pieces, uint32_t mode) {
   std::string temporary;
-  const int fd = CreateBeside(path, temporary);
+  const int fd = CreateBeside(path, mode, temporary);
   if (fd < 0) return ErrnoToStatus(errno, "create", temporary);
   int error = 0;
   for (size_t i = 0; i < pieces.size() && error == 0; ++i) error = WriteAll(fd, pieces[i]);

@@ -28,9 +28,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path, int64_t max_bytes 
 // Writes to a temporary file of its own beside `path` and renames it, so that a reader sees the old
 // file or the new one, never a part, and writers do not meet.
 absl::Status WriteFileAtomically(const std::string& path, absl::string_view contents);
-// The same; the contents are these pieces one behind the other.
+// The same; the contents are these pieces one behind the other. `mode`: who may read and write the
+// file, as chmod has it.
 absl::Status WriteFileAtomically(const std::string& path,
-                                 absl::Span<const absl::string_view> pieces);
+                                 absl::Span<const absl::string_view> pieces, uint32_t mode = 0644);
 
 // The hash (base/hash.h) of a file's bytes, and the stamp that it had before and after; Unavailable
 // when it changed meanwhile, otherwise errors as for ReadFile.

@@ -17,7 +17,7 @@
 #include "absl/strings/str_format.h"
 #include "absl/time/clock.h"
 #include "absl/time/time.h"
-#include "backends/cpu/cpu_backend.h"
+#include "backends/backend.h"
 #include "base/clock.h"
 #include "base/cpu_budget.h"
 #include "base/file.h"
@@ -34,6 +34,7 @@
 #include "server/analysis/host_sampler.h"
 #include "server/analysis/quality/quality_watch.h"
 #include "server/analysis_pages.h"
+#include "server/compute_backends.h"
 #include "server/engine/batching_engine.h"
 #include "server/frontend/engine_shadow.h"
 #include "server/frontend/grpc_server.h"
@@ -213,7 +214,7 @@ class Server {
     engine.log = log_.get();
     if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
     engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
-    backend_ = CreateCpuBackend(&scheduler_->helpers());
+    BITMILL_ASSIGN_OR_RETURN(backend_, MakeComputeBackends(options_, &scheduler_->helpers()));
     if (parts_.wrap_backend) backend_ = parts_.wrap_backend(std::move(backend_));
     if (options_.analysis) quality_ = std::make_unique<QualityWatch>(clock_);
     BITMILL_ASSIGN_OR_RETURN(
@@ -409,6 +410,10 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   if (options.metrics_compat != "none" && options.metrics_compat != "triton") {
     return absl::InvalidArgumentError(absl::StrCat(
         "metrics compatibility '", options.metrics_compat, "', expected none or triton"));
+  }
+  if (options.backend != "cpu" && options.backend != "opencl") {
+    return absl::InvalidArgumentError(
+        absl::StrCat("backend '", options.backend, "', expected cpu or opencl"));
   }
   if (options.plan_cache.empty()) {
     return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");

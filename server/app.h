@@ -34,10 +34,13 @@ struct ServeOptions {
   int64_t max_connection_age_seconds = 0;  // 0: no limit
   std::string ready_file;  // JSON with ports and pid, written when ready; empty: none
 
-  double cpu_budget = 0;     // CPUs to use at most; 0: what the system grants
-  int io_threads = 0;        // 0: by the budget
-  int intra_op_threads = 0;  // CPUs that may share a batch; 0: all of the budget
-  std::string isa = "auto";  // or a name of kernels/isa.h
+  double cpu_budget = 0;             // CPUs to use at most; 0: what the system grants
+  int io_threads = 0;                // 0: by the budget
+  int intra_op_threads = 0;          // CPUs that may share a batch; 0: all of the budget
+  std::string isa = "auto";          // or a name of kernels/isa.h
+  std::string backend = "cpu";       // of models that name none; or "opencl"
+  std::string opencl_device;         // its number, or a part of its name; empty: the best one
+  std::string opencl_cache = "off";  // folder of compiled kernels
   // At the start: what one core can do at most, as metrics and for the analysis. Half a second, and
   // 256 MiB of memory for that long.
   bool measure_machine = false;

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/isa.h"
 #include "tools/cli.h"
+#include "tools/opencl_options.h"
 #include "tools/tune_option.h"
 
 namespace bitmill {
@@ -148,6 +149,15 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Computation");
+  command
+      .add_option(
+          "--backend", options.backend,
+          "What computes models whose parameter 'backend' names nothing else: cpu or opencl")
+      ->check(CLI::IsMember({"cpu", "opencl"}))
+      ->type_name("NAME")
+      ->capture_default_str()
+      ->group("Computation");
+  AddOpenClOptions(command, options.opencl_device, options.opencl_cache);
   command
       .add_flag("--measure-machine", options.measure_machine,
                 "Measure for half a second what one core can do at most, and export it")

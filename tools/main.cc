@@ -13,6 +13,7 @@
 #include "tools/cli.h"
 #include "tools/cmd_bench.h"
 #include "tools/cmd_compare.h"
+#include "tools/cmd_devices.h"
 #include "tools/cmd_infer.h"
 #include "tools/cmd_inspect.h"
 #include "tools/cmd_load.h"
@@ -69,6 +70,7 @@ constexpr std::array kCommands = std::to_array<Command>({
      Add<AddBenchOptions, RunBench>},
     {"compare", "Hold reports of 'bench --report' against each other",
      Add<AddCompareOptions, RunCompare>},
+    {"devices", "List what models can run on here", Add<AddDevicesOptions, RunDevices>},
     {"top", "Show what servers are doing and what holds them up, live", Add<AddTopOptions, RunTop>},
     {"report", "Write a server's performance analysis as one HTML file",
      Add<AddReportOptions, RunReport>},

@@ -287,6 +287,15 @@ absl::Status CheckThreads(const inference::ModelConfig& config, Rules& rules) {
                                                     ", expected 1 to ", kMaxThreads));
 }
 
+absl::Status CheckBackend(const inference::ModelConfig& config, Rules& rules) {
+  const auto found = config.parameters().find("backend");
+  if (found == config.parameters().end()) return absl::OkStatus();
+  const std::string& text = found->second.string_value();
+  if (text == "cpu" || text == "opencl") return absl::OkStatus();
+  return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'backend' is ", Quoted(text),
+                                                    ", expected 'cpu' or 'opencl'"));
+}
+
 absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {
   const auto found = config.parameters().find("tune");
   if (found == config.parameters().end()) return absl::OkStatus();
@@ -390,6 +399,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckWarmup(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckBackend(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckObjective(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckWatch(config.proto, rules));

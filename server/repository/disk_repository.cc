@@ -26,9 +26,9 @@ std::string Text(const absl::Status& status) { return std::string(status.message
 
 void LogLoaded(const ServedModel& model, const RepositoryOptions& options, int64_t ns) {
   LogInfo(absl::StrCat("model loaded name=", model.name, " version=", model.version,
-                       " weight_bytes=", model.executable->weight_bytes(),
-                       " arena_bytes=", model.executable->arena_bytes(),
-                       " max_rows=", model.settings.batch.max_rows, " isa=", options.isa,
+                       " weight_bytes=", model.executable->weight_bytes(), " arena_bytes=",
+                       model.executable->arena_bytes(), " max_rows=", model.settings.batch.max_rows,
+                       " backend=", model.executable->backend_name(), " isa=", options.isa,
                        " plan=\"", model.plan_origin, "\" ms=", ns / 1'000'000));
 }
 

@@ -60,6 +60,7 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   const std::string folder = std::filesystem::path(file).parent_path().string();
   BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
   request.options.isa = options.isa;
+  request.options.backend = ParameterOf(config, "backend");
   request.options.tune_seconds = options.tune_seconds;
   if (const std::string tune = ParameterOf(config, "tune"); !tune.empty()) {
     BITMILL_CHECK(absl::SimpleAtod(tune, &request.options.tune_seconds));  // a rule

@@ -1,0 +1,93 @@
+// A model as a list of device kernels: plain data that knows no device and no driver. It is what
+// the OpenCL executable uploads and enqueues, and what tests run without a device.
+//
+// A value of the graph is a buffer of the arena: `rows` images one behind the other, each a whole
+// number of places (64 bytes):
+//
+//   plain   row-major elements, as the logical shape says
+//   bits    one bit a channel, channels innermost; a pixel is whole 64-bit words
+//   codes   one byte a channel, channels innermost; a pixel is a multiple of 8 bytes
+//
+// Neither has a border: kernels skip taps outside the image. Bits and bytes past the last channel
+// are zero. Constants lie in one block, parameters in another (kernels/opencl/step_params.inc).
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/graph.h"
+
+namespace bitmill {
+
+namespace device {
+#include "kernels/opencl/step_params.inc"
+}  // namespace device
+
+// A value as a host step sees it. `buffer` is -1 for a constant, or for an absent optional input
+// or output, whose dtype is kInvalid.
+struct HostOperand {
+  int32_t buffer = -1;
+  SharedTensor constant;
+  DType dtype = DType::kInvalid;
+  Shape shape;
+};
+
+// An operator without a kernel: its inputs are read back and the reference computes it, row by row.
+struct HostStep {
+  Node node;
+  int64_t opset = 0;
+  std::vector<HostOperand> inputs, outputs;
+};
+
+struct DeviceStep {
+  std::string name, kernel;         // kernel: a function of kernels/opencl; "host" for a host step
+  std::string input, output, bits;  // for people
+  std::array<int32_t, device::kStepParams> params{};
+  int32_t in = -1, in2 = -1, out = -1;                   // buffers
+  int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
+  std::shared_ptr<const HostStep> host;                  // or null
+
+  int32_t& operator[](device::StepParam param) { return params[param]; }
+  int32_t operator[](device::StepParam param) const { return params[param]; }
+};
+
+struct DeviceBuffer {
+  int64_t row_bytes = 0;                // as the value has it
+  int64_t stride = 0;                   // from a row to the next, whole places
+  int64_t offset = 0;                   // of row 0 in the arena
+  int32_t first_use = 0, last_use = 0;  // steps
+};
+
+// A port of the model; a constant output has no buffer.
+struct DevicePort {
+  int32_t buffer = -1;
+  SharedTensor constant;
+};
+
+struct DevicePlan {
+  int64_t max_rows = 1;
+  std::vector<DeviceStep> steps;
+  std::vector<DeviceBuffer> buffers;
+  std::vector<DevicePort> inputs, outputs;
+  std::string constants;       // whole places, at least one; an executable may drop its copy
+  int64_t constant_bytes = 0;  // their size
+  int64_t arena_bytes = 0;
+  int64_t row_macs = 0;
+  bool exact = true;  // integers alone, between quantized inputs and the last scale: no float sums
+
+  int64_t host_steps() const;
+  std::vector<int32_t> Params() const;  // of all steps, kStepParams each
+};
+
+// `lowered` is what model/passes made. Unimplemented or ResourceExhausted, naming the node.
+absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows);
+
+// Each step with its kernel and shapes, and the memory; `title` is its first line.
+std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title);
+
+}  // namespace bitmill

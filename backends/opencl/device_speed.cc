@@ -1,0 +1,123 @@
+#include "backends/opencl/device_speed.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <limits>
+#include <random>
+#include <utility>
+#include <vector>
+
+#include "backends/opencl/cl_executable.h"
+#include "backends/opencl/plan_writer.h"
+#include "base/status_macros.h"
+#include "base/tensor.h"
+
+namespace bitmill {
+namespace {
+
+constexpr int64_t kRows = 8;
+constexpr int64_t kChannels = 256, kSide = 14, kKernel = 3;
+constexpr int32_t kCountItems = 1024, kCountTimes = 128;  // of a row
+constexpr int64_t kCountWords = 32, kWordBits = 64;
+constexpr int kRuns = 7;
+
+LowBitConvOp Convolution(std::mt19937& random) {
+  LowBitConvOp op;
+  auto weights = std::make_shared<Tensor>(
+      Tensor::Zeros(DType::kInt8, {kChannels, kChannels, kKernel, kKernel}));
+  for (int8_t& weight : weights->span<int8_t>()) weight = random() % 2 == 0 ? 1 : -1;
+  op.weights = std::move(weights);
+  op.pad_top = op.pad_left = op.pad_bottom = op.pad_right = kKernel / 2;
+  op.epilogue = LowBitConvOp::Epilogue::kThresholds;
+  op.thresholds.assign(kChannels, 0);
+  op.flip.assign(kChannels, 0);
+  return op;
+}
+
+absl::StatusOr<DeviceValue> ValueOf(Shape shape, DType dtype, CodeInfo code) {
+  Value value;
+  value.dtype = dtype;
+  value.shape = std::move(shape);
+  value.code = code;
+  return DeviceValueOf(value);
+}
+
+void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWriter& writer) {
+  writer.AddBuffer(out);
+  DeviceStep step = writer.Begin(kernel, in, out);
+  step.name = kernel;
+  step[device::kSpan] = kCountTimes;
+  step[device::kItems] = kCountItems;
+  step.macs = int64_t{kCountItems} * kCountTimes * kCountWords * kWordBits;
+  writer.Push(std::move(step));
+}
+
+// Counts in both ways, then the convolution, which is the plan's output.
+absl::StatusOr<DevicePlan> SpeedPlan(std::mt19937& random) {
+  constexpr CodeInfo kBits = {CodeKind::kBits, 1.0F, 0, 2};
+  const Shape image = {1, kChannels, kSide, kSide};
+  PlanWriter writer(kRows);
+  BITMILL_ASSIGN_OR_RETURN(DeviceValue in, ValueOf(image, DType::kFloat32, kBits));
+  BITMILL_ASSIGN_OR_RETURN(DeviceValue out, ValueOf(image, DType::kFloat32, kBits));
+  BITMILL_ASSIGN_OR_RETURN(const DeviceValue sums,
+                           ValueOf({1, kCountItems}, DType::kInt64, CodeInfo{}));
+  writer.AddBuffer(in);
+  AddCount("bm_count_words", in, sums, writer);
+  AddCount("bm_count_vectors", in, sums, writer);
+  BITMILL_RETURN_IF_ERROR(AddLowBitConv(Convolution(random), "convolution", in, out, writer));
+  writer.Use(out.buffer);
+  writer.plan().inputs.push_back({in.buffer, nullptr});
+  writer.plan().outputs.push_back({out.buffer, nullptr});
+  return writer.Finish();
+}
+
+// The shortest time of each operation over some runs.
+absl::StatusOr<std::vector<int64_t>> ShortestTimes(const ClExecutable& executable,
+                                                   std::mt19937& random) {
+  const auto row_bytes = static_cast<size_t>(executable.signature().inputs[0].row_bytes);
+  std::vector<std::byte> input(row_bytes), output(row_bytes);
+  for (std::byte& byte : input) byte = static_cast<std::byte>(random() % 256);
+  std::array<const std::byte*, kRows> inputs{};
+  std::array<std::byte*, kRows> outputs{};
+  inputs.fill(input.data());
+  outputs.fill(output.data());
+  const std::byte* const* const input_port = inputs.data();
+  std::byte* const* const output_port = outputs.data();
+  const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
+  const size_t operations = executable.operations().size();
+  std::vector<int64_t> shortest(operations, std::numeric_limits<int64_t>::max());
+  for (int run = 0; run < kRuns; ++run) {
+    std::vector<int64_t> ns(operations, 0);
+    OperationTimes times{absl::MakeSpan(ns), 0};
+    BITMILL_RETURN_IF_ERROR(executable.RunTimed(
+        {kRows, absl::MakeConstSpan(&input_port, 1), absl::MakeConstSpan(&output_port, 1)},
+        *context, times));
+    for (size_t i = 0; i < operations; ++i) shortest[i] = std::min(shortest[i], ns[i]);
+  }
+  return shortest;
+}
+
+}  // namespace
+
+absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device) {
+  std::mt19937 random(1);
+  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, SpeedPlan(random));
+  const int64_t row_bytes = plan.buffers[static_cast<size_t>(plan.inputs[0].buffer)].row_bytes;
+  const TensorSpec bits{"bits", DType::kUInt8, {row_bytes}, row_bytes};
+  BITMILL_ASSIGN_OR_RETURN(
+      const std::unique_ptr<ClExecutable> executable,
+      ClExecutable::Create(device, Signature{{bits}, {bits}, true}, std::move(plan)));
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<int64_t> ns, ShortestTimes(*executable, random));
+  const std::vector<Operation> operations = executable->operations();
+  std::vector<double> rates;
+  for (size_t i = 0; i < operations.size(); ++i) {
+    if (operations[i].row_macs == 0) continue;
+    if (ns[i] <= 0) return absl::UnimplementedError("the driver does not time its kernels");
+    rates.push_back(static_cast<double>(operations[i].row_macs * kRows) * 1e9 /
+                    static_cast<double>(ns[i]));
+  }
+  return DeviceSpeed{std::max(rates[0], rates[1]), rates[2]};
+}
+
+}  // namespace bitmill

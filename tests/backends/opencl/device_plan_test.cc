@@ -1,0 +1,127 @@
+// Device plans, run on the host by the kernels themselves (host_kernels.h): random graphs against
+// the reference of lowered graphs, and the golden models against the CPU backend.
+#include "backends/opencl/device_plan.h"
+
+#include <gtest/gtest.h>
+
+#include <random>
+#include <utility>
+
+#include "backends/cpu/cpu_backend.h"
+#include "model/passes/passes.h"
+#include "tests/backends/cpu/plan_runner.h"
+#include "tests/backends/cpu/random_lowered.h"
+#include "tests/backends/opencl/differential.h"
+#include "tests/backends/opencl/golden_models.h"
+#include "tests/backends/opencl/host_executable.h"
+
+namespace bitmill {
+namespace {
+
+const MakeExecutable kOnTheHost = [](const Graph& graph, DevicePlan plan) {
+  return absl::StatusOr<std::unique_ptr<Executable>>(
+      MakeHostExecutable(SignatureOfLowered(graph), std::move(plan)));
+};
+
+class DevicePlanTest : public testing::TestWithParam<LoweredKind> {};
+
+TEST_P(DevicePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
+  std::mt19937 random(17);
+  for (int i = 0; i < 8; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    LoweredKind kind = GetParam();
+    kind.dense = i % 4 == 3;
+    kind.depthwise = i % 4 == 2;
+    CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DevicePlanTest, testing::ValuesIn(AllLoweredKinds()),
+                         [](const testing::TestParamInfo<LoweredKind>& param) {
+                           return KindName(param.param);
+                         });
+
+TEST(DevicePlanStepsTest, PoolsGiveTheReferencesBits) {
+  std::mt19937 random(5);
+  for (int i = 0; i < 40; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    CheckAgainstReference(RandomPooling(i % 2 == 0, random), kOnTheHost, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(DevicePlanStepsTest, FloatLayersGiveTheReferencesBits) {
+  std::mt19937 random(6);
+  for (int i = 0; i < 40; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    CheckAgainstReference(RandomFloat(i % 2 == 0, random), kOnTheHost, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(DevicePlanStepsTest, ResidualNetworksGiveTheReferencesBits) {
+  std::mt19937 random(7);
+  for (int i = 0; i < 20; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    CheckAgainstReference(RandomResidual(random), kOnTheHost, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+class DevicePlanGoldenTest : public testing::TestWithParam<GoldenModel> {};
+
+TEST_P(DevicePlanGoldenTest, GivesTheBitsOfTheCpuBackend) {
+  constexpr size_t kRows = 2;
+  const auto graph = ReadGoldenGraph(GetParam());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto golden = ReadGoldenRows(GetParam());
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto cpu = CreateCpuBackend()->Compile(*graph, {.max_rows = kRows});
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  const auto lowered = Lower(*graph);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  absl::StatusOr<DevicePlan> plan = BuildDevicePlan(*lowered, (*cpu)->max_rows());
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const bool exact = plan->exact;
+  const auto host = MakeHostExecutable((*cpu)->signature(), *std::move(plan));
+  const auto rows = absl::MakeConstSpan(golden->inputs).first(kRows);
+  const auto got = RunRows(*host, rows, (*cpu)->max_rows());
+  const auto wanted = RunRows(**cpu, rows, (*cpu)->max_rows());
+  ASSERT_TRUE(got.ok()) << got.status();
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  for (size_t r = 0; r < kRows; ++r) {
+    if (exact) {
+      ASSERT_EQ(got->at(r), wanted->at(r)) << host->DescribePlan();
+    } else {
+      ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << host->DescribePlan();
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, DevicePlanGoldenTest, testing::ValuesIn(FindGoldenModels()),
+                         [](const testing::TestParamInfo<GoldenModel>& param) {
+                           return param.param.name;
+                         });
+
+TEST(DevicePlanModelsTest, IntegerModelsOfTheRepositoryAreExactAndStayOnTheDevice) {
+  int exact = 0;
+  for (const GoldenModel& model : FindGoldenModels()) {
+    const auto graph = ReadGoldenGraph(model);
+    ASSERT_TRUE(graph.ok()) << graph.status();
+    const auto lowered = Lower(*graph);
+    ASSERT_TRUE(lowered.ok()) << lowered.status();
+    const auto plan = BuildDevicePlan(*lowered, 1);
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_EQ(plan->host_steps(), 0) << model.name;
+    if (model.name == "digits_w1a1" || model.name == "fmnist_tfc_w1a1" ||
+        model.name == "fmnist_wide_w1a1" || model.name == "fmnist_wide_ternary_w158a8") {
+      EXPECT_TRUE(plan->exact) << model.name;
+      ++exact;
+    }
+  }
+  EXPECT_EQ(exact, 4);
+}
+
+}  // namespace
+}  // namespace bitmill

@@ -1,0 +1,29 @@
+// Device plans of random graphs against the reference of lowered graphs.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "backends/backend.h"
+#include "backends/opencl/device_plan.h"
+#include "model/graph.h"
+#include "tests/backends/cpu/random_lowered.h"
+
+namespace bitmill {
+
+using MakeExecutable =
+    std::function<absl::StatusOr<std::unique_ptr<Executable>>(const Graph& graph, DevicePlan plan)>;
+
+// Random rows, in one batch and one by one, give the bits of the reference; gtest failures say
+// which do not.
+void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random);
+
+// Every combination of what goes into a low-bit layer, its weights and what comes out.
+std::vector<LoweredKind> AllLoweredKinds();
+std::string KindName(const LoweredKind& kind);
+
+}  // namespace bitmill

@@ -1,0 +1,251 @@
+// What goes wrong with drivers, by a driver that fails where it is told to (fake_opencl.h): a line
+// that says so, never a crash, and no batch is lost.
+#include <dlfcn.h>
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/cpu_backend.h"
+#include "backends/opencl/cl_devices.h"
+#include "backends/opencl/opencl_backend.h"
+#include "base/file.h"
+#include "tests/backends/opencl/fake_opencl.h"
+#include "tests/backends/opencl/golden_models.h"
+
+namespace bitmill {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::HasSubstr;
+
+// Values of CL/cl.h.
+constexpr int32_t kNotAvailable = -2, kOutOfMemory = -4, kOutOfResources = -5, kBuildFailure = -11;
+
+class OpenClFaultTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    const auto api = LoadClApi(BITMILL_FAKE_OPENCL);
+    ASSERT_TRUE(api.ok()) << api.status();
+    api_ = *api;
+    void* const library = dlopen(BITMILL_FAKE_OPENCL, RTLD_NOW | RTLD_NOLOAD);
+    ASSERT_NE(library, nullptr);
+    const auto control = reinterpret_cast<FakeOpenCl* (*)()>(dlsym(library, "FakeOpenClControl"));
+    ASSERT_NE(control, nullptr);
+    fake_ = control();
+    *fake_ = {nullptr, 0, 0, false, 1, 0, 0};
+    folder_ = fs::path(testing::TempDir()) / absl::StrCat("opencl_faults_", getpid());
+    fs::remove_all(folder_);
+    for (const GoldenModel& model : FindGoldenModels()) {
+      if (model.name != "digits_w1a1") continue;
+      auto graph = ReadGoldenGraph(model);
+      auto rows = ReadGoldenRows(model);
+      ASSERT_TRUE(graph.ok() && rows.ok());
+      graph_ = *std::move(graph);
+      rows_ = std::move(rows->inputs);
+    }
+    const auto cpu = cpu_->Compile(graph_, {.max_rows = 4});
+    ASSERT_TRUE(cpu.ok()) << cpu.status();
+    const auto wanted = RunRows(**cpu, rows_, 4);
+    ASSERT_TRUE(wanted.ok()) << wanted.status();
+    wanted_ = *wanted;
+  }
+  void TearDown() override { fs::remove_all(folder_); }
+
+  void FailOn(const char* call, int32_t error, int after = 0) {
+    fake_->fail_call = call;
+    fake_->fail_error = error;
+    fake_->fail_after = after;
+  }
+
+  absl::StatusOr<std::unique_ptr<Executable>> Compile(const std::string& cache = "") {
+    OpenClOptions options;
+    options.cache_folder = cache;
+    auto backend = CreateOpenClBackend(api_, options, *cpu_);
+    if (!backend.ok()) return backend.status();
+    return (*backend)->Compile(graph_, {.max_rows = 4});
+  }
+
+  std::shared_ptr<const ClApi> api_;
+  FakeOpenCl* fake_ = nullptr;
+  const std::unique_ptr<Backend> cpu_ = CreateCpuBackend();
+  Graph graph_;
+  std::vector<RowBytes> rows_, wanted_;
+  fs::path folder_;
+};
+
+TEST_F(OpenClFaultTest, WithoutFaultsTheModelGivesTheBitsOfTheCpu) {
+  const auto executable = Compile();
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const auto got = RunRows(**executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
+  EXPECT_THAT((*executable)->DescribePlan(), HasSubstr("Fake device"));
+}
+
+TEST_F(OpenClFaultTest, AbsentLoaderIsNamed) {
+  const auto api = LoadClApi("libno-such-opencl.so.1");
+  EXPECT_TRUE(absl::IsNotFound(api.status()));
+  EXPECT_THAT(std::string(api.status().message()), HasSubstr("libno-such-opencl.so.1"));
+}
+
+TEST_F(OpenClFaultTest, LibraryThatIsNoLoaderIsRefused) {
+  const auto api = LoadClApi("libz.so.1");
+  EXPECT_TRUE(absl::IsFailedPrecondition(api.status())) << api.status();
+}
+
+TEST_F(OpenClFaultTest, LoaderWithoutDriversSaysWhatToInstall) {
+  fake_->platforms = 0;
+  const auto devices = ListClDevices(*api_);
+  EXPECT_TRUE(absl::IsNotFound(devices.status()));
+  EXPECT_THAT(std::string(devices.status().message()), HasSubstr("pocl-opencl-icd"));
+}
+
+TEST_F(OpenClFaultTest, DevicesAreChosenByNumberAndByPartOfTheName) {
+  const auto devices = ListClDevices(*api_);
+  ASSERT_TRUE(devices.ok()) << devices.status();
+  ASSERT_EQ(devices->size(), 1U);
+  EXPECT_TRUE(ChooseClDevice(*devices, "0").ok());
+  EXPECT_TRUE(ChooseClDevice(*devices, "fake DEV").ok());
+  EXPECT_TRUE(ChooseClDevice(*devices, "").ok());
+  const auto none = ChooseClDevice(*devices, "1");
+  EXPECT_TRUE(absl::IsNotFound(none.status()));
+  EXPECT_THAT(std::string(none.status().message()), HasSubstr("0: Fake device"));
+}
+
+TEST_F(OpenClFaultTest, CompileFailureCarriesTheCompilersWords) {
+  FailOn("clBuildProgram", kBuildFailure);
+  const auto executable = Compile();
+  EXPECT_TRUE(absl::IsFailedPrecondition(executable.status()));
+  EXPECT_THAT(std::string(executable.status().message()),
+              testing::AllOf(HasSubstr("CL_BUILD_PROGRAM_FAILURE"), HasSubstr("Fake device"),
+                             HasSubstr("error: fake compiler")));
+}
+
+TEST_F(OpenClFaultTest, WantOfMemoryIsResourceExhausted) {
+  FailOn("clCreateBuffer", kOutOfMemory);
+  const auto executable = Compile();
+  EXPECT_TRUE(absl::IsResourceExhausted(executable.status())) << executable.status();
+}
+
+TEST_F(OpenClFaultTest, CanaryCatchesWrongResults) {
+  fake_->wrong_results = true;
+  const auto executable = Compile();
+  EXPECT_TRUE(absl::IsInternal(executable.status())) << executable.status();
+  EXPECT_THAT(std::string(executable.status().message()),
+              testing::AllOf(HasSubstr("wrong result"), HasSubstr("Fake device")));
+}
+
+class OpenClLostDeviceTest : public OpenClFaultTest,
+                             public testing::WithParamInterface<const char*> {};
+
+TEST_P(OpenClLostDeviceTest, BatchesGoOnOnTheCpu) {
+  const auto executable = Compile();
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  FailOn(GetParam(), std::string(GetParam()) == "clFinish" ? kNotAvailable : kOutOfResources, 2);
+  const auto got = RunRows(**executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
+  EXPECT_THAT((*executable)->DescribePlan(), HasSubstr("the device has failed"));
+  // The device is left alone from then on.
+  fake_->fail_call = nullptr;
+  fake_->wrong_results = true;
+  const auto again = RunRows(**executable, rows_, 4);
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ(*again, wanted_);
+}
+
+INSTANTIATE_TEST_SUITE_P(Calls, OpenClLostDeviceTest,
+                         testing::Values("clFinish", "clEnqueueNDRangeKernel",
+                                         "clEnqueueReadBuffer", "clEnqueueWriteBuffer"),
+                         [](const testing::TestParamInfo<const char*>& param) {
+                           return std::string(param.param);
+                         });
+
+TEST_F(OpenClFaultTest, ContextThatCannotBeMadeRunsOnTheCpu) {
+  const auto executable = Compile();
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  FailOn("clCreateCommandQueue", kOutOfMemory);
+  const auto got = RunRows(**executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
+}
+
+TEST_F(OpenClFaultTest, ProgramIsTakenFromTheCache) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+  EXPECT_EQ(fake_->programs_loaded, 1);
+}
+
+fs::path OnlyFile(const fs::path& folder) {
+  for (const auto& entry : fs::directory_iterator(folder)) return entry.path();
+  return {};
+}
+
+TEST_F(OpenClFaultTest, CacheIsForItsOwnerAlone) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  struct stat folder {
+  }, file{};
+  ASSERT_EQ(stat(folder_.c_str(), &folder), 0);
+  ASSERT_EQ(stat(OnlyFile(folder_).c_str(), &file), 0);
+  EXPECT_EQ(folder.st_mode & 0777, 0700U);
+  EXPECT_EQ(file.st_mode & 0777, 0600U);
+}
+
+TEST_F(OpenClFaultTest, DamagedCacheIsCompiledAnew) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  const std::string path = OnlyFile(folder_);
+  auto bytes = ReadFile(path);
+  ASSERT_TRUE(bytes.ok());
+  for (const size_t at : {size_t{0}, bytes->size() / 2, bytes->size() - 1}) {
+    std::string damaged = *bytes;
+    damaged[at] = static_cast<char>(damaged[at] ^ 1);
+    fs::remove(path);
+    ASSERT_TRUE(WriteFileAtomically(path, damaged).ok());
+    fake_->programs_built = fake_->programs_loaded = 0;
+    ASSERT_TRUE(Compile(folder_).ok()) << at;
+    EXPECT_EQ(fake_->programs_built, 1) << at;
+    EXPECT_EQ(fake_->programs_loaded, 0) << at;
+  }
+  // It was replaced by a whole one.
+  fake_->programs_built = 0;
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 0);
+}
+
+TEST_F(OpenClFaultTest, CacheThatOthersCouldWriteIsNotUsed) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  ASSERT_EQ(chmod(OnlyFile(folder_).c_str(), 0666), 0);
+  fake_->programs_built = 0;
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+}
+
+TEST_F(OpenClFaultTest, CacheInAFolderThatOthersCouldWriteIsNotUsed) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  ASSERT_EQ(chmod(folder_.c_str(), 0777), 0);
+  fake_->programs_built = 0;
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+}
+
+TEST_F(OpenClFaultTest, BinaryThatTheDriverRefusesIsCompiledAnew) {
+  ASSERT_TRUE(Compile(folder_).ok());
+  FailOn("clCreateProgramWithBinary", -42);  // CL_INVALID_BINARY
+  fake_->programs_built = 0;
+  ASSERT_TRUE(Compile(folder_).ok());
+  EXPECT_EQ(fake_->programs_built, 1);
+}
+
+TEST_F(OpenClFaultTest, CacheThatCannotBeWrittenIsDoneWithout) {
+  EXPECT_TRUE(Compile("/proc/no-such-folder").ok());
+}
+
+}  // namespace
+}  // namespace bitmill

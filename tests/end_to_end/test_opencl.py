@@ -1,0 +1,114 @@
+"""`--backend opencl`: models on an OpenCL device answer the CPU's bits; without a device there is one line that says so.
+
+Tests whose name has `opencl_device` load a driver: script/check leaves them out under sanitizers, which see a driver's threads
+and memory but not what it does about them.
+"""
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from conftest import infer
+from server import DATA, GOLDEN, PROGRAM, SHIPPED, Server, add_model
+
+INTEGER_MODELS = ["digits_w1a1", "fmnist_tfc_w1a1", "fmnist_wide_w1a1", "fmnist_wide_ternary_w158a8"]
+
+
+def devices(*arguments: str, **environment: str) -> str:
+    """What `bitmill devices` prints."""
+    command = [PROGRAM, "devices", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True, env={**os.environ, **environment}).stdout
+
+
+@pytest.fixture(scope="module")
+def device() -> None:
+    """Skips without a usable device, unless there has to be one."""
+    if not re.search(r"^opencl \d+ .*usable", devices("--verbose"), re.M):
+        assert not os.environ.get("BITMILL_REQUIRE_OPENCL"), "no OpenCL device"
+        pytest.skip("no OpenCL device here; install the package pocl-opencl-icd")
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory) -> Path:
+    """A folder for compiled kernels, so that they are compiled once for this module."""
+    return tmp_path_factory.mktemp("opencl") / "kernels"
+
+
+def drivers_in(server: Server) -> list[str]:
+    """OpenCL drivers that the server has loaded, of those that this machine has."""
+    installed = [file.read_text().strip() for file in Path("/etc/OpenCL/vendors").glob("*.icd")]
+    loaded = Path(f"/proc/{server.process.pid}/maps").read_text()
+    return [name for name in installed if Path(name).name in loaded]
+
+
+def without_drivers(folder: Path, icd: str = "") -> dict[str, str]:
+    """The environment of a machine whose only driver, if any, is named in an `icd` file."""
+    if icd:
+        (folder / "driver.icd").write_text(icd + "\n")
+    return {"OCL_ICD_VENDORS": str(folder)}
+
+
+def test_without_a_driver_there_is_a_line_and_the_cpu(tmp_path):
+    printed = devices(**without_drivers(tmp_path))
+    assert re.search(r"^cpu .*ready", printed, re.M)
+    assert re.search(r"^opencl: no OpenCL platform; install", printed, re.M)
+
+
+@pytest.mark.parametrize("driver", ["/no/such/libdriver.so", "libz.so.1"])
+def test_a_broken_driver_is_a_line(tmp_path, driver):
+    printed = devices(**without_drivers(tmp_path, driver))
+    assert re.search(r"^opencl: no OpenCL platform; install", printed, re.M)
+
+
+def test_a_server_without_a_driver_says_so_and_ends(tmp_path):
+    command = [PROGRAM, "serve", "--model-repository", str(SHIPPED), "--backend", "opencl", "--grpc-port", "0", "--metrics-port", "0"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, env={**os.environ, **without_drivers(tmp_path)})
+    assert ended.returncode == 1
+    assert "backend opencl: no OpenCL platform; install a driver" in ended.stderr
+
+
+def test_a_server_that_computes_on_the_cpu_loads_no_driver(shipped):
+    assert drivers_in(shipped) == []
+
+
+def answers(repository, pixels: dict[str, np.ndarray], *arguments: str) -> tuple[dict[str, bytes], str]:
+    """Of a request a model, and the log."""
+    with Server(repository, list(arguments), start_seconds=180) as server, triton.InferenceServerClient(server.address) as client:
+        got = {name: infer(client, name, rows).tobytes() for name, rows in pixels.items()}
+        return got, server.text()
+
+
+def test_shipped_models_on_an_opencl_device_answer_the_bits_of_the_cpu(device, kernels, tmp_path):
+    repository = tmp_path / "models"
+    for name in INTEGER_MODELS:
+        add_model(repository, name, SHIPPED / name / "1" / "model.onnx")
+    pixels = {name: np.load(GOLDEN / f"{name}.npz")["x"].astype(np.float32) for name in INTEGER_MODELS}
+    on_cpu, _ = answers(repository, pixels, "--plan-cache", "off")
+    on_device, said = answers(repository, pixels, "--backend", "opencl", "--opencl-cache", str(kernels))
+    assert on_device == on_cpu
+    assert len(re.findall(r"model loaded .*backend=opencl", said)) == len(INTEGER_MODELS)
+    assert "goes on without its device" not in said
+    assert list(kernels.glob("opencl-*.bin"))
+
+
+def test_a_model_names_its_opencl_device(device, kernels, tmp_path):
+    for name in ("here", "there"):
+        add_model(tmp_path, name, SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx")
+    (tmp_path / "there" / "config.pbtxt").write_text('parameters { key: "backend" value { string_value: "opencl" } }\n')
+    shape = np.load(GOLDEN / "fmnist_tfc_w1a1.npz")["x"].shape[1:]
+    rows = np.load(DATA / "fashion_mnist_test_1000.npz")["images"][:16].astype(np.float32).reshape(-1, *shape)
+    got, said = answers(tmp_path, {"here": rows, "there": rows}, "--opencl-cache", str(kernels))
+    assert re.search(r"model loaded name=here .*backend=cpu", said)
+    assert re.search(r"model loaded name=there .*backend=opencl", said)
+    assert got["here"] == got["there"]
+
+
+def test_an_unknown_backend_is_refused_with_its_place(tmp_path):
+    add_model(tmp_path, "model", SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx")
+    (tmp_path / "model" / "config.pbtxt").write_text('parameters { key: "backend" value { string_value: "abacus" } }\n')
+    with Server(tmp_path, ["--strict-readiness", "false"]) as server:
+        assert "parameter 'backend' is 'abacus', expected 'cpu' or 'opencl'" in server.text()
