@@ -47,6 +47,7 @@ absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps
                         Plan& plan) {
   const std::vector<BufferNeed>& needs = builder.needs();
   std::vector<ArenaRequest> requests;
+  requests.reserve(needs.size());
   for (const BufferNeed& need : needs) requests.push_back(RequestOf(need, 1, plan.threads));
   if (const int64_t one_row = PlanArena(requests).bytes; one_row > kMaxRowArenaBytes) {
     return absl::ResourceExhaustedError(absl::StrCat("one row needs ", one_row,

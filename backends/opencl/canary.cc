@@ -46,6 +46,7 @@ class CanaryRun {
                                                int64_t rows) {
     const Signature& signature = executable.signature();
     std::vector<Rows> outputs;
+    outputs.reserve(signature.outputs.size());
     for (const TensorSpec& spec : signature.outputs) {
       outputs.emplace_back(rows, std::vector<std::byte>(static_cast<size_t>(spec.row_bytes)));
     }
@@ -98,6 +99,7 @@ absl::Status CompareOnCanary(const Executable& tested, const Executable& trusted
   std::mt19937 random(20170601);  // always the same rows
   const Signature& signature = trusted.signature();
   std::vector<Rows> inputs;
+  inputs.reserve(signature.inputs.size());
   for (const TensorSpec& spec : signature.inputs) inputs.push_back(MakeRows(spec, random));
   const int64_t batch = std::min({kRows, tested.max_rows(), trusted.max_rows()});
   // The first row alone, then those that fit together: an answer does not depend on its batch.

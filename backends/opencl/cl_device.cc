@@ -163,8 +163,9 @@ absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name, cl_m
   BITMILL_RETURN_IF_ERROR(ClStatus(error, absl::StrCat("clCreateKernel(", name, ")")));
   cl_uint index = 0;
   for (const cl_mem memory : {arena, constants, params}) {
-    BITMILL_RETURN_IF_ERROR(ClStatus(
-        api_->clSetKernelArg(kernel.get(), index++, kHandleBytes, &memory), "clSetKernelArg"));
+    BITMILL_RETURN_IF_ERROR(ClStatus(api_->clSetKernelArg(kernel.get(), index++, kHandleBytes,
+                                                          static_cast<const void*>(&memory)),
+                                     "clSetKernelArg"));
   }
   BITMILL_RETURN_IF_ERROR(
       ClStatus(api_->clSetKernelArg(kernel.get(), index, sizeof(step), &step), "clSetKernelArg"));
@@ -225,9 +226,10 @@ absl::StatusOr<std::string> ClDevice::Binary() const {
   if (bytes == 0) return absl::FailedPreconditionError("the driver gives no program binary");
   std::string binary(bytes, '\0');
   auto* data = reinterpret_cast<unsigned char*>(binary.data());
-  BITMILL_RETURN_IF_ERROR(ClStatus(
-      api_->clGetProgramInfo(program_.get(), CL_PROGRAM_BINARIES, sizeof(data), &data, nullptr),
-      "clGetProgramInfo"));
+  BITMILL_RETURN_IF_ERROR(
+      ClStatus(api_->clGetProgramInfo(program_.get(), CL_PROGRAM_BINARIES, sizeof(data),
+                                      static_cast<void*>(&data), nullptr),
+               "clGetProgramInfo"));
   return binary;
 }
 

@@ -147,6 +147,7 @@ void PlanWriter::SetQuantizer(const Quantizer& quantizer, DeviceStep& step) {
 
 absl::StatusOr<DevicePlan> PlanWriter::Finish() {
   std::vector<ArenaRequest> requests;
+  requests.reserve(plan_.buffers.size());
   for (const DeviceBuffer& buffer : plan_.buffers) {
     requests.push_back({buffer.stride * plan_.max_rows, buffer.first_use, buffer.last_use});
   }
