@@ -30,10 +30,9 @@ struct JudgeThresholds {
   double min_share_of_objective = 0.05;   // where one is
   // With an objective all is well as long as it is met by 99 % and as many are answered at all.
   double max_lost_share = 0.01;
-  // Without one p99 is suspicious, though nothing explains it, from both on. Schedulers of shared
-  // machines take a few milliseconds now and then that nobody accounts for.
+  // Without one p99 is suspicious, though nothing explains it, from both on.
   double suspicious_of_ideal = 10;
-  double suspicious_ms = 5;
+  double suspicious_ms = 2;
   // Unless so much of it is what undisturbed executions give at this load.
   double usual_share = 0.7;
 
