@@ -135,7 +135,8 @@ void PieceOffsets(const BconvPixel* pair, const int32_t* places, int64_t words, 
 
 template <int kPlanes>
 inline __m256i Row(uint16_t offset, int plane) {
-  const uint8_t* row = kTable<kPlanes>.row[0][plane] + offset;
+  const uint8_t* const rows = kTable<kPlanes>.row[0][0];
+  const uint8_t* const row = rows + plane * kRowBytes + offset;
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
 }
 

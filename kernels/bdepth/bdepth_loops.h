@@ -235,7 +235,7 @@ inline void BdepthNumberRun(const BdepthArgs& args, const BdepthTaps<F, V>& taps
   BdepthVectors(taps, run, c_words, [&](int64_t i, const BdepthCount<V, F::kCountPlanes>& count) {
     count.Store(planes);
     for (; next < i + V::kWords; ++next) {
-      Vectors::template Expand<F::kCountPlanes, V::kWords>(planes + next - i, counts);
+      Vectors::template Expand<F::kCountPlanes, V::kWords>(planes + (next - i), counts);
       if (numbers.floats != nullptr) {
         BdepthStoreWord<true>(args, numbers, counts, x, w);
       } else {

@@ -42,6 +42,7 @@ int64_t PackedFdenseFloats(int64_t channels, int64_t elements) {
 
 void PackFdenseWeights(const float* weights, int64_t channels, int64_t elements, float* packed) {
   std::fill_n(packed, PackedFdenseFloats(channels, elements), 0.0F);
+  if (elements == 0) return;
   for (int64_t o = 0; o < channels; ++o) {
     float* const lane = packed + o / kFdenseBlock * kFdenseBlock * elements + o % kFdenseBlock;
     for (int64_t e = 0; e < elements; ++e) lane[e * kFdenseBlock] = weights[o * elements + e];

@@ -99,7 +99,7 @@ TEST_F(FaultyBackendTest, PadsNoFurtherThanTheModelGoes) {
 TEST_F(FaultyBackendTest, HoldsTheLockOrIsBusyForAsLongAsAsked) {
   for (const Faults& faults : {Faults{.lock_us = 3000}, Faults{.busy_us = 3000}}) {
     Make(faults);
-    const SystemClock clock;
+    const SystemClock clock{};
     const MonotonicNanos begin = clock.Now();
     EXPECT_THAT(Run({std::byte{5}}), ElementsAre(5));
     EXPECT_GE(clock.Now() - begin, 3'000'000);

@@ -137,7 +137,7 @@ TEST_F(Http2ConnectionTest, TellsWhenEachCallWasSentWhereAsked) {
     if (at == std::string::npos) return int64_t{0};
     return static_cast<int64_t>(std::stoll(written.substr(at + key.size() + 1, 19)));
   };
-  const SystemClock clock;
+  const SystemClock clock{};
   const int64_t before = clock.UnixNanos();
   connection_->Start(1, "a");
   const int64_t first = sent_ns();

@@ -54,6 +54,16 @@ inline Result ConvertLanes(Vector vector, Convert convert) {
   return result;
 }
 
+// clang takes SIMDe's count for an immediate; a loop's variable is one only after unrolling.
+inline __m512i ShiftWordsRight(__m512i words, unsigned count) {
+  const __m128i shift = _mm_cvtsi32_si128(static_cast<int>(count));
+  __m256i halves[2];
+  memcpy(halves, &words, sizeof(halves));
+  for (__m256i& half : halves) half = _mm256_srl_epi16(half, shift);
+  memcpy(&words, halves, sizeof(halves));
+  return words;
+}
+
 inline __m512i ToInts(__m512 floats) {
   return ConvertLanes<int32_t, float, __m512i>(
       floats, [](float value) { return static_cast<int32_t>(nearbyintf(value)); });
@@ -158,6 +168,8 @@ inline __m512i TransformBits(__m512i vector, __m512i matrices, int complement) {
 
 }  // namespace bitmill_emulated
 
+#undef _mm512_srli_epi16
+#define _mm512_srli_epi16(v, count) bitmill_emulated::ShiftWordsRight(v, count)
 #define _mm512_maskz_loadu_ps(k, p) bitmill_emulated::MaskzLoad<float, __m512>(k, p)
 #define _mm512_maskz_loadu_epi32(k, p) bitmill_emulated::MaskzLoad<int32_t, __m512i>(k, p)
 #define _mm512_maskz_loadu_epi8(k, p) bitmill_emulated::MaskzLoad<uint8_t, __m512i>(k, p)

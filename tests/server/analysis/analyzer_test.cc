@@ -173,7 +173,7 @@ TEST_F(AnalyzerTest, WarnsOfWhatTheQualityWatchSeesAndForgetsItWhenItPasses) {
 }
 
 TEST_F(AnalyzerTest, TheThreadTicksAndStops) {
-  const SystemClock clock;
+  const SystemClock clock{};
   HostSampler host({.filesystem_root = "/nowhere"}, clock);
   Analyzer analyzer({.collect_ns = kMilli, .tick_ns = 2 * kMilli}, log_, served_, host, clock);
   std::atomic<int> reports{0};

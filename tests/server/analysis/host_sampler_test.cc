@@ -265,7 +265,7 @@ TEST_F(HostSamplerTest, MetricsAreWellFormed) {
 
 // What holds on any Linux machine, whatever runs on it.
 TEST(HostOfThisMachineTest, RelatesSanely) {
-  const SystemClock clock;
+  const SystemClock clock{};
   HostSampler sampler({.perf = OpenPerfEvents()}, clock);
   std::atomic<bool> stop{false};
   std::vector<std::thread> spinners;

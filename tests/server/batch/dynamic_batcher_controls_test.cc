@@ -366,7 +366,7 @@ TEST_F(BatcherControlsTest, TellsTheWaitForCompanyFromTheWaitForAnInstance) {
 }
 
 TEST(BatcherControlsThreadsTest, MayBeSetWhileRequestsComeAndRun) {
-  const SystemClock clock;
+  const SystemClock clock{};
   RecordingRunner runner;
   const auto scheduler = CreateTbbScheduler({.workers = 3, .io_threads = 1}, clock);
   DynamicBatcher batcher({.limits = {.max_rows = 4}, .instances = 3, .max_queue_requests = 64},

@@ -318,7 +318,7 @@ TEST(DynamicBatcherThreadsTest, RunsWhatWaitsWhenDrainedAndStillWhatComesLate) {
 }
 
 TEST(DynamicBatcherThreadsTest, FinishesEveryItemOnceWhateverTheThreadsDo) {
-  const SystemClock clock;
+  const SystemClock clock{};
   RecordingRunner runner;
   const auto scheduler = CreateTbbScheduler({.workers = 3, .io_threads = 2}, clock);
   DynamicBatcher batcher({.limits = {.max_rows = 4},

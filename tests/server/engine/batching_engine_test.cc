@@ -241,7 +241,7 @@ TEST_F(BatchingEngineTest, RefusesAModelThatCannotRunButNotOneThatDislikesZeros)
 
 // Requests, replacements and an unload at once, with real threads.
 TEST(BatchingEngineThreadsTest, ServesWhileModelsAreReplaced) {
-  const SystemClock clock;
+  const SystemClock clock{};
   const auto metrics = CreateServerMetrics({});
   const auto scheduler = CreateTbbScheduler({.workers = 2, .io_threads = 1}, clock);
   const auto engine = CreateBatchingEngine({}, *scheduler, *metrics, clock);

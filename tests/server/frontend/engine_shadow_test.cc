@@ -59,7 +59,7 @@ class EngineShadowTest : public ::testing::Test {
 
   TemporaryFolder root_;
   FakeBackend backend_;
-  const SystemClock clock_;
+  const SystemClock clock_{};
   QualityWatch watch_{clock_};
   std::unique_ptr<ServerMetrics> metrics_ = CreateServerMetrics({});
   std::unique_ptr<Scheduler> scheduler_ =

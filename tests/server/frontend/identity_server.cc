@@ -23,7 +23,7 @@ constexpr int64_t kElements = 1024;
 constexpr int64_t kMaxRows = 64;
 
 int Serve(int port, int64_t inline_limit_us, int io_threads, int64_t work_us) {
-  const SystemClock clock;
+  const SystemClock clock{};
   const std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});
   const std::unique_ptr<Scheduler> scheduler =
       CreateTbbScheduler({.workers = 2, .io_threads = io_threads}, clock);

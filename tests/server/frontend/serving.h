@@ -134,7 +134,7 @@ class Serving : public ::testing::Test {
 
   Gate gate;       // outlives the work that passes it
   RequestLog log;  // outlives the server, which writes into it where `services` names it
-  const SystemClock clock;
+  const SystemClock clock{};
   FrontendOptions options;
   FrontendServices services;
   std::unique_ptr<ServerMetrics> metrics = CreateServerMetrics({});

@@ -14,7 +14,7 @@ namespace {
 
 class TbbSchedulerTest : public ::testing::Test {
  protected:
-  const SystemClock clock;
+  const SystemClock clock{};
   const std::shared_ptr<Flow> flow = std::make_shared<Flow>();
 };
 

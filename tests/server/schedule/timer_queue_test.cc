@@ -17,7 +17,7 @@ using ::testing::ElementsAre;
 constexpr MonotonicNanos kMillisecond = 1'000'000;
 
 TEST(TimerQueueTest, CallsInTheOrderOfTheirTimesAndNotBefore) {
-  const SystemClock clock;
+  const SystemClock clock{};
   Mutex mutex;
   std::vector<int> order;
   std::promise<void> last;
@@ -40,7 +40,7 @@ TEST(TimerQueueTest, CallsInTheOrderOfTheirTimesAndNotBefore) {
 }
 
 TEST(TimerQueueTest, MayAddFromWithinACall) {
-  const SystemClock clock;
+  const SystemClock clock{};
   std::promise<void> done;
   TimerQueue timers(clock);
   timers.Add(0, [&] { timers.Add(0, [&] { done.set_value(); }); });
@@ -48,7 +48,7 @@ TEST(TimerQueueTest, MayAddFromWithinACall) {
 }
 
 TEST(TimerQueueTest, DropsWhatItHoldsWhenItGoes) {
-  const SystemClock clock;
+  const SystemClock clock{};
   const auto held = std::make_shared<int>();
   {
     TimerQueue timers(clock);

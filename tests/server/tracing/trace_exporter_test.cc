@@ -134,7 +134,7 @@ class TraceExporterThreadTest : public ::testing::Test {
     }
   }
 
-  const SystemClock clock;
+  const SystemClock clock{};
   TraceExporterOptions options{.period_ns = 1'000'000,
                                .hold_back_ns = 0,
                                .first_pause_ns = 1'000'000,
