@@ -20,6 +20,7 @@ if(BITMILL_MOLD AND NOT CMAKE_CROSSCOMPILING)
   target_link_options(bitmill_options INTERFACE -fuse-ld=mold)
 endif()
 target_include_directories(bitmill_options INTERFACE ${PROJECT_SOURCE_DIR})
+target_compile_options(bitmill_options INTERFACE -pthread)  # some libraries ask for it, and precompiled headers for one answer
 target_compile_features(bitmill_options INTERFACE cxx_std_20)
 target_compile_options(bitmill_options INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor -Wvla
@@ -34,18 +35,20 @@ target_compile_definitions(bitmill_options INTERFACE
 if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   target_compile_options(bitmill_options INTERFACE -march=x86-64-v2)
 endif()
-if(BITMILL_FUZZ)
-  target_compile_options(bitmill_options INTERFACE -fsanitize=fuzzer-no-link)  # coverage for libFuzzer
-endif()
 if(BITMILL_SANITIZE)
   target_compile_options(bitmill_options INTERFACE
     -fsanitize=${BITMILL_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all
     # In instrumented code g++ 12 finds array bounds that are not there; the release build still looks.
     $<$<CXX_COMPILER_ID:GNU>:-Wno-array-bounds> $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overflow>
-    $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread>)
+    $<$<CXX_COMPILER_ID:GNU>:-Wno-stringop-overread>
+    # Half of the time of arithmetic; AddressSanitizer sees the access that comes of such a pointer.
+    $<$<CXX_COMPILER_ID:Clang>:-fno-sanitize=pointer-overflow$<COMMA>object-size>)
   target_link_options(bitmill_options INTERFACE -fsanitize=${BITMILL_SANITIZE})
   target_compile_definitions(bitmill_options INTERFACE BITMILL_SANITIZED=1)
+  # Compiling takes longer than running: what only asks the product, or is generated, is not optimized.
+  set(BITMILL_UNOPTIMIZED -O0)
   if(BITMILL_SANITIZE MATCHES "thread")
-    target_compile_options(bitmill_options INTERFACE -include ${PROJECT_SOURCE_DIR}/cmake/tsan_prelude.h)
+    target_compile_options(bitmill_options INTERFACE
+      "$<$<NOT:$<BOOL:$<TARGET_PROPERTY:BITMILL_PRECOMPILED>>>:SHELL:-include ${PROJECT_SOURCE_DIR}/cmake/tsan_prelude.h>")
   endif()
 endif()

@@ -8,3 +8,5 @@ jobs() { nproc; }
 
 # A second checkout of the same sources finds the compiler's results of the first.
 export CCACHE_BASEDIR=${CCACHE_BASEDIR:-$root} CCACHE_NOHASHDIR=1
+# What ccache asks for where headers are precompiled.
+export CCACHE_SLOPPINESS=${CCACHE_SLOPPINESS:-pch_defines,time_macros}
