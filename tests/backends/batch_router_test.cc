@@ -257,7 +257,7 @@ TEST_F(BatchRouterTest, RoutingAllocatesNothing) {
 
 TEST(BatchRouterThreadsTest, EveryBatchIsCountedOnceAndLeaves) {
   constexpr int kThreads = 4, kBatches = 2000;
-  const SystemClock clock;
+  const SystemClock clock{};
   const auto loads = std::make_shared<BackendLoads>(std::vector<int>{2, 1});
   const std::vector<RouteTable> tables = {Line("cpu", 3 * kMicro, kMicro),
                                           Line("gpu", 2 * kMicro, kMicro)};

@@ -282,7 +282,7 @@ class OpenClRoutedTest : public OpenClFaultTest {
     ASSERT_EQ(occupied_.backend, 0U);
   }
 
-  const TickingClock clock_;
+  const TickingClock clock_{};
   std::unique_ptr<Backend> device_, auto_;
   RoutedBatch occupied_;
 };
