@@ -16,6 +16,8 @@
 
 namespace bitmill {
 
+class BatchRouter;
+
 struct TensorSpec {
   std::string name;
   DType dtype = DType::kInvalid;
@@ -91,6 +93,9 @@ class Executable {
     return Run(batch, context);
   }
   virtual std::vector<Operation> operations() const { return {}; }
+
+  // Of a model whose batches go to one of several backends; null: they do not.
+  virtual BatchRouter* router() const { return nullptr; }
 
   // The compiled plan for people: each step, kernel, shape, bits, bytes, MACs, and the arena.
   virtual std::string DescribePlan() const = 0;
@@ -182,6 +187,16 @@ class Backend {
     static_cast<void>(model_owner);
     static_cast<void>(options);
     return absl::UnimplementedError(path + ": this backend has no plan files");
+  }
+
+  // The same model as `cpu`, for batches as large, on this backend's device alone, after comparing
+  // the answers of both; `lowered` is what Lower() made of its graph. Errors say why the device
+  // does not take it; Unimplemented for a backend without a device. Thread-safe.
+  virtual absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
+                                                                    const Executable& cpu) const {
+    static_cast<void>(lowered);
+    static_cast<void>(cpu);
+    return absl::UnimplementedError("backend " + name() + " has no device");
   }
 
   // Both steps at once. Thread-safe.

@@ -11,7 +11,6 @@ BackendSet::BackendSet(std::unique_ptr<Backend> first)
     : first_(std::move(first)), default_(first_->name()) {}
 
 void BackendSet::Add(std::string name, Make make) {
-  MutexLock lock(&mutex_);
   others_[std::move(name)].make = std::move(make);
 }
 
@@ -24,7 +23,6 @@ absl::Status BackendSet::SetDefault(const std::string& name) {
 absl::StatusOr<const Backend*> BackendSet::Find(const std::string& name) const {
   const std::string& wanted = name.empty() ? default_ : name;
   if (wanted == first_->name()) return first_.get();
-  MutexLock lock(&mutex_);
   const auto found = others_.find(wanted);
   if (found == others_.end()) {
     std::string known = first_->name();
@@ -33,6 +31,7 @@ absl::StatusOr<const Backend*> BackendSet::Find(const std::string& name) const {
         absl::StrCat("backend '", wanted, "', this program has ", known));
   }
   Entry& entry = found->second;
+  MutexLock lock(&entry.mutex);
   if (!entry.made) {
     entry.made = true;
     absl::StatusOr<std::unique_ptr<Backend>> backend = entry.make();

@@ -19,8 +19,8 @@ class BackendSet final : public Backend {
   // `first` serves models that name no backend until SetDefault().
   explicit BackendSet(std::unique_ptr<Backend> first);
 
-  // Another backend, made when a model wants it first, once, whatever comes of it. Before anything
-  // is prepared.
+  // Another backend, made when a model wants it first, once, whatever comes of it; `make` may find
+  // backends that were added before. Before anything is prepared.
   void Add(std::string name, Make make);
   // Makes the backend; NotFound for a name that is not in the set, otherwise why it cannot be made.
   absl::Status SetDefault(const std::string& name);
@@ -34,21 +34,21 @@ class BackendSet final : public Backend {
       const std::string& path, uint32_t model_owner, const CompileOptions& options) const override;
 
   const Backend& first() const { return *first_; }
+  // The backend of that name, the default for an empty one; errors as of Prepare(). Thread-safe.
+  absl::StatusOr<const Backend*> Find(const std::string& name) const;
 
  private:
   struct Entry {
     Make make;
-    bool made = false;
-    std::unique_ptr<Backend> backend;
-    absl::Status status;
+    Mutex mutex;  // held while it is made, so that others wait for that
+    bool made ABSL_GUARDED_BY(mutex) = false;
+    std::unique_ptr<Backend> backend ABSL_GUARDED_BY(mutex);
+    absl::Status status ABSL_GUARDED_BY(mutex);
   };
-
-  absl::StatusOr<const Backend*> Find(const std::string& name) const;
 
   const std::unique_ptr<Backend> first_;
   std::string default_;
-  mutable Mutex mutex_;
-  mutable std::map<std::string, Entry> others_ ABSL_GUARDED_BY(mutex_);
+  mutable std::map<std::string, Entry> others_;  // the same ones once anything is prepared
 };
 
 }  // namespace bitmill

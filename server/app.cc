@@ -43,6 +43,7 @@
 #include "server/metrics/request_log.h"
 #include "server/quality_of_watch.h"
 #include "server/repository/disk_repository.h"
+#include "server/routing_metrics.h"
 #include "server/schedule/tbb_scheduler.h"
 #include "server/served_versions.h"
 #include "server/shutdown_signal.h"
@@ -214,7 +215,8 @@ class Server {
     engine.log = log_.get();
     if (options_.inline_limit_us >= 0) engine.inline_limit_ns = options_.inline_limit_us * 1000;
     engine_ = CreateBatchingEngine(engine, *scheduler_, *metrics_, clock_);
-    BITMILL_ASSIGN_OR_RETURN(backend_, MakeComputeBackends(options_, &scheduler_->helpers()));
+    BITMILL_ASSIGN_OR_RETURN(
+        backend_, MakeComputeBackends(options_, budget.cpus, clock_, &scheduler_->helpers()));
     if (parts_.wrap_backend) backend_ = parts_.wrap_backend(std::move(backend_));
     if (options_.analysis) quality_ = std::make_unique<QualityWatch>(clock_);
     BITMILL_ASSIGN_OR_RETURN(
@@ -222,6 +224,7 @@ class Server {
         DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
                                {*backend_, ReadOnnx, engine_->runtime_factory(), quality_.get()},
                                *metrics_));
+    metrics_->AddSource([this] { return RoutingMetrics(*repository_); });
     if (options_.analysis) StartAnalysis(limits, FrontendIoThreads(frontend));
     if (!options_.otlp_endpoint.empty()) StartTracing();
     BITMILL_ASSIGN_OR_RETURN(
@@ -411,10 +414,12 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "metrics compatibility '", options.metrics_compat, "', expected none or triton"));
   }
-  if (options.backend != "cpu" && options.backend != "opencl") {
+  if (options.backend != "cpu" && options.backend != "opencl" && options.backend != "auto") {
     return absl::InvalidArgumentError(
-        absl::StrCat("backend '", options.backend, "', expected cpu or opencl"));
+        absl::StrCat("backend '", options.backend, "', expected cpu, opencl or auto"));
   }
+  BITMILL_RETURN_IF_ERROR(
+      CheckRange<int64_t>("milliseconds of measuring backends", options.route_ms, 0, 60'000));
   if (options.plan_cache.empty()) {
     return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");
   }

@@ -5,14 +5,17 @@
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "base/clock.h"
 #include "base/fork_join.h"
 #include "server/app.h"
 
 namespace bitmill {
 
-// CPU and OpenCL. A device is opened when a model asks for it first, or now when it is the default,
-// options.backend; then errors are why it cannot be opened. `helpers` as for CreateCpuBackend.
-absl::StatusOr<std::unique_ptr<Backend>> MakeComputeBackends(const ServeOptions& options,
-                                                             ForkJoin* helpers);
+// CPU, OpenCL, and "auto", which chooses for each batch. A device is opened when a model asks for
+// it first, or now when it is the default, options.backend; then errors are why it cannot be
+// opened. Without one, "auto" is the CPU. `helpers` as for CreateCpuBackend; `cpus`: that may be
+// used.
+absl::StatusOr<std::unique_ptr<Backend>> MakeComputeBackends(const ServeOptions& options, int cpus,
+                                                             const Clock& clock, ForkJoin* helpers);
 
 }  // namespace bitmill

@@ -150,11 +150,19 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->capture_default_str()
       ->group("Computation");
   command
-      .add_option(
-          "--backend", options.backend,
-          "What computes models whose parameter 'backend' names nothing else: cpu or opencl")
-      ->check(CLI::IsMember({"cpu", "opencl"}))
+      .add_option("--backend", options.backend,
+                  "What computes models whose parameter 'backend' names nothing else: cpu, opencl, "
+                  "or auto: "
+                  "each batch where it is predicted to be finished first")
+      ->check(CLI::IsMember({"cpu", "opencl", "auto"}))
       ->type_name("NAME")
+      ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_option("--route-ms", options.route_ms,
+                  "Milliseconds, at the load of a model whose backend is auto, of measuring how "
+                  "long batches take on each backend")
+      ->type_name("MS")
       ->capture_default_str()
       ->group("Computation");
   AddOpenClOptions(command, options.opencl_device, options.opencl_cache);

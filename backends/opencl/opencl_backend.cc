@@ -15,6 +15,20 @@
 namespace bitmill {
 namespace {
 
+// The model on the device alone, if it computes what `cpu` does.
+absl::StatusOr<std::unique_ptr<Executable>> MakeDeviceExecutable(
+    const std::shared_ptr<ClDevice>& device, const Graph& lowered, const Executable& cpu) {
+  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered, cpu.max_rows()));
+  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ClExecutable> executable,
+                           ClExecutable::Create(device, cpu.signature(), std::move(plan)));
+  const absl::Status canary = CompareOnCanary(*executable, cpu, executable->plan().exact);
+  if (!canary.ok()) {
+    return absl::Status(
+        canary.code(), absl::StrCat("OpenCL device ", device->info().name, ": ", canary.message()));
+  }
+  return std::unique_ptr<Executable>(std::move(executable));
+}
+
 // A lowered graph, and the same model for the CPU.
 class ClPreparedModel final : public PreparedModel {
  public:
@@ -27,14 +41,8 @@ class ClPreparedModel final : public PreparedModel {
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) override {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu, cpu_->MakeExecutable(limits));
-    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered_, cpu->max_rows()));
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ClExecutable> executable,
-                             ClExecutable::Create(device_, cpu_->signature(), std::move(plan)));
-    const absl::Status canary = CompareOnCanary(*executable, *cpu, executable->plan().exact);
-    if (!canary.ok()) {
-      return absl::Status(canary.code(), absl::StrCat("OpenCL device ", device_->info().name, ": ",
-                                                      canary.message()));
-    }
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable,
+                             MakeDeviceExecutable(device_, lowered_, *cpu));
     return std::make_unique<FallbackExecutable>(std::move(executable), std::move(cpu),
                                                 lowered_.name);
   }
@@ -68,6 +76,11 @@ class OpenClBackend final : public Backend {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu, cpu_.Prepare(graph, own));
     BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
     return std::make_unique<ClPreparedModel>(device_, std::move(lowered), std::move(cpu));
+  }
+
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
+                                                            const Executable& cpu) const override {
+    return MakeDeviceExecutable(device_, lowered, cpu);
   }
 
  private:

@@ -291,9 +291,9 @@ absl::Status CheckBackend(const inference::ModelConfig& config, Rules& rules) {
   const auto found = config.parameters().find("backend");
   if (found == config.parameters().end()) return absl::OkStatus();
   const std::string& text = found->second.string_value();
-  if (text == "cpu" || text == "opencl") return absl::OkStatus();
+  if (text == "cpu" || text == "opencl" || text == "auto") return absl::OkStatus();
   return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'backend' is ", Quoted(text),
-                                                    ", expected 'cpu' or 'opencl'"));
+                                                    ", expected 'cpu', 'opencl' or 'auto'"));
 }
 
 absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {

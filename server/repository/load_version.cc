@@ -1,5 +1,6 @@
 #include "server/repository/load_version.h"
 
+#include <algorithm>
 #include <filesystem>
 #include <utility>
 
@@ -36,6 +37,18 @@ absl::Status CheckUnchanged(const VersionToLoad& what) {
       absl::StrCat(what.on_disk.file, ": changed while it was read; load again"));
 }
 
+// What the parameter says, or the CPU for a model all of whose instances are to be there; empty: it
+// is left to the server.
+std::string BackendOf(const GivenConfig& config) {
+  std::string named = ParameterOf(config, "backend");
+  if (!named.empty()) return named;
+  const auto& groups = config.proto.instance_group();
+  const bool all_on_cpu = !groups.empty() && std::ranges::all_of(groups, [](const auto& group) {
+    return group.kind() == inference::ModelInstanceGroup::KIND_CPU;
+  });
+  return all_on_cpu ? "cpu" : "";
+}
+
 absl::StatusOr<std::string> ReadModelFile(const VersionToLoad& what, int64_t max_bytes) {
   BITMILL_ASSIGN_OR_RETURN(const std::string real,
                            ResolveInside(what.real_root, what.on_disk.file));
@@ -60,7 +73,7 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   const std::string folder = std::filesystem::path(file).parent_path().string();
   BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
   request.options.isa = options.isa;
-  request.options.backend = ParameterOf(config, "backend");
+  request.options.backend = BackendOf(config);
   request.options.tune_seconds = options.tune_seconds;
   if (const std::string tune = ParameterOf(config, "tune"); !tune.empty()) {
     BITMILL_CHECK(absl::SimpleAtod(tune, &request.options.tune_seconds));  // a rule

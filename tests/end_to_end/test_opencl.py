@@ -6,6 +6,7 @@ and memory but not what it does about them.
 import os
 import re
 import subprocess
+import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -107,8 +108,41 @@ def test_a_model_names_its_opencl_device(device, kernels, tmp_path):
     assert got["here"] == got["there"]
 
 
+def test_auto_without_a_driver_is_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.setenv("OCL_ICD_VENDORS", without_drivers(tmp_path)["OCL_ICD_VENDORS"])
+    add_model(tmp_path, "model", SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx")
+    with Server(tmp_path, ["--backend", "auto"]) as server:
+        assert server.text().count("backend auto: the CPU alone; backend opencl: no OpenCL platform") == 1
+        assert re.search(r"model loaded name=model .*backend=cpu", server.text())
+        assert "bitmill_route" not in urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+
+
+def test_auto_routes_batches_between_the_cpu_and_an_opencl_device(device, kernels, tmp_path):
+    model = SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx"
+    for name in ("routed", "pinned"):
+        add_model(tmp_path, name, model)
+    (tmp_path / "pinned" / "config.pbtxt").write_text("instance_group { kind: KIND_CPU }\n")
+    golden = np.load(GOLDEN / "fmnist_tfc_w1a1.npz")
+    x = golden["x"].astype(np.float32)
+    arguments = ["--backend", "auto", "--opencl-cache", str(kernels)]
+    with Server(tmp_path, arguments, start_seconds=180) as server, triton.InferenceServerClient(server.address) as client:
+        got = {name: [infer(client, name, x[:rows]).tobytes() for rows in (1, 3, 16)] for name in ("routed", "pinned")}
+        said = server.text()
+        metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+    assert got["routed"] == got["pinned"]
+    assert len(re.findall(r"is routed: opencl is (?:faster|slower)", said)) == 1
+    assert re.search(r"model loaded name=routed .*backend=auto", said)
+    assert re.search(r"model loaded name=pinned .*backend=cpu", said)
+    seconds = dict(re.findall(r'^bitmill_route_batch_seconds\{model="routed",version="1",backend="(\w+)",rows="64"\} (\S+)$', metrics, re.M))
+    assert set(seconds) == {"cpu", "opencl"} and all(float(value) > 0 for value in seconds.values())
+    routed = re.findall(r'^bitmill_routed_batches_total\{model="routed",version="1",backend="\w+",reason="\w+"\} (\S+)$', metrics, re.M)
+    assert sum(float(value) for value in routed) >= 3
+    assert re.search(r'^bitmill_route_break_even_rows\{model="routed",version="1",backend="opencl"\} ', metrics, re.M)
+    assert 'model="pinned",version="1",backend' not in metrics
+
+
 def test_an_unknown_backend_is_refused_with_its_place(tmp_path):
     add_model(tmp_path, "model", SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx")
     (tmp_path / "model" / "config.pbtxt").write_text('parameters { key: "backend" value { string_value: "abacus" } }\n')
     with Server(tmp_path, ["--strict-readiness", "false"]) as server:
-        assert "parameter 'backend' is 'abacus', expected 'cpu' or 'opencl'" in server.text()
+        assert "parameter 'backend' is 'abacus', expected 'cpu', 'opencl' or 'auto'" in server.text()

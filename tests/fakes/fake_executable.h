@@ -36,6 +36,7 @@ class FakeExecutable final : public Executable {
       : signature_(std::move(signature)), max_rows_(signature_.batchable ? max_rows : 1) {}
 
   const Signature& signature() const override { return signature_; }
+  std::string backend_name() const override { return backend; }
   int64_t max_rows() const override { return max_rows_; }
   int64_t weight_bytes() const override { return 0; }
   int64_t arena_bytes() const override { return 0; }
@@ -72,6 +73,7 @@ class FakeExecutable final : public Executable {
   // Set these before the model is used.
   std::function<absl::Status(const BatchRows&)> before_run;
   bool remember = true;
+  std::string backend = "cpu";
 
  private:
   const Signature signature_;

@@ -60,6 +60,8 @@ INSTANTIATE_TEST_SUITE_P(
             "CPU budget nan"},
         WrongOption{[](ServeOptions& o) { o.grace_seconds = -1; }, "grace period in seconds -1"},
         WrongOption{[](ServeOptions& o) { o.isa = "sse9"; }, "'sse9'"},
+        WrongOption{[](ServeOptions& o) { o.backend = "gpu"; }, "expected cpu, opencl or auto"},
+        WrongOption{[](ServeOptions& o) { o.route_ms = -1; }, "measuring backends -1"},
         WrongOption{[](ServeOptions& o) { o.orca = "always"; }, "'always'"},
         WrongOption{[](ServeOptions& o) { o.otlp_endpoint = "collector"; }, "'collector'"},
         WrongOption{[](ServeOptions& o) { o.otlp_endpoint = ":4317"; }, "':4317'"},

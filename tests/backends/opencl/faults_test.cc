@@ -10,12 +10,15 @@
 #include <string>
 
 #include "absl/strings/str_cat.h"
+#include "backends/auto_backend.h"
+#include "backends/batch_router.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/opencl_backend.h"
 #include "base/file.h"
 #include "tests/backends/opencl/fake_opencl.h"
 #include "tests/backends/opencl/golden_models.h"
+#include "tests/fakes/fake_clock.h"
 
 namespace bitmill {
 namespace {
@@ -245,6 +248,73 @@ TEST_F(OpenClFaultTest, BinaryThatTheDriverRefusesIsCompiledAnew) {
 
 TEST_F(OpenClFaultTest, CacheThatCannotBeWrittenIsDoneWithout) {
   EXPECT_TRUE(Compile("/proc/no-such-folder").ok());
+}
+
+// A clock of which each reading is a microsecond later, so that nothing takes no time, and which
+// backend is faster is known: the order of readings is the same in every run.
+class TickingClock final : public Clock {
+ public:
+  MonotonicNanos Now() const override {
+    clock_.Advance(1000);
+    return clock_.Now();
+  }
+  int64_t UnixMillis() const override { return clock_.UnixMillis(); }
+
+ private:
+  mutable FakeClock clock_;
+};
+
+// The model on both, of which each is as fast, so that batches that come together share them.
+class OpenClRoutedTest : public OpenClFaultTest {
+ protected:
+  std::unique_ptr<Executable> CompileRouted() {
+    auto device = CreateOpenClBackend(api_, {}, *cpu_);
+    EXPECT_TRUE(device.ok()) << device.status();
+    device_ = *std::move(device);
+    auto_ = CreateAutoBackend(*cpu_, device_.get(), {}, clock_);
+    auto executable = auto_->Compile(graph_, {.max_rows = 4});
+    EXPECT_TRUE(executable.ok()) << executable.status();
+    return *std::move(executable);
+  }
+  // Makes the CPU look busy, so that what comes next goes to the device.
+  void OccupyCpu(const Executable& executable) {
+    executable.router()->Route(4, occupied_);
+    ASSERT_EQ(occupied_.backend, 0U);
+  }
+
+  const TickingClock clock_{};
+  std::unique_ptr<Backend> device_, auto_;
+  RoutedBatch occupied_;
+};
+
+TEST_F(OpenClRoutedTest, DeviceGivesTheBitsOfTheCpu) {
+  const auto executable = CompileRouted();
+  ASSERT_NE(executable->router(), nullptr);
+  OccupyCpu(*executable);
+  const auto got = RunRows(*executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
+  const auto batches = executable->router()->Report().backends[1].batches;
+  EXPECT_GT(batches[static_cast<size_t>(RouteReason::kQueue)], 0);
+}
+
+TEST_F(OpenClRoutedTest, LostDeviceLosesNoBatch) {
+  const auto executable = CompileRouted();
+  OccupyCpu(*executable);
+  FailOn("clFinish", kNotAvailable, 1);
+  const auto got = RunRows(*executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
+  EXPECT_TRUE(executable->router()->Report().backends[1].failed);
+}
+
+TEST_F(OpenClRoutedTest, DeviceThatComputesSomethingElseIsNotUsed) {
+  fake_->wrong_results = true;
+  const auto executable = CompileRouted();
+  EXPECT_EQ(executable->router(), nullptr);
+  const auto got = RunRows(*executable, rows_, 4);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(*got, wanted_);
 }
 
 }  // namespace

@@ -114,6 +114,7 @@ class FakeBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
     tune_seconds = options.tune_seconds;
+    wants_cpu = options.backend == "cpu";
     const std::vector<std::string> words = absl::StrSplit(graph.name, ' ');
     float bias = 0;
     if (words.size() < 2 || !absl::SimpleAtof(words[1], &bias)) {
@@ -125,6 +126,7 @@ class FakeBackend final : public Backend {
   }
   mutable FakeCounts counts;
   mutable std::atomic<double> tune_seconds{-1.0};  // of the last model
+  mutable std::atomic<bool> wants_cpu{false};      // likewise
 };
 
 class FakeRuntime final : public ModelRuntime {

@@ -143,6 +143,25 @@ TEST_F(LoadVersionTest, KeepsAPlanBesideTheModel) {
   EXPECT_THAT(load(""), StartsWith("from cache")) << "the one beside the model still fits";
 }
 
+TEST_F(LoadVersionTest, InstancesOnCpusAloneAskForTheCpu) {
+  const auto wants_cpu = [&](const std::string& config) {
+    EXPECT_TRUE(Load("add 1", config).ok()) << config;
+    return backend_.wants_cpu.load();
+  };
+  const auto named = [](const std::string& backend) {
+    return absl::StrCat("parameters { key: \"backend\" value { string_value: \"", backend,
+                        "\" } }");
+  };
+  EXPECT_FALSE(wants_cpu(""));
+  EXPECT_TRUE(wants_cpu(named("cpu")));
+  EXPECT_FALSE(wants_cpu(named("auto")));
+  EXPECT_FALSE(wants_cpu("instance_group { count: 2 }"));
+  EXPECT_TRUE(wants_cpu("instance_group { count: 2 kind: KIND_CPU }"));
+  EXPECT_FALSE(wants_cpu("instance_group [ { kind: KIND_CPU }, { kind: KIND_AUTO } ]"));
+  EXPECT_FALSE(wants_cpu("instance_group { kind: KIND_CPU } " + named("auto")));
+  EXPECT_THAT(ErrorOf("add 1", named("gpu")), HasSubstr("expected 'cpu', 'opencl' or 'auto'"));
+}
+
 TEST_F(LoadVersionTest, TunesForAsLongAsTheConfigurationOrTheServerSays) {
   const auto seconds = [&](const std::string& config) {
     EXPECT_TRUE(Load("add 1", config).ok());
