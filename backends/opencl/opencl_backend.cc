@@ -8,6 +8,7 @@
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_executable.h"
+#include "backends/opencl/conv_tiles.h"
 #include "backends/opencl/device_plan.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
@@ -27,7 +28,8 @@ class ClPreparedModel final : public PreparedModel {
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) override {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu, cpu_->MakeExecutable(limits));
-    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered_, cpu->max_rows()));
+    BITMILL_ASSIGN_OR_RETURN(
+        DevicePlan plan, BuildDevicePlan(lowered_, cpu->max_rows(), ConvTilesFor(device_->info())));
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ClExecutable> executable,
                              ClExecutable::Create(device_, cpu_->signature(), std::move(plan)));
     const absl::Status canary = CompareOnCanary(*executable, *cpu, executable->plan().exact);
