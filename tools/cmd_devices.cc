@@ -49,11 +49,14 @@ absl::Status PrintSpeed(size_t number, const Found& found) {
                            ClDevice::Open(found.api, found.devices[number],
                                           ProgramCache(folder == "off" ? "" : folder)));
   BITMILL_ASSIGN_OR_RETURN(const DeviceSpeed speed, MeasureDeviceSpeed(device));
-  std::printf(
-      "\nopencl %zu: kernels %s\n  counts    %.1f G 1-bit MAC/s at most\n"
-      "  convolves %.1f G 1-bit MAC/s, %.0f %% of that (3 x 3, 14 x 14 pixels, 256 channels)\n",
-      number, device->origin().c_str(), speed.count_bits / kGiga, speed.convolution / kGiga,
-      100.0 * speed.convolution / speed.count_bits);
+  std::printf("\nopencl %zu: kernels %s\n  counts    %.1f G 1-bit MAC/s at most\n", number,
+              device->origin().c_str(), speed.count_bits / kGiga);
+  for (const ConvSpeed& conv : speed.convolutions) {
+    std::printf(
+        "  convolves %.1f G 1-bit MAC/s, %.0f %% of that (3 x 3, %d x %d pixels, %d channels)\n",
+        conv.macs_per_s / kGiga, 100.0 * conv.macs_per_s / speed.count_bits,
+        static_cast<int>(conv.side), static_cast<int>(conv.side), static_cast<int>(conv.channels));
+  }
   return absl::OkStatus();
 }
 

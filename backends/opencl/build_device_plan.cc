@@ -22,8 +22,8 @@ static_assert(static_cast<int>(device::kRoundTowardZero) ==
 
 class DevicePlanBuilder {
  public:
-  DevicePlanBuilder(const Graph& graph, int64_t max_rows)
-      : graph_(graph), writer_(max_rows), values_(graph.values.size()) {}
+  DevicePlanBuilder(const Graph& graph, int64_t max_rows, const ChooseConvTile& choose)
+      : graph_(graph), choose_(choose), writer_(max_rows), values_(graph.values.size()) {}
 
   absl::StatusOr<DevicePlan> Build() {
     for (const GraphPort& port : graph_.inputs) {
@@ -70,7 +70,7 @@ class DevicePlanBuilder {
     }
     const std::string name = node.name.empty() ? node.op : node.name;
     if (const auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
-      return AddLowBitConv(*conv, name, in, out, writer_);
+      return AddLowBitConv(*conv, name, in, out, choose_, writer_);
     }
     if (const auto* quantize = std::get_if<QuantizeOp>(&node.lowered)) {
       AddQuantize(*quantize, name, in, out, writer_);
@@ -156,14 +156,16 @@ class DevicePlanBuilder {
   }
 
   const Graph& graph_;
+  const ChooseConvTile& choose_;
   PlanWriter writer_;
   std::vector<DeviceValue> values_;
 };
 
 }  // namespace
 
-absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows) {
-  return DevicePlanBuilder(lowered, max_rows).Build();
+absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows,
+                                           const ChooseConvTile& choose) {
+  return DevicePlanBuilder(lowered, max_rows, choose).Build();
 }
 
 }  // namespace bitmill

@@ -9,6 +9,11 @@
 #include "model/ops/op_registry.h"
 
 namespace bitmill {
+namespace {
+
+constexpr size_t kWaits = 2;  // operations behind those of the commands: queued, submitted
+
+}  // namespace
 
 ClExecutionContext::ClExecutionContext(std::shared_ptr<ClDevice> device, const DevicePlan& plan,
                                        cl_mem constants, cl_mem params)
@@ -99,9 +104,10 @@ absl::Status ClExecutionContext::EnqueueRead(int32_t buffer, int64_t rows) {
 }
 
 absl::Status ClExecutionContext::EnqueueStep(size_t step, int64_t rows) {
-  return ClStatus(device_->Enqueue(queue_.get(), kernels_[step].get(),
-                                   plan_.steps[step][device::kItems], rows, NewEvent()),
-                  absl::StrCat("clEnqueueNDRangeKernel(", plan_.steps[step].kernel, ")"));
+  return ClStatus(
+      device_->Enqueue(queue_.get(), kernels_[step].get(), plan_.steps[step][device::kItems], rows,
+                       plan_.steps[step].group_items, NewEvent()),
+      absl::StrCat("clEnqueueNDRangeKernel(", plan_.steps[step].kernel, ")"));
 }
 
 absl::Status ClExecutionContext::RunHostStep(size_t step, int64_t rows) {
@@ -155,13 +161,18 @@ void ClExecutionContext::TakeTimes(absl::Span<int64_t> ns) {
   for (size_t i = 0; i < events_.size(); ++i) {
     const cl_event event = events_[i];
     if (event == nullptr) continue;
-    cl_ulong queued = 0, start = 0, end = 0;
+    cl_ulong queued = 0, submitted = 0, start = 0, end = 0;
     if (time_of(event, CL_PROFILING_COMMAND_QUEUED, queued) &&
+        time_of(event, CL_PROFILING_COMMAND_SUBMIT, submitted) &&
         time_of(event, CL_PROFILING_COMMAND_START, start) &&
-        time_of(event, CL_PROFILING_COMMAND_END, end) && i + 1 < ns.size()) {
+        time_of(event, CL_PROFILING_COMMAND_END, end) && i + kWaits < ns.size()) {
       ns[i] += static_cast<int64_t>(end - start);
       const cl_ulong ready = before != 0 ? before : queued;
-      if (start > ready) ns.back() += static_cast<int64_t>(start - ready);
+      if (start > ready) {
+        const cl_ulong handed_over = std::clamp(submitted, ready, start);
+        ns[ns.size() - 2] += static_cast<int64_t>(handed_over - ready);
+        ns[ns.size() - 1] += static_cast<int64_t>(start - handed_over);
+      }
       before = end;
     }
     api.clReleaseEvent(event);

@@ -41,8 +41,9 @@ class ClExecutionContext final : public ExecutionContext {
 
   // From now on commands are timed; TakeTimes() ends that, after Finish().
   void BeginTimes();
-  // Adds to ns[i] what command i took, in the order of enqueuing, and to the last entry of `ns`
-  // what passed between without any of them running. Of drivers without profiling: nothing.
+  // Adds to ns[i] what command i took, in the order of enqueuing, and to the last two entries of
+  // `ns` what passed between without any of them running: until the driver had handed the next to
+  // the device, and from then until it started. Of drivers without profiling: nothing.
   void TakeTimes(absl::Span<int64_t> ns);
 
  private:

@@ -44,6 +44,12 @@ ProgramKey KeyFor(const ClDeviceInfo& info, const std::string& options) {
            absl::StrCat(source.size(), " ", absl::Hex(HashBytes(source.data(), source.size())))}};
 }
 
+// The sizes of work groups that plans may name, see RunEachKernel.
+std::vector<int32_t> GroupsOf(const std::string& kernel) {
+  if (kernel != kBlockKernel) return {0};
+  return {std::begin(kBlockGroups), std::end(kBlockGroups)};
+}
+
 }  // namespace
 
 ClDevice::ClDevice(std::shared_ptr<const ClApi> api, const ClDeviceInfo& info,
@@ -52,8 +58,7 @@ ClDevice::ClDevice(std::shared_ptr<const ClApi> api, const ClDeviceInfo& info,
       info_(info),
       cache_(cache),
       options_(OptionsFor(info)),
-      key_(KeyFor(info, options_)),
-      group_items_(std::clamp(static_cast<size_t>(info.max_work_group), size_t{1}, kGroupItems)) {}
+      key_(KeyFor(info, options_)) {}
 
 absl::StatusOr<std::shared_ptr<ClDevice>> ClDevice::Open(std::shared_ptr<const ClApi> api,
                                                          const ClDeviceInfo& info,
@@ -173,18 +178,20 @@ absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name, cl_m
 }
 
 cl_int ClDevice::Enqueue(cl_command_queue queue, cl_kernel kernel, int64_t items, int64_t rows,
-                         cl_event* event) const {
-  const size_t groups = (static_cast<size_t>(items) + group_items_ - 1) / group_items_;
-  const size_t line_groups = std::clamp(groups, size_t{1}, kMaxLineItems / group_items_);
-  const size_t global[3] = {line_groups * group_items_, (groups + line_groups - 1) / line_groups,
+                         int32_t group_items, cl_event* event) const {
+  const size_t wanted = group_items > 0 ? static_cast<size_t>(group_items) : kGroupItems;
+  const size_t group = std::clamp(static_cast<size_t>(info_.max_work_group), size_t{1}, wanted);
+  const size_t groups = (static_cast<size_t>(items) + group - 1) / group;
+  const size_t line_groups = std::clamp(groups, size_t{1}, kMaxLineItems / group);
+  const size_t global[3] = {line_groups * group, (groups + line_groups - 1) / line_groups,
                             static_cast<size_t>(rows)};
-  const size_t local[3] = {group_items_, 1, 1};
+  const size_t local[3] = {group, 1, 1};
   return api_->clEnqueueNDRangeKernel(queue, kernel, 3, nullptr, global, local, 0, nullptr, event);
 }
 
-// Drivers compile to the end when a kernel is first launched, and PoCL anew for ranges that are
-// longer than 2^16 in a dimension, which is why no line is: so that the program that is saved has
-// everything, each kernel runs once on nothing.
+// Drivers compile to the end when a kernel is first launched, and PoCL anew for each size of
+// work groups and for ranges that are longer than 2^16 in a dimension, which is why no line is: so
+// that the program that is saved has everything, each kernel runs once on nothing.
 absl::Status ClDevice::RunEachKernel() const {
   BITMILL_ASSIGN_OR_RETURN(const std::string names, KernelNames());
   BITMILL_ASSIGN_OR_RETURN(const ClQueueHandle queue, NewQueue());
@@ -198,8 +205,10 @@ absl::Status ClDevice::RunEachKernel() const {
     const std::string name(part);
     BITMILL_ASSIGN_OR_RETURN(const ClKernelHandle kernel,
                              NewKernel(name, other.get(), other.get(), params.get(), 0));
-    BITMILL_RETURN_IF_ERROR(ClStatus(Enqueue(queue.get(), kernel.get(), 1, 1, nullptr),
-                                     absl::StrCat("clEnqueueNDRangeKernel(", name, ")")));
+    for (const int32_t group : GroupsOf(name)) {
+      BITMILL_RETURN_IF_ERROR(ClStatus(Enqueue(queue.get(), kernel.get(), 1, 1, group, nullptr),
+                                       absl::StrCat("clEnqueueNDRangeKernel(", name, ")")));
+    }
     BITMILL_RETURN_IF_ERROR(ClStatus(api_->clFinish(queue.get()), "clFinish"));
   }
   return absl::OkStatus();

@@ -35,9 +35,10 @@ class ClDevice {
   // With its arguments, as every kernel has them (kernels/opencl/common.cl).
   absl::StatusOr<ClKernelHandle> NewKernel(const std::string& name, cl_mem arena, cl_mem constants,
                                            cl_mem params, cl_int step) const;
-  // `items` of each of `rows`, in whole work groups; `event` may be null.
+  // `items` of each of `rows`, in whole work groups of so many; 0: as is usual. `event` may be
+  // null.
   cl_int Enqueue(cl_command_queue queue, cl_kernel kernel, int64_t items, int64_t rows,
-                 cl_event* event) const;
+                 int32_t group_items, cl_event* event) const;
 
  private:
   ClDevice(std::shared_ptr<const ClApi> api, const ClDeviceInfo& info, const ProgramCache& cache);
@@ -56,7 +57,6 @@ class ClDevice {
   const ProgramCache cache_;
   const std::string options_;
   const ProgramKey key_;
-  const size_t group_items_;
   std::string origin_;
   ClContextHandle context_;
   ClProgramHandle program_;

@@ -131,12 +131,14 @@ std::vector<Operation> ClExecutable::operations() const {
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
     if (plan_.outputs[i].buffer >= 0) copy("copy out", signature_.outputs[i]);
   }
-  operations.push_back({.name = "device queue",
-                        .kernel = "wait",
-                        .ceiling = "",
-                        .row_macs = 0,
-                        .row_bytes = 0,
-                        .weight_bytes = 0});
+  for (const char* wait : {"device queued", "device submitted"}) {
+    operations.push_back({.name = wait,
+                          .kernel = "wait",
+                          .ceiling = "",
+                          .row_macs = 0,
+                          .row_bytes = 0,
+                          .weight_bytes = 0});
+  }
   return operations;
 }
 

@@ -37,9 +37,10 @@ class ClExecutable final : public Executable {
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   // Errors of the device: Unavailable when it is gone, ResourceExhausted, Internal.
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;
-  // The time of the device: each kernel from its start to its end, copies likewise, and as the last
-  // operation, "device queue", what passed between the first command's enqueuing and the last
-  // one's end without any of them running.
+  // The time of the device: each kernel from its start to its end, copies likewise. What passed
+  // between the first command's enqueuing and the last one's end without any of them running are
+  // the last operations: "device queued", until the driver had handed over the command that came
+  // next, and "device submitted", from then until it started.
   absl::Status RunTimed(const BatchRows& batch, ExecutionContext& context,
                         OperationTimes& times) const override;
   std::vector<Operation> operations() const override;

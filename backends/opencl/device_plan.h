@@ -15,6 +15,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -50,6 +51,7 @@ struct DeviceStep {
   std::array<int32_t, device::kStepParams> params{};
   int32_t in = -1, in2 = -1, out = -1;                   // buffers
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
+  int32_t group_items = 0;                               // of a work group; 0: the device's choice
   std::shared_ptr<const HostStep> host;                  // or null
 
   int32_t& operator[](device::StepParam param) { return params[param]; }
@@ -84,8 +86,40 @@ struct DevicePlan {
   std::vector<int32_t> Params() const;  // of all steps, kStepParams each
 };
 
+// How a convolution of bits with 1-bit weights, without groups, is cut into items.
+struct ConvTile {
+  int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
+  int32_t group_items = 0;  // of a work group; 0: the device's choice
+
+  friend bool operator==(const ConvTile&, const ConvTile&) = default;
+};
+
+inline constexpr char kBlockKernel[] = "bm_conv_block";
+inline constexpr int32_t kBlockGroups[] = {8, 32};  // the sizes of its work groups
+
+// What the best tile depends on.
+struct ConvShape {
+  int64_t channels = 0, outputs = 0;
+  int64_t out_height = 0, out_width = 0;
+  int64_t kernel_h = 0, kernel_w = 0, stride_h = 1, stride_w = 1, dilation_w = 1;
+  bool bits_out = true;  // by one threshold a channel
+
+  // "14x14 of 256 from 256, 3x3, stride 1x1, bits".
+  std::string Text() const;
+  // Pixels of a line whose windows an item can keep; 0: not even one.
+  int64_t max_run() const;
+};
+
+// The tile that is good without measuring, on CPUs: runs of 8 pixels where there are enough outputs
+// for vectors.
+ConvTile DefaultConvTile(const ConvShape& shape);
+
+// Runs longer than shape.max_run() are cut to that.
+using ChooseConvTile = std::function<ConvTile(const ConvShape& shape)>;
+
 // `lowered` is what model/passes made. Unimplemented or ResourceExhausted, naming the node.
-absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows);
+absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows,
+                                           const ChooseConvTile& choose = DefaultConvTile);
 
 // Each step with its kernel and shapes, and the memory; `title` is its first line.
 std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "backends/opencl/cl_executable.h"
+#include "backends/opencl/conv_tiles.h"
 #include "backends/opencl/plan_writer.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
@@ -17,21 +18,23 @@ namespace bitmill {
 namespace {
 
 constexpr int64_t kRows = 8;
-constexpr int64_t kChannels = 256, kSide = 14, kKernel = 3;
+constexpr int64_t kKernel = 3;
+constexpr ConvSpeed kConvolutions[] = {{56, 64}, {28, 128}, {14, 256}, {7, 512}};
 constexpr int32_t kCountItems = 1024, kCountTimes = 128;  // of a row
 constexpr int64_t kCountWords = 32, kWordBits = 64;
+constexpr size_t kCounts = 3;
 constexpr int kRuns = 7;
 
-LowBitConvOp Convolution(std::mt19937& random) {
+LowBitConvOp Convolution(int64_t channels, std::mt19937& random) {
   LowBitConvOp op;
-  auto weights = std::make_shared<Tensor>(
-      Tensor::Zeros(DType::kInt8, {kChannels, kChannels, kKernel, kKernel}));
+  auto weights =
+      std::make_shared<Tensor>(Tensor::Zeros(DType::kInt8, {channels, channels, kKernel, kKernel}));
   for (int8_t& weight : weights->span<int8_t>()) weight = random() % 2 == 0 ? 1 : -1;
   op.weights = std::move(weights);
   op.pad_top = op.pad_left = op.pad_bottom = op.pad_right = kKernel / 2;
   op.epilogue = LowBitConvOp::Epilogue::kThresholds;
-  op.thresholds.assign(kChannels, 0);
-  op.flip.assign(kChannels, 0);
+  op.thresholds.assign(static_cast<size_t>(channels), 0);
+  op.flip.assign(static_cast<size_t>(channels), 0);
   return op;
 }
 
@@ -53,19 +56,22 @@ void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWr
   writer.Push(std::move(step));
 }
 
-// Counts in both ways, then the convolution, which is the plan's output.
-absl::StatusOr<DevicePlan> SpeedPlan(std::mt19937& random) {
+// Counts in all ways, then the convolution, which is the plan's output.
+absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const ChooseConvTile& choose,
+                                     std::mt19937& random) {
   constexpr CodeInfo kBits = {CodeKind::kBits, 1.0F, 0, 2};
-  const Shape image = {1, kChannels, kSide, kSide};
+  const Shape image = {1, size.channels, size.side, size.side};
   PlanWriter writer(kRows);
   BITMILL_ASSIGN_OR_RETURN(DeviceValue in, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(DeviceValue out, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(const DeviceValue sums,
                            ValueOf({1, kCountItems}, DType::kInt64, CodeInfo{}));
   writer.AddBuffer(in);
-  AddCount("bm_count_words", in, sums, writer);
-  AddCount("bm_count_vectors", in, sums, writer);
-  BITMILL_RETURN_IF_ERROR(AddLowBitConv(Convolution(random), "convolution", in, out, writer));
+  for (const char* kernel : {"bm_count_words", "bm_count_vectors", "bm_count_carries"}) {
+    AddCount(kernel, in, sums, writer);
+  }
+  BITMILL_RETURN_IF_ERROR(
+      AddLowBitConv(Convolution(size.channels, random), "convolution", in, out, choose, writer));
   writer.Use(out.buffer);
   writer.plan().inputs.push_back({in.buffer, nullptr});
   writer.plan().outputs.push_back({out.buffer, nullptr});
@@ -98,11 +104,9 @@ absl::StatusOr<std::vector<int64_t>> ShortestTimes(const ClExecutable& executabl
   return shortest;
 }
 
-}  // namespace
-
-absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device) {
-  std::mt19937 random(1);
-  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, SpeedPlan(random));
+// Rates of the operations that have any: kCounts ways to count, then the convolution.
+absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<ClDevice>& device,
+                                            DevicePlan plan, std::mt19937& random) {
   const int64_t row_bytes = plan.buffers[static_cast<size_t>(plan.inputs[0].buffer)].row_bytes;
   const TensorSpec bits{"bits", DType::kUInt8, {row_bytes}, row_bytes};
   BITMILL_ASSIGN_OR_RETURN(
@@ -117,7 +121,25 @@ absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& 
     rates.push_back(static_cast<double>(operations[i].row_macs * kRows) * 1e9 /
                     static_cast<double>(ns[i]));
   }
-  return DeviceSpeed{std::max(rates[0], rates[1]), rates[2]};
+  return rates;
+}
+
+}  // namespace
+
+absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device) {
+  std::mt19937 random(1);
+  DeviceSpeed speed;
+  for (ConvSpeed size : kConvolutions) {
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
+                             SpeedPlan(size, ConvTilesFor(device->info()), random));
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<double> rates,
+                             RatesOf(device, std::move(plan), random));
+    speed.count_bits =
+        std::max(speed.count_bits, *std::max_element(rates.begin(), rates.begin() + kCounts));
+    size.macs_per_s = rates[kCounts];
+    speed.convolutions.push_back(size);
+  }
+  return speed;
 }
 
 }  // namespace bitmill

@@ -1,20 +1,29 @@
 // How fast a device computes a binary layer, beside how fast it could.
 #pragma once
 
+#include <cstdint>
 #include <memory>
+#include <vector>
 
 #include "absl/status/statusor.h"
 #include "backends/opencl/cl_device.h"
 
 namespace bitmill {
 
-// 1-bit multiply-accumulates a second.
-struct DeviceSpeed {
-  double count_bits = 0.0;   // xor and count of words in registers: no kernel can be faster
-  double convolution = 0.0;  // a 3 x 3 convolution of 14 x 14 pixels, 256 channels to 256, 8 rows
+// A 3 x 3 convolution of bits, as many channels out as in, thresholds behind it, 8 rows.
+struct ConvSpeed {
+  int64_t side = 0, channels = 0;
+  double macs_per_s = 0.0;
 };
 
-// Runs both a few times, for a fraction of a second, after compiling them; the fastest counts.
+// 1-bit multiply-accumulates a second.
+struct DeviceSpeed {
+  double count_bits = 0.0;  // xor and count of words in registers, in the fastest of several ways:
+                            // no kernel can be faster
+  std::vector<ConvSpeed> convolutions;  // the four sizes of residual networks
+};
+
+// Runs each a few times, for a fraction of a second, after compiling them; the fastest counts.
 // Errors of the device.
 absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device);
 

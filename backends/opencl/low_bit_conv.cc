@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "backends/opencl/block_conv.h"
 #include "backends/opencl/plan_writer.h"
+#include "base/status_macros.h"
 
 namespace bitmill {
 namespace {
@@ -135,12 +137,9 @@ DeviceValue Unpack(const std::string& name, const DeviceValue& bits, PlanWriter&
   return codes;
 }
 
-}  // namespace
-
-absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
-                           DeviceValue& out, PlanWriter& writer) {
-  const bool bits = in.bits() && (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
-  const DeviceValue input = in.bits() && !bits ? Unpack(name, in, writer) : in;
+// Weights and tables by octets; OK unless they are more than a kernel counts.
+absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
+                       const DeviceValue& out, PlanWriter& writer, DeviceStep& step) {
   const Filter filter(op, bits ? kWordBits : 1);
   // A group's zeros among the words of other groups want a mask.
   const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
@@ -149,13 +148,6 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
     return absl::ResourceExhaustedError(
         absl::StrCat("weights of ", units, " units, a device kernel counts 2^31 - 1"));
   }
-  writer.AddBuffer(out);
-  DeviceStep step = writer.Begin(bits ? "bm_conv_bits" : "bm_conv_codes", input, out);
-  step.name = name;
-  absl::StrAppend(&step.bits, ", ", bits && ternary ? "ternary" : absl::StrCat(op.weight_bits),
-                  op.weight_bits == 1 ? "-bit" : "", " weights");
-  SetWindow(op, op.weights->shape()[2], op.weights->shape()[3], step);
-  const size_t before = writer.plan().constants.size();
   step[device::kTernary] = ternary ? 1 : 0;
   step[device::kSpan] = static_cast<int32_t>(filter.span);
   step[device::kSpanFirst] = writer.AddConstant(filter.first);
@@ -166,17 +158,52 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
         writer.AddConstant(TapTable(filter, [](int8_t weight) { return weight != 0 ? 1 : 0; }));
   } else {
     step[device::kWeights] = writer.AddConstant(PackBytes(filter));
-    step[device::kZeroPoint] = input.code.zero_point;
+    step[device::kZeroPoint] = in.code.zero_point;
   }
   if (op.padding != Padding::kZero) {
     step[device::kBorder] = op.padding == Padding::kPlusOne ? 1 : -1;
     step[device::kTapSums] =
         writer.AddConstant(TapTable(filter, [](int8_t weight) { return int32_t{weight}; }));
   }
+  step[device::kItems] = static_cast<int32_t>(out.pixels()) * step[device::kOutOctets];
+  return absl::OkStatus();
+}
+
+// The tile of a convolution that bm_conv_block can compute; no run where it cannot or should not.
+ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out,
+                const ChooseConvTile& choose) {
+  if (!in.bits() || op.weight_bits != 1 || op.groups > 1) return {};
+  const ConvShape shape = ShapeOf(op, out);
+  ConvTile tile = choose(shape);
+  tile.run = static_cast<int32_t>(std::min<int64_t>(tile.run, shape.max_run()));
+  return tile;
+}
+
+}  // namespace
+
+absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
+                           DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer) {
+  const bool bits = in.bits() && (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
+  const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
+  const DeviceValue input = in.bits() && !bits ? Unpack(name, in, writer) : in;
+  writer.AddBuffer(out);
+  const ConvTile tile = TileOf(op, in, out, choose);
+  const char* const kernel = tile.run > 0 ? kBlockKernel : bits ? "bm_conv_bits" : "bm_conv_codes";
+  DeviceStep step = writer.Begin(kernel, input, out);
+  step.name = name;
+  absl::StrAppend(&step.bits, ", ", ternary ? "ternary" : absl::StrCat(op.weight_bits),
+                  op.weight_bits == 1 ? "-bit" : "", " weights");
+  SetWindow(op, op.weights->shape()[2], op.weights->shape()[3], step);
+  const size_t before = writer.plan().constants.size();
+  if (tile.run > 0) {
+    SetBlocks(op, tile, out, writer, step);
+  } else {
+    BITMILL_RETURN_IF_ERROR(SetOctets(op, bits, input, out, writer, step));
+  }
   SetEpilogue(op, writer, out, step);
   step.weight_bytes = static_cast<int64_t>(writer.plan().constants.size() - before);
-  step.macs = filter.outputs * filter.channels * filter.taps * out.pixels();
-  step[device::kItems] = static_cast<int32_t>(out.pixels()) * step[device::kOutOctets];
+  step.macs = op.weights->shape()[0] * op.weights->shape()[1] * op.weights->shape()[2] *
+              op.weights->shape()[3] * out.pixels();
   writer.Push(std::move(step));
   return absl::OkStatus();
 }

@@ -8,6 +8,7 @@
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_executable.h"
+#include "backends/opencl/conv_tiles.h"
 #include "backends/opencl/device_plan.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
@@ -18,7 +19,8 @@ namespace {
 // The model on the device alone, if it computes what `cpu` does.
 absl::StatusOr<std::unique_ptr<Executable>> MakeDeviceExecutable(
     const std::shared_ptr<ClDevice>& device, const Graph& lowered, const Executable& cpu) {
-  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered, cpu.max_rows()));
+  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
+                           BuildDevicePlan(lowered, cpu.max_rows(), ConvTilesFor(device->info())));
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ClExecutable> executable,
                            ClExecutable::Create(device, cpu.signature(), std::move(plan)));
   const absl::Status canary = CompareOnCanary(*executable, cpu, executable->plan().exact);

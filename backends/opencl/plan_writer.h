@@ -88,7 +88,7 @@ inline int32_t BitsOf(float value) {
 
 // One function an operation; each adds its step or steps. `in` has a buffer, `out` gets one.
 absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
-                           DeviceValue& out, PlanWriter& writer);
+                           DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer);
 void AddQuantize(const QuantizeOp& op, const std::string& name, const DeviceValue& in,
                  DeviceValue& out, PlanWriter& writer);
 void AddDequantize(const std::string& name, const DeviceValue& in, DeviceValue& out,

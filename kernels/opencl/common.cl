@@ -1,6 +1,6 @@
-// What all kernels share: where values lie, chains, quantizers, epilogues. OpenCL C 1.2 without
-// vector types, so that the same text also compiles as C++ for tests without a device
-// (tests/backends/opencl/host_kernels.cc).
+// What all kernels share: where values lie, chains, quantizers, epilogues. OpenCL C 1.2, of
+// vectors only those of 8 and only what tests/backends/opencl/opencl_c.h knows, so that the same
+// text also compiles as C++ for tests without a device.
 //
 // Every kernel takes the arena with all values of a batch, the constants of the model, the
 // parameters of all steps (step_params.inc) and the number of its step. Dimensions 0 and 1 of the

@@ -37,6 +37,59 @@ TEST_P(DevicePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
   }
 }
 
+TEST(DevicePlanStepsTest, ConvolutionsGiveTheReferencesBitsHoweverTheyAreCut) {
+  std::mt19937 random(29);
+  for (const LoweredKind& wanted : AllLoweredKinds()) {
+    if (!wanted.bits_in || wanted.weight_bits != 1) continue;
+    for (const ConvTile& tile : AllConvTiles()) {
+      SCOPED_TRACE(testing::Message() << KindName(wanted) << ", run " << tile.run);
+      LoweredKind kind = wanted;
+      for (const int64_t channels : {0, 64, 130}) {
+        kind.channels = channels;
+        kind.dense = channels == 130;
+        CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                              [&](const ConvShape&) { return tile; });
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+ConvShape Square(int64_t side, int64_t channels, int64_t kernel) {
+  ConvShape shape;
+  shape.channels = shape.outputs = channels;
+  shape.out_height = shape.out_width = side;
+  shape.kernel_h = shape.kernel_w = kernel;
+  return shape;
+}
+
+TEST(ConvTileTest, RunsAreAsLongAsTheirWindowsFitTheItem) {
+  struct Case {
+    ConvShape shape;
+    int64_t longest;
+    int32_t chosen;
+  };
+  ConvShape dilated = Square(14, 64, 3), strided = Square(28, 512, 3);
+  dilated.dilation_w = 2;
+  strided.stride_w = 2;
+  // 256 words: 85 columns of 3, 10 of 24, none of 25 x 16.
+  const Case cases[] = {{Square(56, 64, 3), 56, 8},
+                        {Square(14, 512, 3), 8, 8},
+                        {strided, 4, 4},
+                        {dilated, 1, 1},
+                        {Square(1, 784, 1), 1, 1},
+                        {Square(14, 1024, 5), 0, 0},
+                        {Square(14, 16, 3), 14, 0}};
+  for (const Case& one : cases) {
+    SCOPED_TRACE(one.shape.Text());
+    EXPECT_EQ(one.shape.max_run(), one.longest);
+    const ConvTile octets;
+    const ConvTile blocks = {one.chosen, kBlockGroups[0]};
+    EXPECT_TRUE(DefaultConvTile(one.shape).run == one.chosen);
+    EXPECT_TRUE(DefaultConvTile(one.shape) == (one.shape.outputs < 24 ? octets : blocks));
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, DevicePlanTest, testing::ValuesIn(AllLoweredKinds()),
                          [](const testing::TestParamInfo<LoweredKind>& param) {
                            return KindName(param.param);

@@ -47,9 +47,10 @@ absl::StatusOr<RowBytes> ReferenceRow(const Graph& graph, const RowBytes& row) {
 
 }  // namespace
 
-void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random) {
+void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random,
+                           const ChooseConvTile& choose) {
   const std::vector<RowBytes> rows = RandomRows(graph, 3, random);
-  absl::StatusOr<DevicePlan> plan = BuildDevicePlan(graph, 3);
+  absl::StatusOr<DevicePlan> plan = BuildDevicePlan(graph, 3, choose);
   ASSERT_TRUE(plan.ok()) << plan.status();
   const absl::StatusOr<std::unique_ptr<Executable>> made = make(graph, *std::move(plan));
   ASSERT_TRUE(made.ok()) << made.status();
@@ -68,6 +69,14 @@ void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::
                                        << executable->DescribePlan();
     }
   }
+}
+
+std::vector<ConvTile> AllConvTiles() {
+  std::vector<ConvTile> tiles = {ConvTile{}};
+  for (const int32_t run : {1, 3, 1 << 20}) {
+    for (const int32_t group : kBlockGroups) tiles.push_back({run, group});
+  }
+  return tiles;
 }
 
 std::vector<LoweredKind> AllLoweredKinds() {

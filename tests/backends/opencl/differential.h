@@ -20,7 +20,12 @@ using MakeExecutable =
 
 // Random rows, in one batch and one by one, give the bits of the reference; gtest failures say
 // which do not.
-void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random);
+void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random,
+                           const ChooseConvTile& choose = DefaultConvTile);
+
+// Tiles of every kind, for CheckAgainstReference: octets, and blocks with runs of 1, 3 and as many
+// pixels as fit, in every size of work groups.
+std::vector<ConvTile> AllConvTiles();
 
 // Every combination of what goes into a low-bit layer, its weights and what comes out.
 std::vector<LoweredKind> AllLoweredKinds();

@@ -90,6 +90,31 @@ TEST_F(OpenClFaultTest, WithoutFaultsTheModelGivesTheBitsOfTheCpu) {
   EXPECT_THAT((*executable)->DescribePlan(), HasSubstr("Fake device"));
 }
 
+// Every command of the fake driver has the same times: only the first one waits.
+TEST_F(OpenClFaultTest, WaitsAreSplitWhereTheDriverHandsACommandOver) {
+  const auto executable = Compile();
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const std::vector<Operation> operations = (*executable)->operations();
+  std::vector<int64_t> ns(operations.size(), 0);
+  OperationTimes times{absl::MakeSpan(ns), 0};
+  std::vector<std::byte> output(wanted_[0][0].size());
+  const std::byte* input_row = rows_[0][0].data();
+  std::byte* output_row = output.data();
+  const std::byte* const* input_port = &input_row;
+  std::byte* const* output_port = &output_row;
+  const auto context = (*executable)->CreateContext();
+  ASSERT_TRUE(
+      (*executable)
+          ->RunTimed({1, absl::MakeConstSpan(&input_port, 1), absl::MakeConstSpan(&output_port, 1)},
+                     *context, times)
+          .ok());
+  for (size_t i = 0; i + 2 < ns.size(); ++i) EXPECT_EQ(ns[i], 10) << operations[i].name;
+  EXPECT_EQ(operations[ns.size() - 2].name, "device queued");
+  EXPECT_EQ(ns[ns.size() - 2], 2);
+  EXPECT_EQ(operations[ns.size() - 1].name, "device submitted");
+  EXPECT_EQ(ns[ns.size() - 1], 3);
+}
+
 TEST_F(OpenClFaultTest, AbsentLoaderIsNamed) {
   const auto api = LoadClApi("libno-such-opencl.so.1");
   EXPECT_TRUE(absl::IsNotFound(api.status()));

@@ -1,0 +1,17 @@
+// The tables of the kernel bm_conv_block (kernels/opencl/conv_block.cl).
+#pragma once
+
+#include "backends/opencl/device_plan.h"
+#include "backends/opencl/plan_writer.h"
+#include "model/lowered.h"
+
+namespace bitmill {
+
+// Of a convolution of bits with 1-bit weights, without groups.
+ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& out);
+
+// Weights, edges, limits and items of a step whose window is set; `tile.run` is 1 .. max_run().
+void SetBlocks(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& out,
+               PlanWriter& writer, DeviceStep& step);
+
+}  // namespace bitmill

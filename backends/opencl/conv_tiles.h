@@ -1,0 +1,16 @@
+// How a device's convolutions are cut where nothing was measured.
+#pragma once
+
+#include "backends/opencl/cl_devices.h"
+#include "backends/opencl/device_plan.h"
+
+namespace bitmill {
+
+// Blocks, made for few threads with wide vectors, on CPUs; octets, which give more items,
+// elsewhere.
+inline ChooseConvTile ConvTilesFor(const ClDeviceInfo& info) {
+  if ((info.type & CL_DEVICE_TYPE_CPU) != 0) return DefaultConvTile;
+  return [](const ConvShape&) { return ConvTile{}; };
+}
+
+}  // namespace bitmill
