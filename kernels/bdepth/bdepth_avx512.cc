@@ -5,6 +5,7 @@
 #include <stdint.h>
 
 #include "kernels/bdepth/bdepth_loops.h"
+#include "kernels/bdepth/bdepth_ymm.h"
 
 namespace bitmill {
 
@@ -32,16 +33,7 @@ struct Zmm {
   static Type Masked(Type m, Type a, Type b) { return _mm512_ternarylogic_epi64(m, a, b, kMasked); }
 };
 
-struct Ymm {
-  using Type = __m256i;
-  static constexpr int64_t kWords = 4;
-  static Type Load(const uint64_t* p) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  }
-  static void Store(uint64_t* p, Type v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-  static Type And(Type a, Type b) { return _mm256_and_si256(a, b); }
-  static Type Or(Type a, Type b) { return _mm256_or_si256(a, b); }
-  static Type Xor(Type a, Type b) { return _mm256_xor_si256(a, b); }
+struct Ymm : YmmWords {
   static Type Xor3(Type a, Type b, Type c) { return _mm256_ternarylogic_epi64(a, b, c, kXor3); }
   static Type Majority(Type a, Type b, Type c) {
     return _mm256_ternarylogic_epi64(a, b, c, kMajority);
@@ -49,16 +41,7 @@ struct Ymm {
   static Type Masked(Type m, Type a, Type b) { return _mm256_ternarylogic_epi64(m, a, b, kMasked); }
 };
 
-struct Xmm {
-  using Type = __m128i;
-  static constexpr int64_t kWords = 2;
-  static Type Load(const uint64_t* p) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  }
-  static void Store(uint64_t* p, Type v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
-  static Type And(Type a, Type b) { return _mm_and_si128(a, b); }
-  static Type Or(Type a, Type b) { return _mm_or_si128(a, b); }
-  static Type Xor(Type a, Type b) { return _mm_xor_si128(a, b); }
+struct Xmm : XmmWords {
   static Type Xor3(Type a, Type b, Type c) { return _mm_ternarylogic_epi64(a, b, c, kXor3); }
   static Type Majority(Type a, Type b, Type c) {
     return _mm_ternarylogic_epi64(a, b, c, kMajority);
@@ -66,13 +49,7 @@ struct Xmm {
   static Type Masked(Type m, Type a, Type b) { return _mm_ternarylogic_epi64(m, a, b, kMasked); }
 };
 
-struct HalfXmm : Xmm {
-  static constexpr int64_t kWords = 1;
-  static Type Load(const uint64_t* p) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  }
-  static void Store(uint64_t* p, Type v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v); }
-};
+using HalfXmm = OneWord<Xmm>;
 
 struct Vectors {
   template <typename F>

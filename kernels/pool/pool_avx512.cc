@@ -4,6 +4,7 @@
 #include <stdint.h>
 
 #include "kernels/pool/pool_loops.h"
+#include "kernels/pool/pool_ymm.h"
 
 namespace bitmill {
 
@@ -39,19 +40,7 @@ struct Zmm {
   }
 };
 
-struct Ymm {
-  using Type = __m256i;
-  static constexpr int64_t kBytes = 32;
-  static Type Load(const uint8_t* p) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-  }
-  static void Store(uint8_t* p, Type v) { _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v); }
-  static Type Xor(Type a, Type b) { return _mm256_xor_si256(a, b); }
-  static Type Zero() { return _mm256_setzero_si256(); }
-  template <PoolKind kKind>
-  static Type Max(Type a, Type b) {
-    return kKind == PoolKind::kBits ? _mm256_and_si256(a, b) : _mm256_max_epu8(a, b);
-  }
+struct Ymm : YmmBytes {
   template <int kPixel>
   static Type Even(Type a, Type b) {
     if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x20);
@@ -62,37 +51,6 @@ struct Ymm {
     if (kPixel == 16) return _mm256_permute2x128_si256(a, b, 0x31);
     return _mm256_permutex2var_epi64(a, _mm256_setr_epi64x(1, 3, 5, 7), b);
   }
-};
-
-struct Xmm {
-  using Type = __m128i;
-  static constexpr int64_t kBytes = 16;
-  static Type Load(const uint8_t* p) {
-    return _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
-  }
-  static void Store(uint8_t* p, Type v) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v); }
-  static Type Xor(Type a, Type b) { return _mm_xor_si128(a, b); }
-  static Type Zero() { return _mm_setzero_si128(); }
-  template <PoolKind kKind>
-  static Type Max(Type a, Type b) {
-    return kKind == PoolKind::kBits ? _mm_and_si128(a, b) : _mm_max_epu8(a, b);
-  }
-  template <int kPixel>
-  static Type Even(Type a, Type b) {
-    return _mm_unpacklo_epi64(a, b);
-  }
-  template <int kPixel>
-  static Type Odd(Type a, Type b) {
-    return _mm_unpackhi_epi64(a, b);
-  }
-};
-
-struct HalfXmm : Xmm {
-  static constexpr int64_t kBytes = 8;
-  static Type Load(const uint8_t* p) {
-    return _mm_loadl_epi64(reinterpret_cast<const __m128i*>(p));
-  }
-  static void Store(uint8_t* p, Type v) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), v); }
 };
 
 struct Vectors {
