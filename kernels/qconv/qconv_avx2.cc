@@ -17,6 +17,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/qconv/qconv_lookup.h"
 #include "kernels/qconv/qconv_parts.h"
 
 namespace bitmill {
@@ -277,6 +278,7 @@ void RunBlocks(const QconvArgs& args, const QconvGroup& group, const QconvPixel*
 }  // namespace
 
 void QconvAvx2(const QconvArgs& args) {
+  if (args.prepared != nullptr) return QconvLookupAvx2(args);
   if (RunQconvRowsAvx2(args, QconvRowsOfAvx2)) return;
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t groups = QconvGroupCount(args);

@@ -26,6 +26,8 @@ struct QconvLookupForm {
   int32_t index_bits;  // 4 or 6
 };
 
+inline constexpr QconvLookupForm kQconvNibbles = {32, 4};  // of vpshufb
+
 // Lookups that make the sum of a window.
 int64_t QconvLookupCount(const QconvArgs& args, const QconvLookupForm& form);
 // Vectors of the group that begins where `vectors` are left: 2 or 1.
@@ -47,5 +49,9 @@ void QconvLookupAvx512Vpopcnt(const QconvArgs& args);
 // The bytes of its indices; 0 where multiplied bytes are faster or activations have more levels.
 int64_t QconvLookupBytesAvx512Vpopcnt(const QconvArgs& args);
 void PrepareQconvLookupAvx512Vpopcnt(const QconvArgs& args, void* prepared);
+// The same with AVX2.
+void QconvLookupAvx2(const QconvArgs& args);
+int64_t QconvLookupBytesAvx2(const QconvArgs& args);
+void PrepareQconvLookupAvx2(const QconvArgs& args, void* prepared);
 
 }  // namespace bitmill

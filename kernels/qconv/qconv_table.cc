@@ -57,7 +57,12 @@ constexpr QconvKernel kKernels[] = {
      PrepareQconvLookupAvx512Vpopcnt},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
     {"qconv_avxvnni", Isa::kAvxVnni, QconvAvxVnni, {kAvxVnniForms, 3}},
-    {"qconv_avx2", Isa::kAvx2, QconvAvx2, {kAvx2Forms, 3}},
+    {"qconv_avx2",
+     Isa::kAvx2,
+     QconvAvx2,
+     {kAvx2Forms, 3},
+     QconvLookupBytesAvx2,
+     PrepareQconvLookupAvx2},
 #endif
 #if defined(BITMILL_ARM)
     {"qconv_neondot", Isa::kNeon, QconvNeonDot},  // first: see FirstKernel

@@ -634,7 +634,7 @@ TEST(SparseQconvWeightsTest, ListsUnitsThatAnyWeightOfAGroupNeeds) {
 // Layers whose products are looked up: windows of several sections, sums of largest codes, pixels
 // that fill no tile, channels that fill no vector.
 TEST(QconvLookupTest, IsExactForFewLevels) {
-  int32_t looked_up = 0;
+  int32_t looked_up = 0, looked_up_by_nibbles = 0;
   for (const QconvWeights kind : {QconvWeights::k1Bit, QconvWeights::k2Bit}) {
     for (const bool ternary : {false, true}) {
       if (ternary && kind == QconvWeights::k1Bit) continue;
@@ -668,16 +668,19 @@ TEST(QconvLookupTest, IsExactForFewLevels) {
   QconvArgs args = {};
   args.batch = args.out_h = 5;
   args.out_w = 5;
-  args.steps = 10;
+  args.steps = 16;
   args.levels = 4;
   args.kind = QconvWeights::k2Bit;
   for (args.out_channels = 1; args.out_channels <= 256; ++args.out_channels) {
     looked_up += QconvLookupBytesAvx512Vpopcnt(args) > 0 ? 1 : 0;
+    looked_up_by_nibbles += QconvLookupBytesAvx2(args) > 0 ? 1 : 0;
   }
   EXPECT_GT(looked_up, 20);
+  EXPECT_GT(looked_up_by_nibbles, looked_up);
   args.levels = 5;
   args.out_channels = 256;
   EXPECT_EQ(QconvLookupBytesAvx512Vpopcnt(args), 0);
+  EXPECT_EQ(QconvLookupBytesAvx2(args), 0);
 }
 
 INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,
