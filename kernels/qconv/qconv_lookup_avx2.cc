@@ -133,7 +133,8 @@ inline void AddBytes(__m256i more, __m256i* sum) {
 
 template <Form kForm>
 inline __m256i LoadTable(uint16_t offset) {
-  const uint8_t* const row = kTable<kForm>.row[0] + offset;
+  const uint8_t* const rows = kTable<kForm>.row[0];
+  const uint8_t* const row = rows + offset;
   return _mm256_broadcastsi128_si256(_mm_load_si128(reinterpret_cast<const __m128i*>(row)));
 }
 
