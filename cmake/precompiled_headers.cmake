@@ -14,9 +14,6 @@ set(BITMILL_COMMON_HEADERS
   <absl/status/status.h> <absl/status/statusor.h> <absl/strings/match.h> <absl/strings/numbers.h>
   <absl/strings/str_cat.h> <absl/strings/str_format.h> <absl/strings/str_join.h> <absl/strings/string_view.h>
   <absl/types/span.h>)
-if(BITMILL_SANITIZE MATCHES "thread")
-  list(PREPEND BITMILL_COMMON_HEADERS ${PROJECT_SOURCE_DIR}/cmake/tsan_prelude.h)  # g++ wants the compiled one first
-endif()
 
 # A compiled header serves files of the same options alone: libraries are compiled as -fPIC and programs as -fPIE, and
 # with sanitizers most tests are not optimized.
