@@ -22,20 +22,17 @@ inline std::optional<int64_t> CheckedAdd(int64_t a, int64_t b) {
   return result;
 }
 
-// Product of all dimensions, 1 for none; nullopt as above. A zero dimension gives 0 even when the
-// others would overflow.
+// Product of all dimensions, 1 for none; nullopt as above. A zero dimension gives 0 only when the
+// product of the others fits, so that any part of an accepted shape has a product too.
 inline std::optional<int64_t> CheckedProduct(absl::Span<const int64_t> dims) {
   int64_t product = 1;
   bool zero = false;
-  bool overflow = false;
   for (const int64_t dim : dims) {
     if (dim < 0) return std::nullopt;
-    if (dim == 0) zero = true;
-    if (!zero && __builtin_mul_overflow(product, dim, &product)) overflow = true;
+    zero = zero || dim == 0;
+    if (dim != 0 && __builtin_mul_overflow(product, dim, &product)) return std::nullopt;
   }
-  if (zero) return 0;
-  if (overflow) return std::nullopt;
-  return product;
+  return zero ? 0 : product;
 }
 
 }  // namespace bitmill

@@ -3,7 +3,7 @@
 // nothing, and costs nothing, in every other build.
 #pragma once
 
-// cmake/tsan_prelude.h defines BITMILL_THREAD_SANITIZER; without it clang can be asked.
+// The build defines BITMILL_THREAD_SANITIZER; without it clang can be asked.
 #if !defined(BITMILL_THREAD_SANITIZER) && defined(__has_feature)
 #if __has_feature(thread_sanitizer)
 #define BITMILL_THREAD_SANITIZER 1

@@ -21,7 +21,6 @@ file(WRITE ${PROJECT_BINARY_DIR}/precompiled/empty.cc "int main() {}\n")
 function(bitmill_precompiled_headers name)
   target_link_libraries(${name} PRIVATE bitmill_options absl::statusor absl::strings absl::str_format absl::span)
   target_precompile_headers(${name} PRIVATE ${BITMILL_COMMON_HEADERS} ${ARGN})
-  set_target_properties(${name} PROPERTIES BITMILL_PRECOMPILED ON)
 endfunction()
 
 add_library(bitmill_precompiled_library STATIC EXCLUDE_FROM_ALL ${PROJECT_BINARY_DIR}/precompiled/empty.cc)
@@ -38,5 +37,4 @@ endif()
 
 function(bitmill_precompile target kind)
   target_precompile_headers(${target} REUSE_FROM bitmill_precompiled_${kind})
-  set_target_properties(${target} PROPERTIES BITMILL_PRECOMPILED ON)
 endfunction()

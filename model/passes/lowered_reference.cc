@@ -3,8 +3,10 @@
 #include <algorithm>
 #include <limits>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "base/half.h"
 #include "base/status_macros.h"
 #include "model/ops/op_registry.h"
@@ -28,24 +30,71 @@ struct Image {
   }
 };
 
-// Sum of products over the window of one output: `product(weight, index)` with the index of the
-// input element or -1 in the border.
-template <typename Sum, typename Op, typename Product>
-Sum SumWindow(const Op& op, const Image& image, int64_t o, int64_t y, int64_t x, Sum start,
-              const Product& product) {
-  const Shape& kernel = op.weights->shape();
-  const int64_t group = o / (kernel[0] / op.groups);
-  int64_t w = o * kernel[1] * kernel[2] * kernel[3];
-  for (int64_t c = 0; c < kernel[1]; ++c) {
-    for (int64_t i = 0; i < kernel[2]; ++i) {
-      for (int64_t j = 0; j < kernel[3]; ++j, ++w) {
-        const int64_t in_y = y * op.stride_h - op.pad_top + i * op.dilation_h;
-        const int64_t in_x = x * op.stride_w - op.pad_left + j * op.dilation_w;
-        start += product(w, image.At(group * kernel[1] + c, in_y, in_x));
+// The input of a convolution as numbers, with its border around it: as much as all windows read.
+template <typename T>
+class BorderedImage {
+ public:
+  // `read(i)` is element i of the image.
+  template <typename Op, typename Read>
+  BorderedImage(const Op& op, const Image& image, const Image& result, T border, const Read& read)
+      : height_((result.height - 1) * op.stride_h + (op.weights->shape()[2] - 1) * op.dilation_h +
+                1),
+        width_((result.width - 1) * op.stride_w + (op.weights->shape()[3] - 1) * op.dilation_w + 1),
+        elements_(static_cast<size_t>(image.channels * height_ * width_), border) {
+    const int64_t rows = std::min(image.height, height_ - op.pad_top);
+    const int64_t columns = std::min(image.width, width_ - op.pad_left);
+    for (int64_t c = 0; c < image.channels; ++c) {
+      for (int64_t y = 0; y < rows; ++y) {
+        const auto to = static_cast<size_t>((c * height_ + y + op.pad_top) * width_ + op.pad_left);
+        for (int64_t x = 0; x < columns; ++x) {
+          elements_[to + static_cast<size_t>(x)] = read(static_cast<size_t>(image.At(c, y, x)));
+        }
       }
     }
   }
-  return start;
+  // From element (y, x) of a channel on, to the end of the row.
+  absl::Span<const T> Row(int64_t c, int64_t y, int64_t x) const {
+    const auto at = static_cast<size_t>((c * height_ + y) * width_ + x);
+    return absl::MakeConstSpan(elements_).subspan(at, static_cast<size_t>(width_ - x));
+  }
+
+ private:
+  int64_t height_, width_;
+  std::vector<T> elements_;
+};
+
+// finish(o, pixel, start(o) + the products of the pixel's window). Sums of a row of outputs grow
+// side by side, each in the order channel, row, column of its window.
+template <typename Sum, typename Op, typename T, typename Weight, typename Start, typename Finish>
+void Convolve(const Op& op, const BorderedImage<T>& image, const Image& result,
+              absl::Span<const Weight> weights, const Start& start, const Finish& finish) {
+  const Shape& kernel = op.weights->shape();
+  const auto step = static_cast<size_t>(op.stride_w);
+  std::vector<Sum> sums(static_cast<size_t>(result.width));
+  for (int64_t o = 0; o < result.channels; ++o) {
+    const int64_t first = o / (kernel[0] / op.groups) * kernel[1];
+    for (int64_t y = 0; y < result.height; ++y) {
+      std::fill(sums.begin(), sums.end(), start(o));
+      auto w = static_cast<size_t>(o * kernel[1] * kernel[2] * kernel[3]);
+      for (int64_t c = first; c < first + kernel[1]; ++c) {
+        for (int64_t i = 0; i < kernel[2]; ++i) {
+          for (int64_t j = 0; j < kernel[3]; ++j, ++w) {
+            const absl::Span<const T> from =
+                image.Row(c, y * op.stride_h + i * op.dilation_h, j * op.dilation_w);
+            const Sum factor = weights[w];
+            size_t x = 0;
+            for (Sum& sum : sums) {
+              sum += factor * from[x];
+              x += step;
+            }
+          }
+        }
+      }
+      for (size_t x = 0; x < sums.size(); ++x) {
+        finish(o, y * result.width + static_cast<int64_t>(x), sums[x]);
+      }
+    }
+  }
 }
 
 int32_t CountReached(const float* thresholds, int64_t count, float x) {
@@ -110,40 +159,34 @@ void Run(const LowBitConvOp& op, const Value& in, const Value& out, const Tensor
   const int32_t border = op.padding == Padding::kZero      ? 0
                          : op.padding == Padding::kPlusOne ? 1
                                                            : -1;
-  for (int64_t o = 0; o < result.channels; ++o) {
-    for (int64_t p = 0; p < result.pixels(); ++p) {
-      const auto acc = SumWindow<int64_t>(op, image, o, p / result.width, p % result.width, 0,
-                                          [&](int64_t w, int64_t at) {
-                                            int32_t q = border;
-                                            if (at >= 0) {
-                                              const int32_t code = codes[static_cast<size_t>(at)];
-                                              q = bits ? 1 - 2 * code : code - in.code.zero_point;
-                                            }
-                                            return int64_t{weights[static_cast<size_t>(w)]} * q;
-                                          });
-      const auto channel = static_cast<size_t>(o);
-      const auto at = static_cast<size_t>(o * result.pixels() + p);
-      if (op.epilogue == LowBitConvOp::Epilogue::kThresholds) {
-        const int64_t steps = out.code.levels - 1;
-        const int64_t value = !op.flip.empty() && op.flip[channel] != 0 ? -acc : acc;
-        int32_t reached = 0;
-        for (int64_t i = 0; i < steps; ++i) {
-          const int32_t t = op.thresholds[static_cast<size_t>(o * steps + i)];
-          const bool never = t == std::numeric_limits<int32_t>::max();
-          reached += !never && value >= t ? 1 : 0;
-        }
-        output.span<int32_t>()[at] = out.code.kind == CodeKind::kBits ? 1 - reached : reached;
-        continue;
+  const BorderedImage<int32_t> numbers(op, image, result, border, [&](size_t i) {
+    return bits ? 1 - 2 * codes[i] : codes[i] - in.code.zero_point;
+  });
+  const auto finish = [&](int64_t o, int64_t pixel, int64_t acc) {
+    const auto channel = static_cast<size_t>(o);
+    const auto at = static_cast<size_t>(o * result.pixels() + pixel);
+    if (op.epilogue == LowBitConvOp::Epilogue::kThresholds) {
+      const int64_t steps = out.code.levels - 1;
+      const int64_t value = !op.flip.empty() && op.flip[channel] != 0 ? -acc : acc;
+      int32_t reached = 0;
+      for (int64_t i = 0; i < steps; ++i) {
+        const int32_t t = op.thresholds[static_cast<size_t>(o * steps + i)];
+        const bool never = t == std::numeric_limits<int32_t>::max();
+        reached += !never && value >= t ? 1 : 0;
       }
-      const float scaled = static_cast<float>(acc) * op.scale[channel];
-      const float x = EvaluateChain(op.chain, scaled + op.bias[channel], o);
-      if (op.epilogue == LowBitConvOp::Epilogue::kRequantize) {
-        output.span<int32_t>()[at] = EvaluateQuantizer(op.quantizer, x);
-      } else {
-        output.span<float>()[at] = x;
-      }
+      output.span<int32_t>()[at] = out.code.kind == CodeKind::kBits ? 1 - reached : reached;
+      return;
     }
-  }
+    const float scaled = static_cast<float>(acc) * op.scale[channel];
+    const float x = EvaluateChain(op.chain, scaled + op.bias[channel], o);
+    if (op.epilogue == LowBitConvOp::Epilogue::kRequantize) {
+      output.span<int32_t>()[at] = EvaluateQuantizer(op.quantizer, x);
+    } else {
+      output.span<float>()[at] = x;
+    }
+  };
+  Convolve<int64_t>(
+      op, numbers, result, weights, [](int64_t) { return int64_t{0}; }, finish);
 }
 
 void Run(const LowBitMaxPoolOp& op, const Value& in, const Value& out, const Tensor& input,
@@ -197,21 +240,17 @@ void Run(const ElementwiseOp& op, const Value& out, const Tensor& input, Tensor&
 
 void Run(const FloatConvOp& op, const Value& in, const Value& out, const Tensor& input,
          Tensor& output) {
-  const Image image(in.shape);
   const Image result(out.shape);
-  for (int64_t o = 0; o < result.channels; ++o) {
-    const double start = op.bias.empty() ? 0.0 : op.bias[static_cast<size_t>(o)];
-    for (int64_t p = 0; p < result.pixels(); ++p) {
-      const auto sum = SumWindow<double>(
-          op, image, o, p / result.width, p % result.width, start, [&](int64_t w, int64_t at) {
-            if (at < 0) return 0.0;
-            return static_cast<double>(op.weights->span<float>()[static_cast<size_t>(w)]) *
-                   input.span<float>()[static_cast<size_t>(at)];
-          });
-      output.span<float>()[static_cast<size_t>(o * result.pixels() + p)] =
-          EvaluateChain(op.chain, static_cast<float>(sum), o);
-    }
-  }
+  const absl::Span<const float> x = input.span<float>();
+  const BorderedImage<float> image(op, Image(in.shape), result, 0.0F,
+                                   [x](size_t i) { return x[i]; });
+  Convolve<double>(
+      op, image, result, op.weights->span<float>(),
+      [&op](int64_t o) { return op.bias.empty() ? 0.0 : op.bias[static_cast<size_t>(o)]; },
+      [&](int64_t o, int64_t pixel, double sum) {
+        output.span<float>()[static_cast<size_t>(o * result.pixels() + pixel)] =
+            EvaluateChain(op.chain, static_cast<float>(sum), o);
+      });
 }
 
 void Run(const FloatDenseOp& op, const Tensor& input, Tensor& output) {
