@@ -69,18 +69,19 @@ template <typename Sum, typename Op, typename T, typename Weight, typename Start
 void Convolve(const Op& op, const BorderedImage<T>& image, const Image& result,
               absl::Span<const Weight> weights, const Start& start, const Finish& finish) {
   const Shape& kernel = op.weights->shape();
+  const int64_t channels = kernel[1], rows = kernel[2], columns = kernel[3];
   const auto step = static_cast<size_t>(op.stride_w);
   std::vector<Sum> sums(static_cast<size_t>(result.width));
   for (int64_t o = 0; o < result.channels; ++o) {
-    const int64_t first = o / (kernel[0] / op.groups) * kernel[1];
+    const int64_t first = o / (kernel[0] / op.groups) * channels;
     for (int64_t y = 0; y < result.height; ++y) {
       std::fill(sums.begin(), sums.end(), start(o));
-      auto w = static_cast<size_t>(o * kernel[1] * kernel[2] * kernel[3]);
-      for (int64_t c = first; c < first + kernel[1]; ++c) {
-        for (int64_t i = 0; i < kernel[2]; ++i) {
-          for (int64_t j = 0; j < kernel[3]; ++j, ++w) {
-            const absl::Span<const T> from =
-                image.Row(c, y * op.stride_h + i * op.dilation_h, j * op.dilation_w);
+      auto w = static_cast<size_t>(o * channels * rows * columns);
+      for (int64_t c = first; c < first + channels; ++c) {
+        for (int64_t i = 0; i < rows; ++i) {
+          for (int64_t j = 0; j < columns; ++j, ++w) {
+            const T* from =
+                image.Row(c, y * op.stride_h + i * op.dilation_h, j * op.dilation_w).data();
             const Sum factor = weights[w];
             size_t x = 0;
             for (Sum& sum : sums) {
