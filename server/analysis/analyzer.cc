@@ -173,6 +173,9 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
     std::vector<ModelLoad>& loads = watched_.at(model.id).loads;
     while (loads.size() > 1 && loads.front().end_ns < window.begin_ns) loads.erase(loads.begin());
     window.loads = loads;
+    if (window.seconds() > 0) {
+      observation.host.requests_per_s += static_cast<double>(window.answered) / window.seconds();
+    }
     observation.models.push_back(std::move(window));
   }
   return observation;

@@ -13,6 +13,11 @@ namespace {
 
 constexpr double kUsualWriteSpread = 2;  // of a write over the median
 
+// `ns` with only a share of what is beyond the usual.
+double Beyond(double ns, double usual_ns, double share) {
+  return std::min(ns, usual_ns) + share * std::max(ns - usual_ns, 0.0);
+}
+
 void FindSerialization(const WindowParts& parts, std::vector<Candidate>& candidates) {
   if (parts.mean.serialization < parts.thresholds.serialization_share * parts.mean.latency) return;
   const double left =
@@ -37,20 +42,25 @@ void FindSerialization(const WindowParts& parts, std::vector<Candidate>& candida
 }
 
 // While the server itself lacks CPUs, is overloaded or loads a model it takes requests late and
-// writes late: only what even the quickest requests wait is then the client's.
+// writes late: only what even the quickest requests wait is then the client's. What its threads
+// wait for each other at other times is taken off the way in proportion.
 void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates) {
-  if (parts.mean.transit + parts.mean.write < parts.thresholds.client_share * parts.mean.latency) {
-    return;
-  }
+  const double way = parts.mean.transit + parts.mean.write;
+  const double beyond = std::max(way - parts.quick_transit - parts.usual_write, 0.0);
+  const double own_wait = std::min(parts.own_wait, beyond);
+  if (way - own_wait < parts.thresholds.client_share * parts.mean.latency) return;
+  const double clients = beyond > 0 ? 1 - own_wait / beyond : 1;
   if (parts.CpusUsedUp()) return;  // it takes requests when it can: see FindNoWorkers
   const bool late_itself = parts.throttled_gate || parts.WaitsForOthers() ||
                            parts.saturation >= parts.thresholds.overload_saturation;
   const double left = parts.LatencyP99([&](const RequestParts& request) {
     const bool late = late_itself || parts.WhileLoading(request);
-    const double transit_most =
-        late ? parts.quick_transit : std::max(parts.p99, parts.quick_transit);
-    const double write_most = late ? kUsualWriteSpread * parts.usual_write : parts.p99;
-    return std::min(request.transit, transit_most) + std::min(request.write, write_most);
+    if (late) {
+      return std::min(request.transit, parts.quick_transit) +
+             std::min(request.write, kUsualWriteSpread * parts.usual_write);
+    }
+    return Beyond(request.transit, parts.quick_transit, clients) +
+           Beyond(request.write, parts.usual_write, clients);
   });
   const double recoverable_ms = (parts.p99 - left) * 1e-6;
   if (recoverable_ms < parts.thresholds.usual_way_ms) return;

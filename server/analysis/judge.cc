@@ -1,6 +1,7 @@
 #include "server/analysis/judge.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdlib>
 #include <utility>
 #include <vector>
@@ -46,10 +47,27 @@ bool Complaint(const WindowParts& parts) {
          parts.p99 > parts.thresholds.suspicious_of_ideal * parts.ideal;
 }
 
-// Whether the load as it is, on undisturbed executions and with nothing around them but decoding
-// and encoding, already gives most of the p99 that was seen: full batches one behind the other,
-// short of saturation.
+// p99 of the time of requests that take turns on the server's CPUs, with the CPU time that they
+// take on average and the share of the CPUs in use: M/M/c (Erlang C). ns; 0 where it is not known.
+double TurnsOnCpusP99(const HostWindow& host) {
+  const double cpus = std::max(std::floor(host.cpu_budget_cores), 1.0);
+  const double busy = host.process_cpu_cores;
+  if (host.requests_per_s <= 0 || busy <= 0 || busy >= cpus) return 0;
+  double blocked = 1;  // Erlang B
+  for (double c = 1; c <= cpus; ++c) blocked = busy * blocked / (c + busy * blocked);
+  const double waits = blocked / (1 - busy / cpus * (1 - blocked));
+  const double each_ns = busy / host.requests_per_s * 1e9;
+  return each_ns * (1 + std::max(std::log(100 * waits), 0.0) / (cpus - busy));
+}
+
+// Whether the load as it is already gives most of the p99 that was seen. Either on undisturbed
+// executions with nothing around them but decoding and encoding: full batches one behind the other,
+// short of saturation. Or because requests and executions take turns on the server's own CPUs.
 bool UsualForTheLoad(const WindowParts& parts, const WhatIf& what_if) {
+  if (!parts.throttled_gate && !parts.neighbour_gate &&
+      TurnsOnCpusP99(parts.host) >= parts.thresholds.usual_share * parts.p99) {
+    return true;
+  }
   Scenario scenario = what_if.Undisturbed();
   for (size_t i = 0; i < parts.requests.size(); ++i) {
     const RequestParts& of = parts.requests[i];
@@ -139,6 +157,13 @@ Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
                                 "waits for the server itself",
                                 numbers, parts.host.process_cpu_cores, parts.host.cpu_budget_cores),
                 "send less here, give the server more CPUs (--cpu-budget), or add a replica");
+  }
+  if (parts.host.steal_share >= parts.thresholds.steal_share_of_tail) {
+    return Only(Cause::kNoisyNeighbour, 0.5 * seen,
+                absl::StrFormat("%s; nothing here explains it, and the hypervisor took %.1f %% of "
+                                "the CPUs' time, which the slowest hundredth of the requests feels",
+                                numbers, parts.host.steal_share * 100),
+                "move other machines off this host, or give this one CPUs of its own");
   }
   return Only(Cause::kUnknown, 0.5 * seen, absl::StrCat(numbers, "; no cause explains it"));
 }

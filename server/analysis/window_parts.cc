@@ -260,6 +260,20 @@ void TakeRequestsApart(WindowParts& all) {
   all.p99 = all.LatencyP99([](const RequestParts&) { return 0.0; });
 }
 
+double OwnWait(const WindowParts& all) {
+  const HostWindow& host = all.host;
+  const double seconds = all.window.seconds();
+  if (all.throttled_gate || all.neighbour_gate || host.requests_per_s <= 0 || seconds <= 0)
+    return 0;
+  double executions_ns = 0;
+  for (const ExecutionRecord& record : all.window.executions_seen) {
+    executions_ns += static_cast<double>(std::max<int64_t>(record.run_queue_wait_ns, 0));
+  }
+  const double around_ns_per_s =
+      host.run_queue_wait_cores * 1e9 - executions_ns * all.window.execution_weight / seconds;
+  return std::max(around_ns_per_s, 0.0) / host.requests_per_s;
+}
+
 // Of the half seconds of the window, the share in which more rows arrive than can be computed.
 double BurstShare(const WindowParts& all) {
   const auto bins = static_cast<size_t>((all.window.end_ns - all.window.begin_ns) / kBurstNanos);
@@ -331,6 +345,7 @@ WindowParts::WindowParts(const ModelWindow& window_in, const HostWindow& host_in
                 host.memory_limit_hits_per_s >= thresholds.memory_hits_per_s;
   TakeExecutionsApart(*this);
   TakeRequestsApart(*this);
+  own_wait = OwnWait(*this);
   FindLoad(*this);
 }
 

@@ -90,6 +90,9 @@ struct WindowParts {
   double p99 = 0, ideal = 0;
   double quick_transit = 0;  // 10th percentile
   double usual_write = 0;    // median
+  // Mean over requests of what the server's threads waited for each other on its CPUs, but for
+  // executions; 0 where that is not known, a quota holds them back or others use the CPUs.
+  double own_wait = 0;
   double mean_request_rows = 1, mean_batch_rows = 1;
   double padding = 1;           // rows computed over rows asked for
   double concurrency = 1;       // executions at a time, while any runs

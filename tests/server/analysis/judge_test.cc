@@ -107,6 +107,54 @@ TEST(JudgeTest, RequestsThatWaitForAThreadWhileOthersUseTheCpusAreNotTheirClient
   EXPECT_EQ(Judge(late).cause, Cause::kNoisyNeighbour);
 }
 
+TEST(JudgeTest, RequestsThatWaitForTheServersOwnThreadsAreNotTheirClients) {
+  InjectedWindow late = Healthy();
+  int count = 0;
+  for (RequestRecord& request : late.window.requests) {
+    request.transit_ns = ++count % 10 == 0 ? 20'000'000 : 100'000;  // 2 ms on average
+  }
+  late.host.requests_per_s = 100;
+  late.host.run_queue_wait_cores = 0.02;  // 0.2 ms a request
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
+  late.host.run_queue_wait_cores = 0.3;
+  const Diagnosis diagnosis = Judge(late);
+  for (const Finding& finding : diagnosis.findings) EXPECT_NE(finding.cause, Cause::kSlowClient);
+}
+
+// Nothing is found in a p99 of 8 ms; whether that is to be expected is told by the CPUs in use.
+InjectedWindow SlowForNoReason() {
+  InjectedWindow slow = Healthy(SimulatedModel::kMicro);
+  slow.window.objective.p99_ms = 0;
+  int count = 0;
+  for (RequestRecord& request : slow.window.requests) {
+    if (++count % 50 != 0) continue;
+    request.stages[Stage::kQueue] += 8'000'000;
+    request.total_ns += 8'000'000;
+  }
+  slow.host.steal_share = 0;
+  return slow;
+}
+
+TEST(JudgeTest, TurnsOnTheServersCpusAreUsualForTheLoad) {
+  InjectedWindow slow = SlowForNoReason();
+  slow.host.cpu_budget_cores = 1;
+  slow.host.requests_per_s = 700;
+  slow.host.process_cpu_cores = 0.7;  // 1 ms a request: p99 15 ms
+  EXPECT_EQ(Judge(slow).cause, Cause::kHealthy);
+  slow.host.process_cpu_cores = 0.07;  // 0.1 ms a request
+  EXPECT_EQ(Judge(slow).cause, Cause::kUnknown);
+}
+
+TEST(JudgeTest, AHypervisorThatTakesHalfAPercentIsFeltInTheSlowestHundredth) {
+  InjectedWindow slow = SlowForNoReason();
+  slow.host.steal_share = 0.004;
+  EXPECT_EQ(Judge(slow).cause, Cause::kUnknown);
+  slow.host.steal_share = 0.006;
+  const Diagnosis diagnosis = Judge(slow);
+  EXPECT_EQ(diagnosis.cause, Cause::kNoisyNeighbour);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("0.6 %"));
+}
+
 TEST(JudgeTest, AServerThatIsHeldBackByItsQuotaIsNotOverloadedBeside) {
   InjectedWindow held = Injected(Cause::kCpuThrottled);
   for (RequestRecord& request : held.window.requests) request.transit_ns = 50'000'000;
