@@ -2,7 +2,7 @@
 """Measure the diagnosis: inject causes into a server on loopback and see whether it names them.
 
 Usage:  diagnosis.py [--quick] [--json FILE] [--svg FILE] [--only CAUSE[,CAUSE...]] [--seeds N]
-                     [--program PATH] [--faulty PATH] [--models DIR] [--nice N]
+                     [--first-seed N] [--program PATH] [--faulty PATH] [--models DIR] [--nice N]
 
 Each case starts a server, gives it a usual load, brings about one cause (bench/diagnosis/cases.py)
 and reads the reports of the metrics port once a second; its verdict is what most of the last three
@@ -182,11 +182,11 @@ def run_undisturbed(stand: Stand, case: Case) -> Outcome:
     return outcome
 
 
-def plan(only: set[str], seeds: int, quick: bool) -> list[Case]:
+def plan(only: set[str], seeds: range, quick: bool) -> list[Case]:
     """Return the cases of a run, each cause once before any twice."""
     intensities = [1] if quick else list(range(cases.INTENSITIES))
     planned = []
-    for seed in range(seeds):
+    for seed in seeds:
         for cause, injection in cases.INJECTIONS.items():
             for intensity in intensities:
                 planned += [Case(cause, model, intensity, seed) for model in injection.models]
@@ -278,6 +278,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--svg", type=Path, help="file for the matrix as a picture")
     parser.add_argument("--only", default="", help="causes, separated by commas")
     parser.add_argument("--seeds", type=int, default=0, help="of each case")
+    parser.add_argument("--first-seed", type=int, default=0, help="odd ones are scored")
     parser.add_argument("--program", type=Path, default=build / "bitmill")
     parser.add_argument("--faulty", type=Path,
                         default=build / "bench" / "analysis" / "bitmill_faulty_server")
@@ -294,7 +295,8 @@ def main(argv: list[str]) -> int:
     # So that what was injected is undone when this program is ended.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     seeds = options.seeds or (QUICK_SEEDS if options.quick else FULL_SEEDS)
-    outcomes = run(options, plan(only, seeds, options.quick))
+    first = options.first_seed
+    outcomes = run(options, plan(only, range(first, first + seeds), options.quick))
     result = result_of(outcomes)
     report(outcomes, result)
     if options.json:

@@ -14,6 +14,8 @@
 namespace bitmill {
 namespace {
 
+constexpr MonotonicNanos kNewestNanos = 2'000'000'000;  // see HostWindow::newest_cpu_cores
+
 // By QualityAlert.
 constexpr std::array<WarningReason, kQualityAlertNames.size()> kQualityReasons = {
     WarningReason::kInputDrift, WarningReason::kPredictionDrift, WarningReason::kAccuracyDrop,
@@ -162,6 +164,7 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
                           .unix_millis = clock_.UnixMillis(),
                           .limits = options_.limits,
                           .host = host_.Window(options_.window_ns)};
+  observation.host.newest_cpu_cores = host_.Window(kNewestNanos).process_cpu_cores;
   std::map<uint32_t, ModelWindow> windows = collector_.Tick();
   for (ObservedModel& model : models) {
     ModelWindow& window = windows.at(model.id);

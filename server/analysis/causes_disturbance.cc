@@ -3,10 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
 #include "server/analysis/causes.h"
 
 namespace bitmill {
@@ -240,9 +243,10 @@ void FindNeighbour(const WindowParts& parts, const WhatIf& what_if, const Paces&
   const double gained = removal.GainedMs();
   const OthersBusy others = OthersOf(parts.host);
   Add(Cause::kNoisyNeighbour, gained,
-      absl::StrFormat("executions were ready but not running %s of their time while others used "
-                      "%.1f of our %.0f CPUs%s",
-                      PercentText(of_work), std::max(others.cores, 0.0), others.of_cores,
+      absl::StrFormat("executions were ready but not running %s of their time, and requests "
+                      "around them %s, while others used %.1f of our %.0f CPUs%s",
+                      PercentText(of_work), PercentText(around), std::max(others.cores, 0.0),
+                      others.of_cores,
                       parts.host.steal_share > 0
                           ? absl::StrCat(", the hypervisor ", PercentText(parts.host.steal_share))
                           : ""),
@@ -340,32 +344,48 @@ double ColdSeconds(const WindowParts& parts) {
   return parts.thresholds.cold_seconds;
 }
 
+struct ColdExecutions {
+  int64_t count = 0, faults = 0;
+  double last_age = 0, took = 0, usual = 0;  // seconds, ns, ns
+};
+
+std::string ColdText(const ColdExecutions& cold, int64_t late) {
+  std::vector<std::string> parts;
+  if (cold.count > 0) {
+    parts.push_back(absl::StrFormat(
+        "%d executions within %.1f s of a load took %.1f times as long as later ones, with %d page "
+        "faults",
+        cold.count, cold.last_age, cold.took / std::max(cold.usual, 1.0), cold.faults));
+  }
+  if (late > 0) {
+    parts.push_back(absl::StrFormat(
+        "%d requests came while a model was loaded and waited for the CPUs that this takes", late));
+  }
+  return absl::StrJoin(parts, "; ");
+}
+
 void FindColdStart(const WindowParts& parts, const WhatIf& what_if,
                    std::vector<Candidate>& candidates) {
   Removal removal(parts, what_if);
   const double cold_seconds = ColdSeconds(parts);
-  int64_t cold = 0, faults = 0;
-  double last_age = 0, took = 0, usual = 0;
+  ColdExecutions cold;
   for (size_t i = 0; i < parts.executions.size(); ++i) {
     const double age = AgeSeconds(parts, i);
     if (age < 0 || age >= cold_seconds || !IsCold(parts, i)) continue;
     const ExecutionParts& of = parts.executions[i];
     if (of.scale() >= parts.thresholds.cold_slowdown) removal.TakeSlowdown(i);
     if (PagingOfLoad(parts, i)) removal.TakeWait(i, of.paging);
-    ++cold;
-    faults +=
+    ++cold.count;
+    cold.faults +=
         parts.window.executions_seen[i].minor_faults + parts.window.executions_seen[i].major_faults;
-    last_age = std::max(last_age, age);
-    took += of.work + of.paging;
-    usual += of.clean;
+    cold.last_age = std::max(cold.last_age, age);
+    cold.took += of.work + of.paging;
+    cold.usual += of.clean;
   }
   const int64_t late = TakeWaitsOfLoads(parts, removal);
-  if (late == 0 && (cold == 0 || removal.taken_ns() <= 0)) return;
+  if (late == 0 && (cold.count == 0 || removal.taken_ns() <= 0)) return;
   const double gained = removal.GainedMs();
-  Add(Cause::kColdStart, gained,
-      absl::StrFormat("%d executions within %.1f s of a load took %.1f times as long as later "
-                      "ones, with %d page faults; %d requests came while a model was loaded",
-                      cold, last_age, took / std::max(usual, 1.0), faults, late),
+  Add(Cause::kColdStart, gained, ColdText(cold, late),
       absl::StrCat("load a model again only when its file has changed, add model_warmup with the "
                    "usual batch_size and a larger count, and keep "
                    "model.plan (--plan-cache): ",

@@ -83,19 +83,20 @@ void FindOverload(const WindowParts& parts, const WhatIf& what_if,
 // server uses all its CPUs: it has too much to do, whatever this model's own load.
 void FindNoWorkers(const WindowParts& parts, std::vector<Candidate>& candidates) {
   const JudgeThresholds& thresholds = parts.thresholds;
-  const HostWindow& host = parts.host;
   if (parts.mean.waking + parts.mean.transit < thresholds.worker_wait_share * parts.mean.latency ||
       !parts.CpusUsedUp() || parts.throttled_gate) {
     return;  // what is short under a quota is the quota
   }
-  const double left = parts.LatencyP99(
-      [](const RequestParts& request) { return request.waking + request.transit; });
+  // What waits while the model is loaded waits for that: see FindColdStart.
+  const double left = parts.LatencyP99([&](const RequestParts& request) {
+    return parts.WhileLoading(request) ? 0 : request.waking + request.transit;
+  });
   Finding finding = FindingOf(Cause::kOverload, (parts.p99 - left) * 1e-6);
   finding.evidence = absl::StrFormat(
       "requests wait %s and closed batches %s of %s on average for a thread of the server, which "
       "uses %.2f of %.2f CPUs",
       TimeText(parts.mean.transit), TimeText(parts.mean.waking), TimeText(parts.mean.latency),
-      host.process_cpu_cores, host.cpu_budget_cores);
+      parts.BusiestCores(), parts.host.cpu_budget_cores);
   finding.advice = absl::StrCat(
       "move other models to a replica, lower their instance_group count, or raise --cpu-budget: "
       "p99 ",

@@ -12,8 +12,9 @@ constexpr double kMissed = 0.1;         // of the forecasts, wanted
 constexpr double kLeastSpread = 1, kMostSpread = 8;
 constexpr double kSwitch = 0.8;  // the other's error must be below this much of the best's
 constexpr double kVarianceSeconds = 20;
-constexpr int kHour = 3600;        // seconds
-constexpr double kFirstGrain = 4;  // the first guess of the variance over that of Poisson
+constexpr int kHour = 3600;            // seconds
+constexpr double kShortestTick = 0.1;  // seconds: the rate of a shorter one is mostly noise
+constexpr double kFirstGrain = 4;      // the first guess of the variance over that of Poisson
 
 }  // namespace
 
@@ -32,7 +33,7 @@ double DemandForecast::Sum(double phi, double seconds) {
 }
 
 void DemandForecast::Update(double rows, double seconds, double rows_per_request, bool sustained) {
-  if (!(seconds > 0)) return;
+  if (!(seconds >= kShortestTick)) return;
   const double rate = rows / seconds;
   const double grain = std::max(rows_per_request, 1.0);
   const double poisson =

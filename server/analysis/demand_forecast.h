@@ -43,9 +43,10 @@ class DemandForecast {
  public:
   explicit DemandForecast(const DemandForecastOptions& options = {});
 
-  // `rows` arrived in the last `seconds` (about one; more than 0). `sustained`: something else, as
-  // a queue that is not served, says already that this is no burst. `rows_per_request` is the grain
-  // of the demand: at least the noise of a Poisson process of such requests is expected.
+  // `rows` arrived in the last `seconds` (about one; less than a tenth of one is not counted).
+  // `sustained`: something else, as a queue that is not served, says already that this is no burst.
+  // `rows_per_request` is the grain of the demand: at least the noise of a Poisson process of such
+  // requests is expected.
   void Update(double rows, double seconds, double rows_per_request, bool sustained);
 
   bool started() const { return ticks_ > 0; }

@@ -155,7 +155,7 @@ Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
     return Only(Cause::kOverload, 0.5 * seen,
                 absl::StrFormat("%s; the server uses %.2f of its %.2f CPUs: whatever waits for one "
                                 "waits for the server itself",
-                                numbers, parts.host.process_cpu_cores, parts.host.cpu_budget_cores),
+                                numbers, parts.BusiestCores(), parts.host.cpu_budget_cores),
                 "send less here, give the server more CPUs (--cpu-budget), or add a replica");
   }
   if (parts.host.steal_share >= parts.thresholds.steal_share_of_tail) {

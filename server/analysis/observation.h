@@ -28,6 +28,7 @@ struct HostWindow {
   double cpu_budget_cores = 1;     // that the process may use
   double machine_cores = 1;        // of the machine
   double process_cpu_cores = 0;    // CPU seconds of this process per second
+  double newest_cpu_cores = -1;    // the same of the newest two seconds; -1: not known
   double requests_per_s = 0;       // answered, of all models; 0: not known
   double machine_busy_cores = -1;  // CPU seconds of everything per second
   // The same of the CPUs that the process may run on alone; cores 0: not known.

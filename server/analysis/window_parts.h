@@ -55,9 +55,12 @@ struct WindowParts {
   // How much longer an undisturbed execution takes than the known line says; 1 without one.
   double SlowedOnCpu() const;
   // The process uses what it may of the CPUs: whatever waits for one waits for the server itself.
+  // In the newest two seconds is enough, so that a load which rises is seen before it fills a
+  // window.
   bool CpusUsedUp() const {
-    return host.process_cpu_cores >= thresholds.worker_busy_share * host.cpu_budget_cores;
+    return BusiestCores() >= thresholds.worker_busy_share * host.cpu_budget_cores;
   }
+  double BusiestCores() const { return std::max(host.process_cpu_cores, host.newest_cpu_cores); }
   // Threads of the server were ready and waited, and others use its CPUs: so do requests that
   // nobody has taken yet.
   bool WaitsForOthers() const {

@@ -142,14 +142,14 @@ class Shown(unittest.TestCase):
 
 class Plans(unittest.TestCase):
     def test_every_cause_is_on_each_seed(self) -> None:
-        planned = diagnosis.plan(set(), 2, quick=True)
+        planned = diagnosis.plan(set(), range(2), quick=True)
         for seed in (0, 1):
             self.assertEqual({c.cause for c in planned if c.seed == seed},
                              set(cases.INJECTIONS) | set(cases.PAIRS))
         self.assertEqual({c.intensity for c in planned}, {1})
 
     def test_only_what_was_asked_for(self) -> None:
-        planned = diagnosis.plan({"overload"}, 1, quick=False)
+        planned = diagnosis.plan({"overload"}, range(1), quick=False)
         self.assertEqual(len(planned), cases.INTENSITIES * len(cases.MODELS))
 
     def test_the_identity_model_is_the_one_in_the_repository(self) -> None:

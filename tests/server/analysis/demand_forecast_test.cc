@@ -24,6 +24,14 @@ TEST(DemandForecastTest, SteadyDemandStaysWhereItIs) {
   EXPECT_NEAR(forecast.trend(), 0, 1.5);
 }
 
+// A model that becomes ready just before a tick has one of a few microseconds first.
+TEST(DemandForecastTest, ATickThatIsTooShortForARateSaysNothing) {
+  DemandForecast forecast;
+  forecast.Update(0, 2e-6, 1, false);
+  for (int i = 0; i < 3; ++i) forecast.Update(0, 1, 1, false);
+  EXPECT_LT(forecast.Sigma(30), 20);
+}
+
 TEST(DemandForecastTest, ARampIsExtendedWithoutDamping) {
   RandomNumbers random(2);
   DemandForecast forecast;

@@ -82,6 +82,20 @@ TEST(JudgeTest, RequestsThatABusyServerTakesLateAreItsOverloadAndNotTheirClients
   EXPECT_EQ(Judge(late).cause, Cause::kOverload);
 }
 
+TEST(JudgeTest, AServerWithoutCpuIsOverloadedBeforeItIsSoForAWholeWindow) {
+  InjectedWindow late = Healthy();
+  int count = 0;
+  for (RequestRecord& request : late.window.requests) {
+    request.transit_ns = ++count % 10 == 0 ? 50'000'000 : 100'000;
+  }
+  late.host.process_cpu_cores = 0.9;  // of 2
+  late.host.newest_cpu_cores = 1.9;
+  EXPECT_EQ(Judge(late).cause, Cause::kOverload);
+  // Unless a load of the model is what takes it.
+  late.window.loads = {{.begin_ns = late.window.begin_ns, .end_ns = late.window.end_ns}};
+  EXPECT_EQ(Judge(late).cause, Cause::kColdStart);
+}
+
 TEST(JudgeTest, WhatAnyCallTakesOnItsWayIsNobodysFault) {
   InjectedWindow near = Healthy(SimulatedModel::kMicro);
   near.window.objective.p99_ms = 0;
