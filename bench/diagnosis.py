@@ -12,7 +12,7 @@ is counted as not felt and not scored; one that this machine does not permit is 
 case in which the hypervisor took more than 1 % of a CPU is run again, and not scored after the third.
 Thresholds may be looked at on even seeds; the scores are those of odd ones.
 
---quick: one intensity, two seeds, one round of pairs, about 12 minutes. Else three intensities
+--quick: one intensity, two seeds, one round of pairs, about 30 minutes. Else three intensities
 and five seeds, about 4 hours. --nice N (root) puts the programs of the measurement ahead of others.
 Needs: taskset; cnv_w1a1.onnx and ternary_dense_4096.onnx of bench/models/build.py in --models; the
 targets bitmill and bitmill_faulty_server. Standard library only. Exit status: 0 when all bars hold,
