@@ -82,7 +82,7 @@ void Convolve(const Op& op, const BorderedImage<T>& image, const Image& result,
           for (int64_t j = 0; j < columns; ++j, ++w) {
             const T* from =
                 image.Row(c, y * op.stride_h + i * op.dilation_h, j * op.dilation_w).data();
-            const Sum factor = weights[w];
+            const Sum factor{weights[w]};
             size_t x = 0;
             for (Sum& sum : sums) {
               sum += factor * from[x];

@@ -50,11 +50,11 @@ bool Complaint(const WindowParts& parts) {
 // p99 of the time of requests that take turns on the server's CPUs, with the CPU time that they
 // take on average and the share of the CPUs in use: M/M/c (Erlang C). ns; 0 where it is not known.
 double TurnsOnCpusP99(const HostWindow& host) {
-  const double cpus = std::max(std::floor(host.cpu_budget_cores), 1.0);
+  const int cpus = std::max(static_cast<int>(host.cpu_budget_cores), 1);
   const double busy = host.process_cpu_cores;
   if (host.requests_per_s <= 0 || busy <= 0 || busy >= cpus) return 0;
   double blocked = 1;  // Erlang B
-  for (double c = 1; c <= cpus; ++c) blocked = busy * blocked / (c + busy * blocked);
+  for (int c = 1; c <= cpus; ++c) blocked = busy * blocked / (c + busy * blocked);
   const double waits = blocked / (1 - busy / cpus * (1 - blocked));
   const double each_ns = busy / host.requests_per_s * 1e9;
   return each_ns * (1 + std::max(std::log(100 * waits), 0.0) / (cpus - busy));
