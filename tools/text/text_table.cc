@@ -43,6 +43,7 @@ std::vector<bool> TextTable::RightAligned() const {
 
 std::string TextTable::Text() const {
   std::vector<size_t> widths;
+  widths.reserve(titles_.size());
   for (const std::string& title : titles_) widths.push_back(title.size());
   for (const auto& row : rows_) {
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
