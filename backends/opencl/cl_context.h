@@ -9,8 +9,8 @@
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "backends/backend.h"
+#include "backends/device/device_plan.h"
 #include "backends/opencl/cl_device.h"
-#include "backends/opencl/device_plan.h"
 
 namespace bitmill {
 

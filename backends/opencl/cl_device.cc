@@ -6,7 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 #include "base/clock.h"
 #include "base/hash.h"
 #include "base/log.h"

@@ -14,8 +14,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "backends/device/device_plan.h"
 #include "backends/opencl/cl_device.h"
-#include "backends/opencl/device_plan.h"
 
 namespace bitmill {
 

@@ -1,8 +1,8 @@
 // How a device's convolutions are cut where nothing was measured.
 #pragma once
 
+#include "backends/device/device_plan.h"
 #include "backends/opencl/cl_devices.h"
-#include "backends/opencl/device_plan.h"
 
 namespace bitmill {
 

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
+#include "backends/device/plan_writer.h"
 #include "backends/opencl/cl_executable.h"
 #include "backends/opencl/conv_tiles.h"
-#include "backends/opencl/plan_writer.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
 

@@ -3,13 +3,13 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/device/canary.h"
+#include "backends/device/device_plan.h"
 #include "backends/fallback_executable.h"
-#include "backends/opencl/canary.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_executable.h"
 #include "backends/opencl/conv_tiles.h"
-#include "backends/opencl/device_plan.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
 

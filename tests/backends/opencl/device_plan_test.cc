@@ -1,6 +1,6 @@
 // Device plans, run on the host by the kernels themselves (host_kernels.h): random graphs against
 // the reference of lowered graphs, and the golden models against the CPU backend.
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 
 #include <gtest/gtest.h>
 

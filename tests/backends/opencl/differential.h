@@ -9,7 +9,7 @@
 
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 #include "model/graph.h"
 #include "tests/backends/cpu/random_lowered.h"
 

@@ -4,7 +4,7 @@
 #include <memory>
 
 #include "backends/backend.h"
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 
 namespace bitmill {
 

@@ -13,10 +13,10 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/device/device_plan.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_executable.h"
-#include "backends/opencl/device_plan.h"
 #include "backends/opencl/device_speed.h"
 #include "backends/opencl/opencl_backend.h"
 #include "model/passes/passes.h"

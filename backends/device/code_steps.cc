@@ -1,7 +1,7 @@
 // Steps between floats, bits and codes (kernels/opencl/codes.cl).
 #include <vector>
 
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/plan_writer.h"
 
 namespace bitmill {
 namespace {

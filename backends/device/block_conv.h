@@ -1,8 +1,8 @@
 // The tables of the kernel bm_conv_block (kernels/opencl/conv_block.cl).
 #pragma once
 
-#include "backends/opencl/device_plan.h"
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/device_plan.h"
+#include "backends/device/plan_writer.h"
 #include "model/lowered.h"
 
 namespace bitmill {

@@ -1,4 +1,4 @@
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/plan_writer.h"
 
 #include <algorithm>
 #include <limits>

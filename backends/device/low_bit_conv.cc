@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "backends/opencl/block_conv.h"
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/block_conv.h"
+#include "backends/device/plan_writer.h"
 #include "base/status_macros.h"
 
 namespace bitmill {

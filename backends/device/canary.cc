@@ -1,4 +1,4 @@
-#include "backends/opencl/canary.h"
+#include "backends/device/canary.h"
 
 #include <algorithm>
 #include <cmath>

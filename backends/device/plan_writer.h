@@ -8,7 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 #include "model/graph.h"
 #include "model/lowered.h"
 

@@ -6,8 +6,8 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/plan_values.h"
-#include "backends/opencl/device_plan.h"
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/device_plan.h"
+#include "backends/device/plan_writer.h"
 #include "base/status_macros.h"
 #include "model/ops/op_registry.h"
 

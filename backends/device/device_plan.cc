@@ -1,4 +1,4 @@
-#include "backends/opencl/device_plan.h"
+#include "backends/device/device_plan.h"
 
 #include <algorithm>
 

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "backends/cpu/plan_values.h"
-#include "backends/opencl/plan_writer.h"
+#include "backends/device/plan_writer.h"
 #include "model/ops/op_support.h"
 
 namespace bitmill {

@@ -1,6 +1,6 @@
 // Convolutions of bits with 1-bit weights as kernels/opencl/conv_block.cl reads them: blocks of 64
 // outputs, and thresholds as limits of the number of bits that differ.
-#include "backends/opencl/block_conv.h"
+#include "backends/device/block_conv.h"
 
 #include <algorithm>
 #include <cstdint>
