@@ -7,6 +7,7 @@
 // One pixel alone (a matrix times a vector) takes 32 channels instead and is bound by memory.
 #include <immintrin.h>
 #include <stdint.h>
+#include <string.h>
 
 #include "kernels/bconv/bconv_parts.h"
 
@@ -53,13 +54,13 @@ inline __attribute__((always_inline)) void CountWord(const uint64_t* const* wind
   }
 }
 
-// Counts of kBlocks blocks of a group, whose weights are at `weights`, for kPixels windows, stored
-// as counts[block][pixel][8].
+// Counts of kBlocks blocks of a group, whose weights are at `weights`, for kPixels windows.
 template <int kPlanes, int kBlocks, int kPixels>
-void CountTile(const BconvGroup& group, const BconvPixel* pixels, const uint64_t* weights,
-               uint64_t* counts) {
+inline __attribute__((always_inline)) void CountTile(const BconvGroup& group,
+                                                     const BconvPixel* pixels,
+                                                     const uint64_t* weights,
+                                                     __m512i (*sums)[kPixels]) {
   const int64_t block_words = group.block_words;
-  __m512i sums[kBlocks][kPixels];
   for (int b = 0; b < kBlocks; ++b) {
     for (int p = 0; p < kPixels; ++p) sums[b][p] = _mm512_setzero_si512();
   }
@@ -78,62 +79,114 @@ void CountTile(const BconvGroup& group, const BconvPixel* pixels, const uint64_t
       }
     }
   }
-  for (int b = 0; b < kBlocks; ++b) {
-    for (int p = 0; p < kPixels; ++p) {
-      _mm512_storeu_si512(counts + (b * kPixels + p) * kLanes, sums[b][p]);
+}
+
+enum class Output { kBits, kInts, kFloats };
+
+// The low halves of two blocks of counts.
+inline __m512i Join(__m512i first, __m512i second) {
+  const __m512i low_halves =
+      _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  return _mm512_permutex2var_epi32(first, low_halves, second);
+}
+
+// Outputs of two blocks, straight from the registers of their counts: for a finished 16 bits of a
+// pixel one permutation and one comparison with limits in memory.
+template <Output kOutput, int kPixels>
+inline __attribute__((always_inline)) void StorePair(const BconvArgs& args,
+                                                     const BconvPixel* pixels, int64_t channel,
+                                                     const __m512i* first, const __m512i* second) {
+  const int64_t left = args.out_channels - channel;
+  const uint32_t all = left >= 2 * kLanes ? 0xffff : (uint32_t{1} << left) - 1;
+  const auto lanes = static_cast<__mmask16>(all);
+  for (int p = 0; p < kPixels; ++p) {
+    const __m512i x = Join(first[p], second[p]);
+    if constexpr (kOutput == Output::kBits) {
+      const __m512i limits = _mm512_loadu_si512(args.limits + channel + pixels[p].table_row);
+      const auto bits = static_cast<uint16_t>(_mm512_cmpgt_epi32_mask(x, limits) & all);
+      memcpy(args.out_bits + channel / 8 + pixels[p].out, &bits, sizeof(bits));
+      continue;
+    }
+    const __m512i base = _mm512_loadu_si512(args.base + channel + pixels[p].table_row);
+    const __m512i acc = _mm512_sub_epi32(base, _mm512_add_epi32(x, x));
+    if constexpr (kOutput == Output::kInts) {
+      _mm512_mask_storeu_epi32(args.out_int32 + channel + pixels[p].out, lanes, acc);
+    } else {
+      const __m512 scaled =
+          _mm512_mul_ps(_mm512_cvtepi32_ps(acc), _mm512_loadu_ps(args.scale + channel));
+      const __m512 value = _mm512_add_ps(scaled, _mm512_loadu_ps(args.bias + channel));
+      _mm512_mask_storeu_ps(args.out_float + channel + pixels[p].out, lanes, value);
     }
   }
 }
 
-using CountFn = void (*)(const BconvGroup& group, const BconvPixel* pixels, const uint64_t* weights,
-                         uint64_t* counts);
-
-template <int kPlanes, int kBlocks>
-CountFn CountFor(int64_t pixels) {
-  static constexpr CountFn kFns[kTilePixels] = {
-      CountTile<kPlanes, kBlocks, 1>, CountTile<kPlanes, kBlocks, 2>,
-      CountTile<kPlanes, kBlocks, 3>, CountTile<kPlanes, kBlocks, 4>,
-      CountTile<kPlanes, kBlocks, 5>, CountTile<kPlanes, kBlocks, 6>,
-      CountTile<kPlanes, kBlocks, 7>};
-  return kFns[pixels - 1];
-}
-
-// All listed pixels of 1 or 2 blocks from `channel` of the group on.
-template <int kPlanes>
-void RunBlocks(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
-               const BconvGroup& group, int64_t channel, int64_t blocks) {
-  const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
-  alignas(64) uint64_t counts[kTileBlocks * kTilePixels * kLanes];
-  for (int64_t p = 0; p < pixel_count; p += kTilePixels) {
-    const int64_t tile = pixel_count - p < kTilePixels ? pixel_count - p : kTilePixels;
-    const CountFn count =
-        blocks == kTileBlocks ? CountFor<kPlanes, kTileBlocks>(tile) : CountFor<kPlanes, 1>(tile);
-    count(group, pixels + p, weights, counts);
-    StoreBconvTileAvx512(args, pixels + p, tile, group.channel + channel, blocks, counts);
+// `tiles` tiles of kPixels pixels and kBlocks blocks, 1 or pairs.
+template <Output kOutput, int kPlanes, int kBlocks, int kPixels>
+void RunTiles(const BconvArgs& args, const BconvGroup& group, const BconvPixel* pixels,
+              int64_t tiles, const uint64_t* weights, int64_t channel) {
+  for (int64_t i = 0; i < tiles; ++i, pixels += kPixels) {
+    __m512i sums[kBlocks][kPixels];
+    CountTile<kPlanes, kBlocks, kPixels>(group, pixels, weights, sums);
+    if constexpr (kBlocks == 1) {
+      alignas(64) uint64_t counts[kPixels * kLanes];
+      for (int p = 0; p < kPixels; ++p) _mm512_store_si512(counts + p * kLanes, sums[0][p]);
+      StoreBconvTileAvx512(args, pixels, kPixels, channel, 1, counts);
+    } else {
+      for (int b = 0; b < kBlocks; b += 2) {
+        StorePair<kOutput, kPixels>(args, pixels, channel + b * kLanes, sums[b], sums[b + 1]);
+      }
+    }
   }
 }
 
+using TilesFn = void (*)(const BconvArgs& args, const BconvGroup& group, const BconvPixel* pixels,
+                         int64_t tiles, const uint64_t* weights, int64_t channel);
+
+template <Output kOutput, int kPlanes, int kBlocks>
+TilesFn TilesFor(int64_t pixels) {
+  static constexpr TilesFn kFns[kTilePixels] = {
+      RunTiles<kOutput, kPlanes, kBlocks, 1>, RunTiles<kOutput, kPlanes, kBlocks, 2>,
+      RunTiles<kOutput, kPlanes, kBlocks, 3>, RunTiles<kOutput, kPlanes, kBlocks, 4>,
+      RunTiles<kOutput, kPlanes, kBlocks, 5>, RunTiles<kOutput, kPlanes, kBlocks, 6>,
+      RunTiles<kOutput, kPlanes, kBlocks, 7>};
+  return kFns[pixels - 1];
+}
+
+// All listed pixels of kBlocks blocks from `channel` of the group on.
+template <Output kOutput, int kPlanes, int kBlocks>
+void RunBlocks(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
+               const BconvGroup& group, int64_t channel) {
+  const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
+  const int64_t tiles = pixel_count / kTilePixels;
+  const int64_t rest = pixel_count - tiles * kTilePixels;
+  RunTiles<kOutput, kPlanes, kBlocks, kTilePixels>(args, group, pixels, tiles, weights,
+                                                   group.channel + channel);
+  if (rest == 0) return;
+  TilesFor<kOutput, kPlanes, kBlocks>(rest)(args, group, pixels + tiles * kTilePixels, 1, weights,
+                                            group.channel + channel);
+}
+
 // All listed pixels of a group; `alone`: there is only one.
-template <int kPlanes>
+template <Output kOutput, int kPlanes>
 void RunGroup(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
               const BconvGroup& group, bool alone) {
   constexpr int64_t kVectorChannels = kVectorBlocks * kLanes;
   int64_t channel = 0;
   for (; alone && channel + kVectorChannels <= group.channels; channel += kVectorChannels) {
-    alignas(64) uint64_t counts[kVectorChannels];
     const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
-    CountTile<kPlanes, kVectorBlocks, 1>(group, pixels, weights, counts);
-    const int64_t first = group.channel + channel;
-    StoreBconvTileAvx512(args, pixels, 1, first, 2, counts);
-    StoreBconvTileAvx512(args, pixels, 1, first + 2 * kLanes, 2, counts + 2 * kLanes);
+    RunTiles<kOutput, kPlanes, kVectorBlocks, 1>(args, group, pixels, 1, weights,
+                                                 group.channel + channel);
   }
   for (; channel < group.channels; channel += kTileBlocks * kLanes) {
-    RunBlocks<kPlanes>(args, pixels, pixel_count, group, channel,
-                       group.channels - channel > kLanes ? kTileBlocks : 1);
+    if (group.channels - channel > kLanes) {
+      RunBlocks<kOutput, kPlanes, kTileBlocks>(args, pixels, pixel_count, group, channel);
+    } else {
+      RunBlocks<kOutput, kPlanes, 1>(args, pixels, pixel_count, group, channel);
+    }
   }
 }
 
-template <int kPlanes>
+template <Output kOutput, int kPlanes>
 void Run(const BconvArgs& args) {
   const int64_t pixels = int64_t{args.batch} * args.out_h * args.out_w;
   const int64_t groups = BconvGroupCount(args);
@@ -150,18 +203,25 @@ void Run(const BconvArgs& args) {
         group.taps = group.words;
         group.c_words = 1;
       }
-      RunGroup<kPlanes>(args, list, count, group, pixels == 1);
+      RunGroup<kOutput, kPlanes>(args, list, count, group, pixels == 1);
     }
   }
+}
+
+template <int kPlanes>
+void RunAll(const BconvArgs& args) {
+  if (args.out_bits != nullptr) return Run<Output::kBits, kPlanes>(args);
+  if (args.out_int32 != nullptr) return Run<Output::kInts, kPlanes>(args);
+  Run<Output::kFloats, kPlanes>(args);
 }
 
 }  // namespace
 
 void BconvAvx512Vpopcnt(const BconvArgs& args) {
   if (args.planes == 2) {
-    Run<2>(args);
+    RunAll<2>(args);
   } else {
-    Run<1>(args);
+    RunAll<1>(args);
   }
 }
 

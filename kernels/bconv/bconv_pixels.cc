@@ -7,16 +7,23 @@ void ListBconvPixels(const BconvArgs& args, int64_t first, int64_t count, BconvP
   int64_t x = first % args.out_w;
   int64_t y = first / args.out_w % args.out_h;
   int64_t n = first / args.out_w / args.out_h;
-  for (int64_t i = 0; i < count; ++i) {
-    pixels[i].window = args.input + n * args.image_words + y * args.stride_h * args.row_words +
-                       x * args.stride_w * args.pixel_words;
-    pixels[i].out = n * args.out_image + y * args.out_row + x * args.out_pixel;
-    pixels[i].table_row = 0;
-    if (args.row_class != nullptr) {
-      const int64_t row = args.row_class[y];
-      pixels[i].table_row = (row * args.col_classes + args.col_class[x]) * padded_channels;
+  const int64_t step = int64_t{args.stride_w} * args.pixel_words;
+  for (const BconvPixel* const end = pixels + count; pixels != end;) {
+    const int64_t in_line = args.out_w - x < end - pixels ? args.out_w - x : end - pixels;
+    const uint64_t* window =
+        args.input + n * args.image_words + y * args.stride_h * args.row_words + x * step;
+    int64_t out = n * args.out_image + y * args.out_row + x * args.out_pixel;
+    for (int64_t i = 0; i < in_line; ++i, window += step, out += args.out_pixel) {
+      pixels[i] = {window, 0, out};
     }
-    if (++x < args.out_w) continue;
+    if (args.row_class != nullptr) {
+      const int32_t* const classes = args.col_class + x;
+      const int64_t row = int64_t{args.row_class[y]} * args.col_classes;
+      for (int64_t i = 0; i < in_line; ++i) {
+        pixels[i].table_row = (row + classes[i]) * padded_channels;
+      }
+    }
+    pixels += in_line;
     x = 0;
     if (++y < args.out_h) continue;
     y = 0;
