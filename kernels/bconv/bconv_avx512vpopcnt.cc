@@ -168,11 +168,15 @@ void RunBlocks(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_co
   const uint64_t* weights = group.weights + channel / kLanes * group.block_words;
   const int64_t tiles = pixel_count / kTilePixels;
   const int64_t rest = pixel_count - tiles * kTilePixels;
-  RunTiles<kOutput, kPlanes, kBlocks, kTilePixels>(args, group, pixels, tiles, weights,
-                                                   group.channel + channel);
+  const int64_t first = group.channel + channel;
+  if (tiles > 0) {  // its weights were asked for by the channels before
+    RunTiles<kOutput, kPlanes, kBlocks, kTilePixels, true>(args, group, pixels, 1, weights, first);
+    RunTiles<kOutput, kPlanes, kBlocks, kTilePixels>(args, group, pixels + kTilePixels, tiles - 1,
+                                                     weights, first);
+  }
   if (rest == 0) return;
   TilesFor<kOutput, kPlanes, kBlocks>(rest)(args, group, pixels + tiles * kTilePixels, 1, weights,
-                                            group.channel + channel);
+                                            first);
 }
 
 // All listed pixels of a group; `alone`: there is only one.
