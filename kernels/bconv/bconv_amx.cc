@@ -212,7 +212,7 @@ struct Pending {
   BconvSpan spans[2 * kTileRows];
   int64_t next, count;
 
-  void StoreOne() { StoreBconvSpanAmx(args, spans[next++]); }
+  void StoreOne() { StoreBconvSpanAvx512(args, spans[next++]); }
   void StoreAll() {
     while (next < count) StoreOne();
   }

@@ -9,11 +9,13 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/bconv/bconv_finish_avx512.h"
 #include "kernels/bconv/bconv_parts.h"
 
 namespace bitmill {
 
 void BconvAvx512Vpopcnt(const BconvArgs& args);
+bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args);
 
 namespace {
 
@@ -23,8 +25,9 @@ constexpr int64_t kTileBlocks = 2;
 constexpr int64_t kVectorBlocks = 4;       // of a tile of one pixel
 constexpr int64_t kFarWords = 512 * 1024;  // more weights lie far beyond the second-level cache
 constexpr int64_t kListPixels = 32 * kTilePixels;
-constexpr int64_t kMostPlaces = 576;      // words of a window that are listed
-constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
+constexpr int64_t kMostFinishedWords = 9;  // of a window, where outputs are finished here
+constexpr int64_t kMostPlaces = 576;       // words of a window that are listed
+constexpr int kMaskAndDifference = 0x60;   // first and (second xor third)
 
 // Signs that differ, or those of the products that count.
 template <int kPlanes>
@@ -225,14 +228,111 @@ void Run(const BconvArgs& args) {
   }
 }
 
+// A tile's pixels, neighbours in one line.
+struct LineTile {
+  int64_t image, line, column, count;
+};
+
+// Up to 16 channels of a tile with what follows them. Maps that are added to the outputs, and the
+// lines of cache that these will lie in, are asked for while the tile is counted.
+template <int kPlanes, int kBlocks, int kPixels, bool kAhead = false>
+void FinishTile(const BconvArgs& args, const BconvGroup& group, const LineTile& tile,
+                const BconvPixel* pixels, int64_t channel) {
+  const int64_t out = pixels->out;
+  const auto fetch = [&](const float* map) {
+    for (int p = 0; p < kPixels; ++p) {
+      const float* const at = map + out + channel + p * args.out_pixel;
+      _mm_prefetch(reinterpret_cast<const char*>(at), _MM_HINT_T0);
+    }
+  };
+  for (int32_t i = 0; i < args.finish->count; ++i) {
+    if (args.finish->ops[i].map != nullptr) fetch(args.finish->ops[i].map);
+  }
+  fetch(args.out_float);
+  __m512i sums[kBlocks][kPixels];
+  CountTile<kPlanes, kBlocks, kPixels, kAhead>(
+      group, pixels, group.weights + channel / kLanes * group.block_words, sums);
+  const int64_t left = args.out_channels - channel;
+  const auto lanes = static_cast<__mmask16>(left >= kSpanLanes ? 0xffff : (1U << left) - 1);
+  const int32_t* bases[kPixels];
+  for (int p = 0; p < kPixels; ++p) bases[p] = args.base + channel + pixels[p].table_row;
+  const BconvSpan span = {tile.image, tile.line, tile.column, kPixels, out, channel, nullptr, 0};
+  const Half half = {args, span, bases, channel, lanes};
+  FinishHalf<kPixels>(
+      half, [&](int p)
+                __attribute__((always_inline)) { return Join(sums[0][p], sums[kBlocks - 1][p]); });
+}
+
+using FinishFn = void (*)(const BconvArgs& args, const BconvGroup& group, const LineTile& tile,
+                          const BconvPixel* pixels, int64_t channel);
+
+template <int kPlanes, int kBlocks>
+FinishFn FinishFor(int64_t pixels) {
+  static constexpr FinishFn kFns[kTilePixels] = {
+      FinishTile<kPlanes, kBlocks, 1>, FinishTile<kPlanes, kBlocks, 2>,
+      FinishTile<kPlanes, kBlocks, 3>, FinishTile<kPlanes, kBlocks, 4>,
+      FinishTile<kPlanes, kBlocks, 5>, FinishTile<kPlanes, kBlocks, 6>,
+      FinishTile<kPlanes, kBlocks, 7>};
+  return kFns[pixels - 1];
+}
+
+// Tiles of some lines for all channels: their activations stay in the first-level cache.
+template <int kPlanes>
+void RunFinished(const BconvArgs& args) {
+  constexpr int64_t kMostTiles = kListPixels / 4;
+  const int64_t pieces = (args.out_w + kTilePixels - 1) / kTilePixels;
+  BconvPixel list[kListPixels];
+  LineTile tiles[kMostTiles];
+  int32_t places[kMostPlaces];
+  BconvGroup group = BconvGroupOf(args, 0);
+  if (group.words <= kMostPlaces) {
+    group.tap_words = BconvPlacesOf(group, 0, group.words, places);
+    group.taps = group.words;
+    group.c_words = 1;
+  }
+  const auto run = [&](int64_t count) {
+    for (int64_t channel = 0; channel < args.out_channels; channel += kSpanLanes) {
+      const bool pair = args.out_channels - channel > kLanes;
+      const BconvPixel* pixels = list;
+      for (int64_t i = 0; i < count; pixels += tiles[i++].count) {
+        const FinishFn finish =
+            pair ? FinishFor<kPlanes, 2>(tiles[i].count) : FinishFor<kPlanes, 1>(tiles[i].count);
+        finish(args, group, tiles[i], pixels, channel);
+      }
+    }
+  };
+  int64_t listed = 0, count = 0;
+  for (int64_t line = 0; line < int64_t{args.batch} * args.out_h; ++line) {
+    for (int64_t piece = 0; piece < pieces; ++piece) {
+      const int64_t from = args.out_w * piece / pieces, to = args.out_w * (piece + 1) / pieces;
+      if (listed + to - from > kListPixels || count == kMostTiles) {
+        run(count);
+        listed = count = 0;
+      }
+      tiles[count++] = {line / args.out_h, line % args.out_h, from, to - from};
+      ListBconvPixels(args, line * args.out_w + from, to - from, list + listed);
+      listed += to - from;
+    }
+  }
+  run(count);
+}
+
 template <int kPlanes>
 void RunAll(const BconvArgs& args) {
+  if (args.finish != nullptr) return RunFinished<kPlanes>(args);
   if (args.out_bits != nullptr) return Run<Output::kBits, kPlanes>(args);
   if (args.out_int32 != nullptr) return Run<Output::kInts, kPlanes>(args);
   Run<Output::kFloats, kPlanes>(args);
 }
 
 }  // namespace
+
+// Lines of one pixel are no tiles. Of larger windows counting takes so long that nothing is gained:
+// measured on Zen 4, a layer of 64 channels takes 0.95 of the time, of 128 the same, of 256 1.1.
+bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args) {
+  return args.sparse == nullptr && args.out_w > 1 &&
+         int64_t{args.taps} * args.c_words <= kMostFinishedWords;
+}
 
 void BconvAvx512Vpopcnt(const BconvArgs& args) {
   if (args.planes == 2) {

@@ -67,6 +67,7 @@ void BconvDirectAvx2(const BconvArgs& args);
 void StoreBconvTileAvx512(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,
                           int64_t channel, int64_t blocks, const uint64_t* counts);
 
+inline constexpr int64_t kSpanLanes = 16;
 // Neighbouring pixels of one line and up to 32 channels, of which their counts of differences are
 // known: those of 16 channels from `channel` on are counts[pixel][16], on a boundary of 64 bytes,
 // and those of the next 16 lie `second` further.
@@ -77,10 +78,10 @@ struct BconvSpan {
   const int32_t* counts;
   int64_t second;
 };
-// AMX: writes their outputs.
-void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
+// AVX-512: writes their outputs.
+void StoreBconvSpanAvx512(const BconvArgs& args, const BconvSpan& span);
 // With args.finish, or planes; at most 16 pixels. Counts of 16 pixels may be read.
-void FinishBconvSpanAmx(const BconvArgs& args, const BconvSpan& span);
+void FinishBconvSpanAvx512(const BconvArgs& args, const BconvSpan& span);
 
 // Sums of a lane are 16 bits wide: 64 * 1023 < 2^16.
 constexpr int32_t kBconvLookupMaxWords = 1023;

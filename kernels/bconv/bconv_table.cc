@@ -12,6 +12,7 @@ int64_t BconvScratchBytesAmx(const BconvArgs& args);
 bool BconvFinishesAmx(const BconvArgs& args);
 bool BconvStoresPlanesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
+bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
 int64_t PreparedBconvBytesAvx2(const BconvArgs& args);
@@ -49,6 +50,7 @@ constexpr BconvKernel kKernels[] = {
     {.name = "bconv_avx512vpopcnt",
      .isa = Isa::kAvx512Vpopcnt,
      .run = BconvAvx512Vpopcnt,
+     .finishes = BconvFinishesAvx512Vpopcnt,
      .sparse = {kAvx512VpopcntForms, 2}},
     {.name = "bconv_avx512",
      .isa = Isa::kAvx512,

@@ -8,6 +8,7 @@ namespace bitmill {
 // The names that tests/kernels/CMakeLists.txt gives to the second build.
 void BconvAvx512Emulated(const BconvArgs& args);
 void BconvAvx512VpopcntEmulated(const BconvArgs& args);
+bool BconvFinishesAvx512VpopcntEmulated(const BconvArgs& args);
 void BdepthAvx512Emulated(const BdepthArgs& args);
 void SignPackAvx512Emulated(const SignPackArgs& args);
 void SignPackNarrowAvx512Emulated(const SignPackNarrowArgs& args);
@@ -57,6 +58,7 @@ std::vector<BconvKernel> EmulatedBconvKernels() {
                                   {.name = "bconv_avx512vpopcnt_emulated",
                                    .isa = Isa::kAvx512Vpopcnt,
                                    .run = BconvAvx512VpopcntEmulated,
+                                   .finishes = BconvFinishesAvx512VpopcntEmulated,
                                    .sparse = kAnyForm},
                                   {.name = "bconv_avx512_emulated",
                                    .isa = Isa::kAvx512,

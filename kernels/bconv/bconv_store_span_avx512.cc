@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "kernels/bconv/bconv_parts.h"
-#include "kernels/tiles_amx.h"
 
 namespace bitmill {
 namespace {
@@ -16,8 +15,8 @@ struct Lanes {
 };
 
 Lanes LanesOf(int64_t channels) {
-  const uint32_t all = channels >= 2 * kTileRows ? ~0U : (1U << channels) - 1;
-  return {static_cast<__mmask16>(all), static_cast<__mmask16>(all >> kTileRows)};
+  const uint32_t all = channels >= 2 * kSpanLanes ? ~0U : (1U << channels) - 1;
+  return {static_cast<__mmask16>(all), static_cast<__mmask16>(all >> kSpanLanes)};
 }
 
 // Two tiles' worth of one row of a table of int32 or float.
@@ -28,21 +27,21 @@ struct Pair {
 Pair LoadPair(const void* row, const Lanes& lanes) {
   const auto* const values = static_cast<const int32_t*>(row);
   return {_mm512_maskz_loadu_epi32(lanes.first, values),
-          _mm512_maskz_loadu_epi32(lanes.second, values + kTileRows)};
+          _mm512_maskz_loadu_epi32(lanes.second, values + kSpanLanes)};
 }
 
 void StoreBits(const BconvArgs& args, const BconvSpan& span, int64_t row, const Lanes& lanes) {
   const Pair limits = LoadPair(args.limits + row + span.channel, lanes);
   const int64_t left = args.out_channels - span.channel;
-  const int64_t bytes = left >= 2 * kTileRows ? 4 : (left + 7) / 8;
+  const int64_t bytes = left >= 2 * kSpanLanes ? 4 : (left + 7) / 8;
   uint8_t* out = args.out_bits + span.out + span.channel / 8;
   const int32_t* counts = span.counts;
-  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kTileRows) {
+  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kSpanLanes) {
     const __mmask16 first =
         _mm512_mask_cmpgt_epi32_mask(lanes.first, _mm512_load_si512(counts), limits.first);
     const __mmask16 second = _mm512_mask_cmpgt_epi32_mask(
         lanes.second, _mm512_load_si512(counts + span.second), limits.second);
-    const uint32_t bits = uint32_t{second} << kTileRows | first;
+    const uint32_t bits = uint32_t{second} << kSpanLanes | first;
     if (bytes == 4) {
       memcpy(out, &bits, sizeof(bits));
     } else {
@@ -60,9 +59,9 @@ void StoreInts(const BconvArgs& args, const BconvSpan& span, int64_t row, const 
   const Pair base = LoadPair(args.base + row + span.channel, lanes);
   int32_t* out = args.out_int32 + span.out + span.channel;
   const int32_t* counts = span.counts;
-  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kTileRows) {
+  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kSpanLanes) {
     _mm512_mask_storeu_epi32(out, lanes.first, Accumulator(counts, base.first));
-    _mm512_mask_storeu_epi32(out + kTileRows, lanes.second,
+    _mm512_mask_storeu_epi32(out + kSpanLanes, lanes.second,
                              Accumulator(counts + span.second, base.second));
   }
 }
@@ -78,23 +77,23 @@ void StoreFloats(const BconvArgs& args, const BconvSpan& span, int64_t row, cons
   const Pair bias = LoadPair(args.bias + span.channel, lanes);
   float* out = args.out_float + span.out + span.channel;
   const int32_t* counts = span.counts;
-  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kTileRows) {
+  for (int64_t p = 0; p < span.count; ++p, out += args.out_pixel, counts += kSpanLanes) {
     _mm512_mask_storeu_ps(out, lanes.first, Scaled(counts, base.first, scale.first, bias.first));
-    _mm512_mask_storeu_ps(out + kTileRows, lanes.second,
+    _mm512_mask_storeu_ps(out + kSpanLanes, lanes.second,
                           Scaled(counts + span.second, base.second, scale.second, bias.second));
   }
 }
 
 }  // namespace
 
-void StoreBconvSpanAmx(const BconvArgs& args, const BconvSpan& span) {
-  if (args.finish != nullptr || args.out_channel != 1) return FinishBconvSpanAmx(args, span);
+void StoreBconvSpanAvx512(const BconvArgs& args, const BconvSpan& span) {
+  if (args.finish != nullptr || args.out_channel != 1) return FinishBconvSpanAvx512(args, span);
   const Lanes lanes = LanesOf(args.out_channels - span.channel);
   const int64_t padded = (args.out_channels + 7) / 8 * 8;
   BconvSpan run = span;
   for (int64_t done = 0; done < span.count; done += run.count) {
     run.out = span.out + done * args.out_pixel;
-    run.counts = span.counts + done * kTileRows;
+    run.counts = span.counts + done * kSpanLanes;
     run.count = span.count - done;
     int64_t row = 0;
     if (args.row_class != nullptr) {
