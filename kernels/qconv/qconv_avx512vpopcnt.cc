@@ -25,7 +25,7 @@ constexpr int64_t kPairBytes = 64;  // of expanded weights of a step
 constexpr int64_t kMostPairs = 4;
 constexpr int64_t kMostPixels = 8;
 constexpr int64_t kListPixels = 256;  // that share expanded weights
-constexpr int64_t kChunkSteps = 128;  // 32 KiB of expanded weights; sums of more wait in memory
+constexpr int64_t kChunkSteps = 80;   // 20 KiB of expanded weights; sums of more wait in memory
 
 // Constant indices keep every sum in a register.
 template <int... kIndex>
@@ -250,10 +250,16 @@ void RunPairs(const QconvArgs& args, const QconvGroup& group, const QconvPixel* 
     strip.lanes[pair] = FirstLanes(left);
     strip.padded[pair] = FirstLanes((left + kLanes - 1) / kLanes * kLanes);
   }
+  // Chunks as equal as can be, in whole units of weights.
+  constexpr int64_t kMostUnitSteps = 8;
+  const int64_t chunks = (group.steps + kChunkSteps - 1) / kChunkSteps;
+  const int64_t most = chunks == 0 ? 0
+                                   : ((group.steps + chunks - 1) / chunks + kMostUnitSteps - 1) /
+                                         kMostUnitSteps * kMostUnitSteps;
   int64_t first = 0;
   do {
     const int64_t left = group.steps - first;
-    const int64_t count = left < kChunkSteps ? left : kChunkSteps;
+    const int64_t count = left < most ? left : most;
     const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights, first == 0,
                          count == left};
     for (int64_t pair = 0; pair < kPairs; ++pair) {
