@@ -77,15 +77,19 @@ void PowerGovernor::TickServer(const Observation& observation, const AnalysisRep
 }
 
 void PowerGovernor::Follow(const ModelWindow& window) {
-  const auto [found, is_new] = served_.try_emplace({window.facts.name, window.facts.version});
-  Served& served = found->second;
-  served.seen = true;
+  const Key key{window.facts.name, window.facts.version};
+  const auto found = served_.find(key);
+  if (found != served_.end() && found->second.loaded_ns == window.facts.loaded_ns) {
+    found->second.seen = true;
+    return;
+  }
+  // Loaded, perhaps anew: its controls are as configured, and its wishes may be others.
   PowerWish wish = window.objective.power;
   if (!wish.any()) wish.efficiency = options_.server.efficiency;
-  // Loaded anew: as configured, and perhaps with other wishes.
-  if (is_new || served.loaded_ns != window.facts.loaded_ns) {
-    served = {.climber = PowerClimber(wish), .loaded_ns = window.facts.loaded_ns, .seen = true};
-  }
+  served_.erase(key);
+  served_.emplace(
+      key,
+      Served{.climber = PowerClimber(wish), .loaded_ns = window.facts.loaded_ns, .seen = true});
 }
 
 void PowerGovernor::TickModel(const Observation& observation, const ModelWindow& window,

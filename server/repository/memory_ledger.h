@@ -19,7 +19,7 @@ namespace bitmill {
 
 struct MemoryLimits {
   MemoryBudget host = {}, device = {};  // `device`: of each
-  int64_t host_bytes = 0;     // that there are; 0: not known
+  int64_t host_bytes = 0;               // that there are; 0: not known
 };
 
 class MemoryLedger;
