@@ -10,14 +10,19 @@
 namespace bitmill {
 namespace {
 
-constexpr int kBlindTicks = 5;  // the first readings take two seconds
+constexpr MonotonicNanos kSameDelay = 10;  // within a tenth
+constexpr int kBlindTicks = 5;             // the first readings take two seconds
 
 double BusyCores(const ModelReport& report) {
   return report.busy_share * static_cast<double>(report.controls.instances);
 }
 
+// What the objective leaves for a delay is known a little differently each second: that is no
+// reason to change it.
 bool Same(const ModelControls& a, const ModelControls& b) {
-  return a.max_rows == b.max_rows && a.max_delay_ns == b.max_delay_ns && a.instances == b.instances;
+  const MonotonicNanos longest = std::max(a.max_delay_ns, b.max_delay_ns);
+  return a.max_rows == b.max_rows && a.instances == b.instances &&
+         longest - std::min(a.max_delay_ns, b.max_delay_ns) <= longest / kSameDelay;
 }
 
 MetricPoint Gauge(const char* name, const char* help,
