@@ -21,8 +21,8 @@ struct Plant {
   double objective_ms = 0;
 };
 
-struct Run {
-  explicit Run(const PowerWish& wish) : climber(wish) {}
+struct Drive {
+  explicit Drive(const PowerWish& wish) : climber(wish) {}
 
   // A tick a second; the mean over the window lags behind a change as in a real one.
   void For(int seconds, const Plant& plant, double noise = 0) {
@@ -77,7 +77,7 @@ TEST(DelayBudgetTest, IsHalfOfWhatTheObjectiveLeaves) {
 }
 
 TEST(PowerLimitTest, ClimbsUntilThePowerIsBelowAndStaysThere) {
-  Run run({.max_watts = 65});
+  Drive run({.max_watts = 65});
   run.For(120, {.watts = {100, 85, 70, 60, 50}});
   EXPECT_EQ(run.climber.level(), 3);
   EXPECT_EQ(run.changes, 3);
@@ -86,14 +86,14 @@ TEST(PowerLimitTest, ClimbsUntilThePowerIsBelowAndStaysThere) {
 }
 
 TEST(PowerLimitTest, NoiseDoesNotMoveIt) {
-  Run run({.max_watts = 65});
+  Drive run({.max_watts = 65});
   run.For(1800, {.watts = {100, 85, 70, 58, 50}}, 0.03);
   EXPECT_EQ(run.climber.level(), 3);
   EXPECT_EQ(run.changes, 3);
 }
 
 TEST(PowerLimitTest, ComesBackWhenTheLoadIsGone) {
-  Run run({.max_watts = 65});
+  Drive run({.max_watts = 65});
   run.For(60, {.watts = {100, 85, 70, 60, 50}});
   run.For(120, {.watts = {40, 35, 30, 28, 25}});
   EXPECT_EQ(run.climber.level(), 0);
@@ -101,10 +101,10 @@ TEST(PowerLimitTest, ComesBackWhenTheLoadIsGone) {
 
 TEST(PowerLimitTest, AStepDownThatFailsIsTriedMoreAndMoreSeldom) {
   // One level is too much, the next far too little: without hysteresis it would go to and fro.
-  Run run({.max_watts = 65});
+  Drive run({.max_watts = 65});
   run.For(3600, {.watts = {100, 40, 40, 40, 40}});
   EXPECT_LE(run.changes, 2 + 2 * 10);
-  Run first({.max_watts = 65});
+  Drive first({.max_watts = 65});
   first.For(600, {.watts = {100, 40, 40, 40, 40}});
   run.changes = 0;
   run.For(600, {.watts = {100, 40, 40, 40, 40}});
@@ -112,7 +112,7 @@ TEST(PowerLimitTest, AStepDownThatFailsIsTriedMoreAndMoreSeldom) {
 }
 
 TEST(PowerLimitTest, OneReadingAboveItIsNoReason) {
-  Run run({.max_watts = 65});
+  Drive run({.max_watts = 65});
   run.For(10, {.watts = {60, 50, 40, 30, 20}});
   run.For(1, {.watts = {80, 50, 40, 30, 20}});
   run.For(60, {.watts = {60, 50, 40, 30, 20}});
@@ -120,7 +120,7 @@ TEST(PowerLimitTest, OneReadingAboveItIsNoReason) {
 }
 
 TEST(PowerLimitTest, SaysWhenItCannotBeHeld) {
-  Run run({.max_watts = 20});
+  Drive run({.max_watts = 20});
   run.For(120, {.watts = {100, 85, 70, 60, 50}});
   EXPECT_EQ(run.climber.level(), kPowerLevels);
   EXPECT_TRUE(run.climber.at_wits_end());
@@ -137,7 +137,7 @@ TEST(PowerLimitTest, WithoutReadingsNothingIsDone) {
 }
 
 TEST(PowerEfficiencyTest, ClimbsAsLongAsAStepSavesEnergy) {
-  Run run({.efficiency = true});
+  Drive run({.efficiency = true});
   run.For(300, {.watts = {100, 80, 70, 69.5, 90}});
   // Level 3 saves less than 2 %: it goes back to 2, and tries again only after a minute and longer.
   EXPECT_EQ(run.climber.level(), 2);
@@ -147,7 +147,7 @@ TEST(PowerEfficiencyTest, ClimbsAsLongAsAStepSavesEnergy) {
 }
 
 TEST(PowerEfficiencyTest, TheObjectiveComesFirst) {
-  Run run({.efficiency = true});
+  Drive run({.efficiency = true});
   const Plant plant{.watts = {100, 80, 60, 40, 20},
                     .p99_ms = [](int level) { return 3.0 + 2.0 * level; },
                     .objective_ms = 8};
@@ -157,14 +157,14 @@ TEST(PowerEfficiencyTest, TheObjectiveComesFirst) {
 }
 
 TEST(PowerEfficiencyTest, DoesNotBeginWhereTheObjectiveIsMissedAlready) {
-  Run run({.efficiency = true});
+  Drive run({.efficiency = true});
   run.For(100,
           {.watts = {100, 80, 60, 40, 20}, .p99_ms = [](int) { return 9.0; }, .objective_ms = 8});
   EXPECT_EQ(run.changes, 0);
 }
 
 TEST(PowerEfficiencyTest, OtherLoadsAreNoVerdictOnAStep) {
-  Run run({.efficiency = true});
+  Drive run({.efficiency = true});
   run.For(6, {.watts = {100, 90, 80, 70, 60}});
   ASSERT_EQ(run.climber.level(), 1);
   // Half the rows at nearly the same power: more joules a row, which is not the step's fault.
