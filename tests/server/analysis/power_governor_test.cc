@@ -88,17 +88,17 @@ class Machine final : public ControlSink {
 };
 
 TEST(PowerGovernorTest, TheServersLimitSlowsAllModels) {
-  Machine machine({.server = {.max_watts = 75}});
+  Machine machine({.server = {.max_watts = 65}});
   machine.AddModel("a", {});
   machine.AddModel("b", {});
   machine.Run(5);
   EXPECT_NEAR(machine.Metric("bitmill_power_watts", "rapl"), 120, 1);
   machine.Run(100);
-  EXPECT_LE(machine.Watts(), 75);
+  EXPECT_LE(machine.Watts(), 65);
   EXPECT_EQ(machine.Of("a").instances, machine.Of("b").instances);
   EXPECT_GT(machine.Of("a").max_delay_ns, 0);
   EXPECT_EQ(machine.Metric("bitmill_power_limit_missed"), 0);
-  EXPECT_EQ(machine.Metric("bitmill_power_limit_watts"), 75);
+  EXPECT_EQ(machine.Metric("bitmill_power_limit_watts"), 65);
 }
 
 TEST(PowerGovernorTest, AModelsWishIsItsOwn) {
