@@ -58,6 +58,27 @@ struct OperationTimes {
   int64_t rows = 0;
 };
 
+// Memory that a model holds on one device.
+struct MemoryUse {
+  std::string device;  // as the backend names it, "opencl:NVIDIA H100"; "host": of the machine
+  int64_t bytes = 0;   // weights, and the arenas of all contexts
+  int64_t device_bytes = 0;  // that the device has in all; 0: not known, or the host
+};
+inline constexpr char kHostMemory[] = "host";
+
+// Adds what `more` holds to `sum`, device by device.
+inline void AddMemory(const std::vector<MemoryUse>& more, std::vector<MemoryUse>& sum) {
+  for (const MemoryUse& use : more) {
+    size_t i = 0;
+    while (i < sum.size() && sum[i].device != use.device) ++i;
+    if (i == sum.size()) {
+      sum.push_back(use);
+    } else {
+      sum[i].bytes += use.bytes;
+    }
+  }
+}
+
 // Scratch memory of one running batch; all memory that Run needs, allocated up front.
 class ExecutionContext {
  public:
@@ -73,6 +94,10 @@ class Executable {
   virtual int64_t max_rows() const = 0;
   virtual int64_t weight_bytes() const = 0;  // packed, as held in memory
   virtual int64_t arena_bytes() const = 0;   // of one context
+  // Of the weights and of so many contexts, by where they lie; each device once.
+  virtual std::vector<MemoryUse> memory(int64_t contexts) const {
+    return {{kHostMemory, weight_bytes() + contexts * arena_bytes(), 0}};
+  }
   // Rows that an execution of `rows` computes: more where it pads to a shape that it has.
   virtual int64_t computed_rows(int64_t rows) const { return rows; }
   // Cost hint: multiply-accumulates of a row.

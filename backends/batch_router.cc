@@ -27,6 +27,8 @@ const char* RouteReasonName(RouteReason reason) {
       return "queue";
     case RouteReason::kProbe:
       return "probe";
+    case RouteReason::kEnergy:
+      return "energy";
     case RouteReason::kLast:
       break;
   }
@@ -83,6 +85,26 @@ size_t BatchRouter::Least(const Forecasts& forecasts, int64_t Forecast::*value) 
   return least;
 }
 
+size_t BatchRouter::LeastEnergy(const Forecasts& forecasts, size_t best) const {
+  if (watts_[0] <= 0) return best;
+  const auto joules = [&](size_t i) { return watts_[i] * static_cast<float>(forecasts[i].run_ns); };
+  const int64_t in_time = forecasts[best].finish_ns * kEnergyPatience;
+  size_t least = best;
+  for (size_t i = 0; i < routes_.size(); ++i) {
+    if (routes_[i].failed || forecasts[i].finish_ns > in_time) continue;
+    if (joules(i) < joules(least)) least = i;
+  }
+  return least;
+}
+
+void BatchRouter::PreferEnergy(const std::array<float, kMostBackends>& watts) {
+  MutexLock lock(&loads_.mutex_);
+  watts_ = watts;
+  for (size_t i = 0; i < routes_.size(); ++i) {
+    if (!(watts[i] > 0)) watts_ = {};
+  }
+}
+
 RouteReason BatchRouter::ReasonFor(size_t chosen, const Forecasts& forecasts) const {
   size_t left = 0;
   for (const State& state : routes_) left += state.failed ? 0 : 1;
@@ -135,6 +157,10 @@ void BatchRouter::Route(int64_t rows, RoutedBatch& batch) {
   for (size_t i = 0; i < routes_.size(); ++i) forecasts[i] = Look(i, rows, batch.start_ns);
   batch.backend = Least(forecasts, &Forecast::finish_ns);
   batch.reason = ReasonFor(batch.backend, forecasts);
+  if (const size_t saving = LeastEnergy(forecasts, batch.backend); saving != batch.backend) {
+    batch.backend = saving;
+    batch.reason = RouteReason::kEnergy;
+  }
   if (const std::optional<size_t> probe = DueProbe(batch.backend, forecasts, batch.start_ns)) {
     batch.backend = *probe;
     batch.reason = RouteReason::kProbe;

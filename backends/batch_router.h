@@ -38,9 +38,11 @@ enum class RouteReason : uint8_t {
   kQueue,    // faster ones have other batches to finish first
   kProbe,    // to see whether the backend has become faster
   kLast,     // all others have failed
+  kEnergy,   // it takes less energy there, and not much longer
 };
-constexpr size_t kRouteReasons = 5;
-const char* RouteReasonName(RouteReason reason);  // "fastest", "drift", "queue", "probe", "last"
+constexpr size_t kRouteReasons = 6;
+const char* RouteReasonName(
+    RouteReason reason);  // "fastest", "drift", "queue", "probe", "last", "energy"
 
 // A batch from BatchRouter::Route() to its end; the caller's memory, which stays where it is.
 struct RoutedBatch {
@@ -112,6 +114,13 @@ class BatchRouter {
   // The backend, not the first one, has failed and gets nothing any more. Whether that is news.
   bool Fail(RoutedBatch& batch);
 
+  // From now on batches go where they take the least energy, watts times the time of their run,
+  // among the backends where they are predicted to be finished within `kEnergyPatience` times the
+  // earliest finish. `watts`: what each backend draws while it computes a batch; not one that is
+  // above 0 for each: where they are finished first, as without it.
+  static constexpr int64_t kEnergyPatience = 4;
+  void PreferEnergy(const std::array<float, kMostBackends>& watts);
+
   RouteReport Report() const;
 
  private:
@@ -136,6 +145,9 @@ class BatchRouter {
   // The backend that has not failed and whose `value` is least; of equal ones the first.
   size_t Least(const Forecasts& forecasts, int64_t Forecast::*value) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
+  // Of those in time, by the preference; `best` without one.
+  size_t LeastEnergy(const Forecasts& forecasts, size_t best) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
   RouteReason ReasonFor(size_t chosen, const Forecasts& forecasts) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
   std::optional<size_t> DueProbe(size_t best, const Forecasts& forecasts, MonotonicNanos now) const
@@ -148,6 +160,7 @@ class BatchRouter {
   BackendLoads& loads_;
   const Clock& clock_;
   std::vector<State> routes_ ABSL_GUARDED_BY(loads_.mutex_);
+  std::array<float, kMostBackends> watts_ ABSL_GUARDED_BY(loads_.mutex_) = {};
 };
 
 }  // namespace bitmill

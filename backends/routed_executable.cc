@@ -32,6 +32,12 @@ int64_t RoutedExecutable::weight_bytes() const {
   return Sum(executables_, &Executable::weight_bytes);
 }
 
+std::vector<MemoryUse> RoutedExecutable::memory(int64_t contexts) const {
+  std::vector<MemoryUse> sum;
+  for (const auto& executable : executables_) AddMemory(executable->memory(contexts), sum);
+  return sum;
+}
+
 int64_t RoutedExecutable::arena_bytes() const {
   return Sum(executables_, &Executable::arena_bytes);
 }

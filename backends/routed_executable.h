@@ -26,6 +26,7 @@ class RoutedExecutable final : public Executable {
   int64_t max_rows() const override { return cpu().max_rows(); }
   int64_t weight_bytes() const override;  // of all backends
   int64_t arena_bytes() const override;
+  std::vector<MemoryUse> memory(int64_t contexts) const override;
   int64_t row_macs() const override { return cpu().row_macs(); }
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;

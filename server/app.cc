@@ -38,9 +38,12 @@
 #include "server/engine/batching_engine.h"
 #include "server/frontend/engine_shadow.h"
 #include "server/frontend/grpc_server.h"
+#include "server/memory_limits.h"
+#include "server/memory_metrics.h"
 #include "server/metrics/exporter.h"
 #include "server/metrics/metrics.h"
 #include "server/metrics/request_log.h"
+#include "server/power_setup.h"
 #include "server/quality_of_watch.h"
 #include "server/repository/disk_repository.h"
 #include "server/routing_metrics.h"
@@ -140,6 +143,14 @@ absl::Status CheckEndpoint(const std::string& endpoint) {
       absl::StrCat("collector '", endpoint, "', expected host:port, as 127.0.0.1:4317"));
 }
 
+// Null where there is no such library, or no driver: GPUs are then not looked at.
+std::unique_ptr<Nvml> OpenNvml() {
+  absl::StatusOr<std::unique_ptr<Nvml>> nvml = Nvml::Open();
+  if (nvml.ok()) return *std::move(nvml);
+  LogDebug(absl::StrCat("nvml: ", nvml.status().message()));
+  return nullptr;
+}
+
 std::string HostName() {
   char name[256] = "";
   if (gethostname(name, sizeof(name) - 1) != 0) return "";
@@ -220,10 +231,17 @@ class Server {
     if (parts_.wrap_backend) backend_ = parts_.wrap_backend(std::move(backend_));
     if (options_.analysis) quality_ = std::make_unique<QualityWatch>(clock_);
     BITMILL_ASSIGN_OR_RETURN(
-        repository_,
-        DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
-                               {*backend_, ReadOnnx, engine_->runtime_factory(), quality_.get()},
-                               *metrics_));
+        repository_, DiskRepository::Create(MakeRepositoryOptions(mode, IsaName(isa), budget.cpus),
+                                            {.backend = *backend_,
+                                             .reader = ReadOnnx,
+                                             .runtime_factory = engine_->runtime_factory(),
+                                             .taps = quality_.get(),
+                                             .contexts =
+                                                 [this](const ModelSettings& settings) {
+                                                   return engine_->ContextsOf(settings);
+                                                 }},
+                                            *metrics_));
+    metrics_->AddSource([this] { return MemoryMetrics(repository_->Memory()); });
     metrics_->AddSource([this] { return RoutingMetrics(*repository_); });
     if (options_.analysis) StartAnalysis(limits, FrontendIoThreads(frontend));
     if (!options_.otlp_endpoint.empty()) StartTracing();
@@ -266,7 +284,10 @@ class Server {
     frontend_->BeginDrain();
     if (quality_ != nullptr) quality_->StopShadows();
     absl::SleepFor(absl::Seconds(std::min(options_.drain_seconds, options_.grace_seconds / 2)));
-    std::thread finish([this] { engine_->Drain(); });
+    std::thread finish([this] {
+      engine_->Drain();
+      repository_->Stop();  // those who wait for evicted models are told
+    });
     absl::SleepFor(absl::Seconds(std::min(kRefuseSeconds, options_.grace_seconds / 4)));
     // A second is left for what follows.
     const double serving = std::max(options_.grace_seconds - 1, options_.grace_seconds / 2);
@@ -284,13 +305,17 @@ class Server {
 
  private:
   void StartAnalysis(const std::vector<MachineLimit>& limits, int io_threads) {
-    host_ = std::make_unique<HostSampler>(
-        HostSamplerOptions{.override_cpus = options_.cpu_budget, .perf = std::move(perf_events_)},
-        clock_);
+    const PowerSetup power = *ReadPowerOptions(options_);  // was checked
+    host_ = std::make_unique<HostSampler>(HostSamplerOptions{.override_cpus = options_.cpu_budget,
+                                                             .perf = std::move(perf_events_),
+                                                             .nvml = OpenNvml(),
+                                                             .energy = power.energy},
+                                          clock_);
     served_ = std::make_unique<ServedVersionsOfRepository>(*repository_, *engine_, limits);
     analyzer_ = std::make_unique<Analyzer>(
         AnalyzerOptions{.limits = ToMachineLimits(limits),
                         .io_threads = io_threads,
+                        .power = power.options,
                         .quality = [this] { return quality_->Reports(); }},
         *log_, *served_, *host_, clock_);
     shadow_ = std::make_unique<EngineShadow>(*repository_, *engine_, clock_);
@@ -299,6 +324,7 @@ class Server {
     metrics_->AddSource([this] { return quality_->Points(); });
     metrics_->AddSource([this] { return host_->Metrics(); });
     metrics_->AddSource(AnalysisMetricsOf(*analyzer_));
+    metrics_->AddSource([this] { return analyzer_->PowerMetrics(); });
     analyzer_->Start();
   }
 
@@ -336,6 +362,8 @@ class Server {
     repository.default_max_rows = options_.max_batch_rows;
     repository.max_model_bytes =
         std::min((options_.max_model_mib << 20), repository.max_model_bytes);
+    repository.memory = *ReadMemoryLimits(options_, HostMemoryBytes(""));  // was checked
+    LogMemoryLimits(repository.memory, options_);
     repository.load_threads = std::min(cpus, kMaxLoadThreads);
     repository.strict_readiness = options_.strict_readiness;
     return repository;
@@ -420,6 +448,8 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
   }
   BITMILL_RETURN_IF_ERROR(
       CheckRange<int64_t>("milliseconds of measuring backends", options.route_ms, 0, 60'000));
+  BITMILL_RETURN_IF_ERROR(ReadMemoryLimits(options, 0).status());
+  BITMILL_RETURN_IF_ERROR(ReadPowerOptions(options).status());
   if (options.plan_cache.empty()) {
     return absl::InvalidArgumentError("plan cache '', expected beside, off or a folder");
   }

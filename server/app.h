@@ -21,10 +21,12 @@ struct ServeOptions {
   std::vector<std::string> load_models;     // explicit mode: what to load at the start, "*" for all
   int64_t poll_seconds = 15;
   bool strict_readiness = true;
-  int64_t max_batch_rows = 64;        // of a batch, where the configuration names no limit
-  int64_t max_model_mib = 2047;       // of a model file
-  std::string plan_cache = "beside";  // of the model files, a folder, or "off"
-  double tune_seconds = 0;            // of measuring kernels at a load, where no plan file has them
+  int64_t max_batch_rows = 64;         // of a batch, where the configuration names no limit
+  int64_t max_model_mib = 2047;        // of a model file
+  std::string memory_budget = "auto";  // of weights and arenas; server/repository/memory_budget.h
+  std::string device_memory_budget = "auto";  // likewise, of each device
+  std::string plan_cache = "beside";          // of the model files, a folder, or "off"
+  double tune_seconds = 0;  // of measuring kernels at a load, where no plan file has them
 
   std::string host = "0.0.0.0";
   int grpc_port = 8001;                 // 0: any free one
@@ -47,6 +49,10 @@ struct ServeOptions {
   bool measure_machine = false;
   bool analysis = true;          // names the bottleneck, forecasts, warns, adapts
   int64_t inline_limit_us = -1;  // batches predicted to be shorter run on I/O threads; -1: default
+
+  double power_max_watts = 0;          // of the machine; 0: no limit
+  std::string power_prefer = "speed";  // or "efficiency": of models that say nothing
+  std::string power_core_watts;  // "IDLE,BUSY", of one CPU of this machine; empty: not declared
 
   std::string orca = "out-of-band";  // load reports; or off, asked, per-request
 

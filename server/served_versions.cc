@@ -1,7 +1,9 @@
 #include "server/served_versions.h"
 
 #include <algorithm>
+#include <array>
 
+#include "backends/batch_router.h"
 #include "base/status_macros.h"
 #include "kernels/roofline/roofline.h"
 
@@ -90,7 +92,13 @@ ObservedModel ServedVersionsOfRepository::Observe(const ServedModel& model) cons
   }
   observed.controls = ToModelControls(engine_.Controls(model));
   observed.configured = ToModelControls(engine_.ConfiguredControls(model));
-  observed.objective = {.p99_ms = model.settings.slo_p99_ms, .adapt = model.settings.adapt};
+  observed.objective = {.p99_ms = model.settings.slo_p99_ms,
+                        .adapt = model.settings.adapt,
+                        .power = model.settings.power};
+  // One of the two changes the settings.
+  if (model.settings.power.any() && model.settings.adapt == AdaptMode::kOn) {
+    observed.objective.adapt = AdaptMode::kAdvise;
+  }
   observed.operations = Operations(model);
   return observed;
 }
@@ -142,6 +150,17 @@ absl::Status ServedVersionsOfRepository::Apply(absl::string_view model, int64_t 
                                 .max_queue_requests = controls.max_queue_requests,
                                 .admit_within_ns = controls.admit_within_ns});
   return absl::OkStatus();
+}
+
+void ServedVersionsOfRepository::PreferEnergy(absl::string_view model, int64_t version,
+                                              double cpu_watts, double device_watts) {
+  const absl::StatusOr<ModelHandle> handle = repository_.Find(model, version);
+  BatchRouter* const router = handle.ok() ? (*handle)->executable->router() : nullptr;
+  if (router == nullptr) return;
+  std::array<float, BatchRouter::kMostBackends> watts;
+  watts.fill(static_cast<float>(device_watts));
+  watts[0] = static_cast<float>(cpu_watts);
+  router->PreferEnergy(watts);
 }
 
 }  // namespace bitmill

@@ -24,6 +24,8 @@ class ServedVersionsOfRepository final : public ServedVersions {
   // NotFound when the version is not served any more.
   absl::Status Apply(absl::string_view model, int64_t version,
                      const ModelControls& controls) override;
+  void PreferEnergy(absl::string_view model, int64_t version, double cpu_watts,
+                    double device_watts) override;
 
  private:
   ObservedModel Observe(const ServedModel& model) const;

@@ -1,6 +1,8 @@
 #include "tools/cmd_devices.h"
 
 #include <cstdio>
+#include <memory>
+#include <string>
 #include <vector>
 
 #include "CLI/CLI.hpp"
@@ -10,6 +12,7 @@
 #include "backends/opencl/device_speed.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
+#include "server/analysis/nvml.h"
 #include "tools/cli.h"
 #include "tools/opencl_options.h"
 #include "tools/text/text_table.h"
@@ -72,6 +75,29 @@ void AddDevicesOptions(CLI::App& command, DevicesOptions& options) {
   command.add_flag("-v,--verbose", options.verbose, "Versions, drivers and memory as well");
 }
 
+void PrintGpus() {
+  const absl::StatusOr<std::unique_ptr<Nvml>> nvml = Nvml::Open();
+  if (!nvml.ok()) {
+    std::printf("\nnvml: %s\n", std::string(nvml.status().message()).c_str());
+    return;
+  }
+  const auto line = [](const char* name, double value, const char* unit) {
+    if (value >= 0) std::printf("  %-9s %.4g %s\n", name, value, unit);
+  };
+  for (const GpuReading& gpu : (*nvml)->Read()) {
+    std::printf("\ngpu %d: %s, %s\n", gpu.index, gpu.name.c_str(), gpu.uuid.c_str());
+    if (gpu.memory_total_bytes >= 0) {
+      std::printf("  memory    %s of %s in use\n",
+                  Bytes(static_cast<double>(gpu.memory_used_bytes)).c_str(),
+                  Bytes(static_cast<double>(gpu.memory_total_bytes)).c_str());
+    }
+    line("busy", gpu.busy_share < 0 ? -1 : 100 * gpu.busy_share, "%");
+    line("power", gpu.watts, "W");
+    line("clock", static_cast<double>(gpu.sm_clock_mhz), "MHz");
+    line("heat", static_cast<double>(gpu.temperature_celsius), "degrees Celsius");
+  }
+}
+
 int RunDevices(const DevicesOptions& options) {
   const absl::StatusOr<Found> found = FindDevices(options.opencl_library);
   TextTable table({"backend", "device", "kind", "units", "memory", "state"});
@@ -96,6 +122,7 @@ int RunDevices(const DevicesOptions& options) {
     const absl::Status measured = PrintSpeed(i, *found);
     if (!measured.ok()) status = PrintError(measured.message(), "");
   }
+  if (options.verbose) PrintGpus();
   return status;
 }
 

@@ -73,6 +73,21 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->group("Models");
   command
       .add_option(
+          "--memory-budget", options.memory_budget,
+          "What the models may hold of the machine's memory: bytes as 2GiB, a share of what "
+          "there is as 0.5, auto: 0.8, or off. Idle models are evicted for others and come "
+          "back with the next request")
+      ->type_name("BYTES|SHARE|auto|off")
+      ->capture_default_str()
+      ->group("Models");
+  command
+      .add_option("--device-memory-budget", options.device_memory_budget,
+                  "Likewise, of each device's memory; auto: 0.9")
+      ->type_name("BYTES|SHARE|auto|off")
+      ->capture_default_str()
+      ->group("Models");
+  command
+      .add_option(
           "--plan-cache", options.plan_cache,
           "Where compiled plans are kept, so that the next start is fast: beside (the model "
           "files), a folder, or off")
@@ -178,6 +193,29 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
       ->capture_default_str()
       ->group("Computation");
 
+  command
+      .add_option(
+          "--power-max-watts", options.power_max_watts,
+          "Slow the models down, fewer workers with fuller batches, while the machine draws "
+          "more than this; 0: no limit")
+      ->type_name("WATTS")
+      ->capture_default_str()
+      ->group("Power");
+  command
+      .add_option("--power-prefer", options.power_prefer,
+                  "speed, or efficiency: the fewest joules a row that a model's objective allows, "
+                  "where the model's parameter 'power_prefer' says nothing")
+      ->check(CLI::IsMember({"speed", "efficiency"}))
+      ->type_name("WHAT")
+      ->capture_default_str()
+      ->group("Power");
+  command
+      .add_option(
+          "--power-core-watts", options.power_core_watts,
+          "What one CPU of this machine draws when idle and when busy, as 0.8,4.5: for power "
+          "settings where energy cannot be read")
+      ->type_name("IDLE,BUSY")
+      ->group("Power");
   command
       .add_option("--orca", options.orca,
                   "Load reports for balancing clients (ORCA): off; out-of-band, on streams of "

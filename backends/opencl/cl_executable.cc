@@ -109,6 +109,12 @@ absl::Status ClExecutable::RunTimed(const BatchRows& batch, ExecutionContext& co
   return absl::OkStatus();
 }
 
+std::vector<MemoryUse> ClExecutable::memory(int64_t contexts) const {
+  const ClDeviceInfo& info = device_->info();
+  return {{absl::StrCat("opencl:", info.name), plan_.constant_bytes + contexts * plan_.arena_bytes,
+           info.memory_bytes}};
+}
+
 std::vector<Operation> ClExecutable::operations() const {
   std::vector<Operation> operations;
   const auto copy = [&](const char* name, const TensorSpec& spec) {

@@ -32,6 +32,7 @@ class ClExecutable final : public Executable {
   int64_t max_rows() const override { return plan_.max_rows; }
   int64_t weight_bytes() const override { return plan_.constant_bytes; }
   int64_t arena_bytes() const override { return plan_.arena_bytes; }
+  std::vector<MemoryUse> memory(int64_t contexts) const override;
   int64_t row_macs() const override { return plan_.row_macs; }
   // A context that could not be made says so when it runs.
   std::unique_ptr<ExecutionContext> CreateContext() const override;

@@ -307,6 +307,14 @@ def resources(board: Board) -> None:
     board.graph("File descriptors", "Open descriptors: a connection is one. The limit is "
                 "bitmill_process_max_fds.", "short",
                 {"{{instance}}": f"bitmill_process_open_fds{{{SERVERS}}}"}, 12)
+    board.graph("Memory of models", "Weights and arenas by device, and what they may hold "
+                "(docs/memory_and_power.md); evictions are loads to come.", "bytes",
+                {"{{device}} of {{instance}}": f"bitmill_memory_held_bytes{{{SERVERS}}}",
+                 "budget, {{device}} of {{instance}}":
+                     f"bitmill_memory_budget_bytes{{{SERVERS}}}"}, 12)
+    board.graph("Power", "Of the last seconds, by how it is known: rapl, nvml or a model that was "
+                "declared.", "watt",
+                {"{{source}} of {{instance}}": f"bitmill_power_watts{{{SERVERS}}}"}, 12)
     board.graph("Up since", "Time since the process started; a fall to zero is a restart.", "s",
                 {"{{instance}}": f"time() - bitmill_process_start_time_seconds{{{SERVERS}}}"}, 12)
 

@@ -32,6 +32,15 @@ class ControlSink {
   // From now on `controls` hold for that version. NotFound when it is not served any more.
   virtual absl::Status Apply(absl::string_view model, int64_t version,
                              const ModelControls& controls) = 0;
+  // What a batch draws while it is computed, where it can be computed in several places; 0: not
+  // known. Those batches then go where they take the least energy. Nothing to do for others.
+  virtual void PreferEnergy(absl::string_view model, int64_t version, double cpu_watts,
+                            double device_watts) {
+    static_cast<void>(model);
+    static_cast<void>(version);
+    static_cast<void>(cpu_watts);
+    static_cast<void>(device_watts);
+  }
 };
 
 struct AdapterOptions {

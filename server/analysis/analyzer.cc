@@ -81,7 +81,8 @@ Analyzer::Analyzer(const AnalyzerOptions& options, RequestLog& log, ServedVersio
       host_(host),
       clock_(clock),
       collector_({.window_ns = options.window_ns}, log, clock),
-      adapter_(served) {
+      adapter_(served),
+      power_(options.power, served) {
   auto empty = std::make_shared<AnalysisReport>();
   empty->unix_millis = clock.UnixMillis();
   empty->limits = options.limits;
@@ -218,6 +219,7 @@ void Analyzer::Tick() {
   AddQuality(*report);
   report->host_diagnosis = JudgeHost(observation, diagnoses);
   adapter_.Tick(observation, *report);
+  power_.Tick(observation, *report, host_.Newest());
   report->adaptations = adapter_.Adaptations();
   Publish(observation, std::move(report));
 }

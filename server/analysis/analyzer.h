@@ -21,6 +21,7 @@
 #include "server/analysis/analysis_source.h"
 #include "server/analysis/host_sampler.h"
 #include "server/analysis/observation.h"
+#include "server/analysis/power_governor.h"
 #include "server/analysis/predictor.h"
 #include "server/analysis/report.h"
 #include "server/analysis/warning_book.h"
@@ -53,6 +54,7 @@ struct AnalyzerOptions {
   MonotonicNanos window_ns = 5'000'000'000;
   size_t history = 600;  // ticks that are kept
   int io_threads = 1;    // that receive requests
+  PowerOptions power = {};
   // What is known of the quality of watched versions; asked each tick. Null: none is watched.
   std::function<std::vector<QualityReport>()> quality = nullptr;
 };
@@ -69,6 +71,9 @@ class Analyzer final : public AnalysisSource {
   // The thread; Stop() waits for it and is idempotent.
   void Start();
   void Stop();
+
+  // bitmill_power_... Thread-safe.
+  std::vector<MetricPoint> PowerMetrics() const { return power_.Metrics(); }
 
   // What the thread does; for tests, which then do not start it.
   void Collect();
@@ -121,6 +126,7 @@ class Analyzer final : public AnalysisSource {
   WindowCollector collector_;
   std::map<uint32_t, Watched> watched_;  // by ModelMetrics::id
   Adapter adapter_;
+  PowerGovernor power_;
 
   mutable Mutex mutex_;
   CondVar changed_;

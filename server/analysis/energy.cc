@@ -6,6 +6,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
+#include "server/analysis/nvml.h"
 
 namespace bitmill {
 namespace {
@@ -14,8 +15,22 @@ constexpr char kFolder[] = "/sys/class/powercap/intel-rapl:";  // AMD's processo
 constexpr int kMaxPackages = 64;
 constexpr int kMaxParts = 8;  // of a package
 constexpr double kRaplUncertainty = 0.05;
+constexpr double kNvmlUncertainty = 0.05;  // as NVML's documentation says of power readings
 
 }  // namespace
+
+std::optional<EnergyReading> EnergyOfGpus(const std::vector<GpuReading>& gpus) {
+  EnergyReading sum{.source = EnergySource::kNvml};
+  bool counted = false;
+  for (const GpuReading& gpu : gpus) {
+    if (gpu.joules < 0) continue;
+    counted = true;
+    sum.joules += gpu.joules;
+  }
+  if (!counted) return std::nullopt;
+  sum.uncertainty = sum.joules * kNvmlUncertainty;
+  return sum;
+}
 
 EnergyMeter::EnergyMeter(const std::string& filesystem_root, EnergyModel model) : model_(model) {
   // "psys" holds the packages again, and the parts "core" and "uncore" are in their package: only

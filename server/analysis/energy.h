@@ -14,16 +14,22 @@
 
 namespace bitmill {
 
-enum class EnergySource : uint8_t { kRapl, kModel };
+enum class EnergySource : uint8_t { kRapl, kModel, kNvml };
 inline const char* EnergySourceName(EnergySource source) {
+  if (source == EnergySource::kNvml) return "nvml";
   return source == EnergySource::kRapl ? "rapl" : "model";
 }
+
+struct GpuReading;
 
 struct EnergyReading {
   EnergySource source = EnergySource::kModel;
   double joules = 0;
   double uncertainty = 0;  // joules, either way; most of it is one unknown factor, not noise
 };
+
+// The sum over those that count energy; none: no GPU does.
+std::optional<EnergyReading> EnergyOfGpus(const std::vector<GpuReading>& gpus);
 
 // Watts of one hardware thread with its share of the rest of the server, idle and busy: the means
 // over the servers of a large cloud provider in the SPECpower_ssj2008 results, as published by the

@@ -1,7 +1,9 @@
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "absl/strings/string_view.h"
 #include "server/analysis/host_sampler.h"
 
@@ -72,15 +74,63 @@ void AddPerf(const PerfReading& perf, Points& points) {
   }
 }
 
-void AddEnergy(const EnergyReading& energy, Points& points) {
-  const std::string source = EnergySourceName(energy.source);
-  points.Counter("bitmill_energy_joules_total",
-                 "Energy of the whole machine, measured (rapl) or estimated from how busy it was "
-                 "(model).",
-                 energy.joules, {{"source", source}});
-  points.Gauge("bitmill_energy_uncertainty_joules",
-               "By how much bitmill_energy_joules_total may be off, either way.",
-               energy.uncertainty, {{"source", source}});
+// A source of its own for each way to know: series of different sources are never to be mixed.
+void AddEnergy(const EnergyReading& energy, const std::optional<EnergyReading>& gpus,
+               Points& points) {
+  std::vector<EnergyReading> readings = {energy};
+  if (gpus) readings.push_back(*gpus);
+  for (const EnergyReading& reading : readings) {
+    points.Counter("bitmill_energy_joules_total",
+                   "Energy of the whole machine's processors, measured (rapl) or estimated from "
+                   "how busy they were (model), and of its GPUs (nvml).",
+                   reading.joules, {{"source", EnergySourceName(reading.source)}});
+  }
+  for (const EnergyReading& reading : readings) {
+    points.Gauge("bitmill_energy_uncertainty_joules",
+                 "By how much bitmill_energy_joules_total may be off, either way.",
+                 reading.uncertainty, {{"source", EnergySourceName(reading.source)}});
+  }
+}
+
+struct GpuFamily {
+  const char* name;
+  const char* help;
+  MetricType type;
+  double (*value)(const GpuReading& gpu);
+};
+
+constexpr GpuFamily kGpuFamilies[] = {
+    {"bitmill_gpu_memory_total_bytes", "Memory of the GPU.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return Count(gpu.memory_total_bytes); }},
+    {"bitmill_gpu_memory_used_bytes", "Memory of the GPU in use, by anybody.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return Count(gpu.memory_used_bytes); }},
+    {"bitmill_gpu_busy_share", "Share of the time in which a kernel ran on the GPU.",
+     MetricType::kGauge, [](const GpuReading& gpu) { return gpu.busy_share; }},
+    {"bitmill_gpu_memory_busy_share", "Share of the time in which the GPU's memory was accessed.",
+     MetricType::kGauge, [](const GpuReading& gpu) { return gpu.memory_busy_share; }},
+    {"bitmill_gpu_power_watts", "Power that the GPU draws.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return gpu.watts; }},
+    {"bitmill_gpu_energy_joules_total", "Energy that the GPU has used since the server's start.",
+     MetricType::kCounter, [](const GpuReading& gpu) { return gpu.joules; }},
+    {"bitmill_gpu_sm_clock_mhz", "Clock of the GPU's multiprocessors.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return Count(gpu.sm_clock_mhz); }},
+    {"bitmill_gpu_memory_clock_mhz", "Clock of the GPU's memory.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return Count(gpu.memory_clock_mhz); }},
+    {"bitmill_gpu_temperature_celsius", "Temperature of the GPU.", MetricType::kGauge,
+     [](const GpuReading& gpu) { return Count(gpu.temperature_celsius); }},
+};
+
+void AddGpus(const std::vector<GpuReading>& gpus, Points& points) {
+  for (const GpuFamily& family : kGpuFamilies) {
+    for (const GpuReading& gpu : gpus) {
+      const Labels labels = {{"gpu", absl::StrCat(gpu.index)}, {"uuid", gpu.uuid}};
+      if (family.type == MetricType::kCounter) {
+        points.Counter(family.name, family.help, family.value(gpu), labels);
+      } else {
+        points.Gauge(family.name, family.help, family.value(gpu), labels);
+      }
+    }
+  }
 }
 
 }  // namespace
@@ -124,7 +174,8 @@ std::vector<MetricPoint> HostMetrics(const HostSample& newest, const HostWindow&
   points.Gauge("bitmill_pending_write_bytes",
                "Bytes sent to clients that they have not acknowledged.",
                Count(newest.pending_write_bytes));
-  AddEnergy(newest.energy, points);
+  AddEnergy(newest.energy, newest.gpus ? EnergyOfGpus(*newest.gpus) : std::nullopt, points);
+  if (newest.gpus) AddGpus(*newest.gpus, points);
   AddPerf(newest.perf, points);
   return points.Take();
 }

@@ -75,6 +75,7 @@ HostSampler::HostSampler(HostSamplerOptions options, const Clock& clock)
       clock_(clock),
       perf_unavailable_reason_(options.perf.status().message()),
       perf_(options.perf.ok() ? *std::move(options.perf) : nullptr),
+      nvml_(std::move(options.nvml)),
       memory_(kBufferBytes),
       buffer_(absl::MakeSpan(memory_)),
       proc_is_real_(IsProc(root_ + "/proc")),
@@ -85,7 +86,7 @@ HostSampler::HostSampler(HostSamplerOptions options, const Clock& clock)
       io_pressure_(root_ + "/proc/pressure/io"),
       cgroups_(root_),
       waits_(root_),
-      energy_(root_),
+      energy_(root_, options.energy),
       samples_(kSamples) {
   current_.machine_cores = static_cast<double>(std::max<int64_t>(1, sysconf(_SC_NPROCESSORS_ONLN)));
   current_.cpu_budget_cores = current_.machine_cores;
@@ -174,6 +175,10 @@ void HostSampler::SampleSeldom() {
   energy_busy_ticks_ = totals.machine_busy_ticks;
   energy_.Update(current_.at_ns, busy_cores, current_.machine_cores, buffer_);
   current_.energy = energy_.reading();
+  current_.energy_at_ns = current_.at_ns;
+  if (nvml_ != nullptr) {
+    current_.gpus = std::make_shared<const std::vector<GpuReading>>(nvml_->Read());
+  }
 }
 
 void HostSampler::SampleBudget() {

@@ -24,6 +24,7 @@
 #include "server/analysis/cgroup_reader.h"
 #include "server/analysis/energy.h"
 #include "server/analysis/host_window.h"
+#include "server/analysis/nvml.h"
 #include "server/analysis/observation.h"
 #include "server/analysis/pending_writes.h"
 #include "server/analysis/perf_counters.h"
@@ -39,6 +40,8 @@ struct HostSamplerOptions {
   double override_cpus = 0;          // as for DetectCpuBudget()
   // OpenPerfEvents(), called before the process had other threads.
   absl::StatusOr<std::unique_ptr<PerfReader>> perf = absl::UnavailableError("not asked for");
+  std::unique_ptr<Nvml> nvml = nullptr;  // null: no GPUs are looked at
+  EnergyModel energy = {};               // where energy cannot be read
 };
 
 class HostSampler {
@@ -78,6 +81,7 @@ class HostSampler {
 
   // Of the sampling thread.
   std::unique_ptr<PerfReader> perf_;  // nullptr: not available
+  const std::unique_ptr<Nvml> nvml_;  // likewise
   std::vector<char> memory_;
   const absl::Span<char> buffer_;
   const bool proc_is_real_;

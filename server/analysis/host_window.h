@@ -2,9 +2,12 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 #include "base/clock.h"
 #include "server/analysis/energy.h"
+#include "server/analysis/nvml.h"
 #include "server/analysis/observation.h"
 #include "server/analysis/perf_counters.h"
 #include "server/analysis/proc_text.h"
@@ -38,7 +41,9 @@ struct HostSample {
   int64_t memory_limit_bytes = 0, memory_used_bytes = 0;  // as in HostWindow
   int64_t open_fds = 0, max_fds = 0;
   int64_t pending_write_bytes = -1;
+  MonotonicNanos energy_at_ns = 0;
   EnergyReading energy = {};
+  std::shared_ptr<const std::vector<GpuReading>> gpus = {};  // null: none are looked at
   PerfReading perf = {};
 };
 

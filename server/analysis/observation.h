@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "server/metrics/adapt_mode.h"
+#include "server/metrics/power_wish.h"
 #include "server/metrics/request_record.h"
 
 namespace bitmill {
@@ -107,6 +108,7 @@ struct ModelControls {
 struct Objective {
   double p99_ms = 0;  // of the time from received to answered; 0: none was stated
   AdaptMode adapt = AdaptMode::kOff;
+  PowerWish power = {};
 };
 
 // One model over the window. Where there were more records than are kept, a uniform sample: each

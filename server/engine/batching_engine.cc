@@ -25,6 +25,10 @@ class BatchingEngine final : public Engine {
 
   ~BatchingEngine() override { gate_.CloseAndWait(); }
 
+  int64_t ContextsOf(const ModelSettings& settings) const override {
+    return InstancesOf(settings, scheduler_.concurrency());
+  }
+
   RuntimeFactory runtime_factory() override {
     return [this](const ServedModel& model) -> absl::StatusOr<std::unique_ptr<ModelRuntime>> {
       BITMILL_ASSIGN_OR_RETURN(

@@ -56,6 +56,8 @@ class Engine {
   // In the order of Executable::operations().
   virtual OperationTotals Operations(const ServedModel& model) const = 0;
 
+  // Contexts that a version with these settings gets.
+  virtual int64_t ContextsOf(const ModelSettings& settings) const = 0;
   // The factory that ModelRepository needs.
   virtual RuntimeFactory runtime_factory() = 0;
 

@@ -37,10 +37,7 @@ absl::StatusOr<BatcherOptions> MakeBatcherOptions(const ServedModel& model,
   batcher.limits.max_delay_ns =
       CheckedMul(settings.max_delay_us, 1000).value_or(int64_t{3'600'000'000'000});
   batcher.gather = settings.dynamic && signature.batchable;
-  const int64_t instances = model.settings.instances > 0
-                                ? std::min<int64_t>(model.settings.instances, concurrency)
-                                : concurrency;
-  batcher.instances = static_cast<int>(instances);
+  batcher.instances = static_cast<int>(InstancesOf(model.settings, concurrency));
   batcher.max_queue_requests = std::max<int64_t>(settings.max_queue_requests, 1);
   batcher.inline_limit_ns = options.inline_limit_ns;
   batcher.queue_depth = &metrics.queue_depth;
@@ -48,6 +45,11 @@ absl::StatusOr<BatcherOptions> MakeBatcherOptions(const ServedModel& model,
 }
 
 }  // namespace
+
+int64_t InstancesOf(const ModelSettings& settings, int concurrency) {
+  if (settings.instances <= 0) return concurrency;
+  return std::min<int64_t>(settings.instances, concurrency);
+}
 
 absl::StatusOr<std::unique_ptr<ModelRunner>> ModelRunner::Create(
     const ServedModel& model, const EngineOptions& options, Scheduler& scheduler,

@@ -24,6 +24,9 @@
 
 namespace bitmill {
 
+// Executions at a time of a model with these settings, each with a context.
+int64_t InstancesOf(const ModelSettings& settings, int concurrency);
+
 class ModelRunner final : public ModelRuntime, public BatchRunner {
  public:
   // Allocates all contexts and runs the warm-up requests (zeros), which also seed the prediction of

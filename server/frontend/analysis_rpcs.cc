@@ -53,7 +53,7 @@ bool HasVersion(const FrontendContext& context, const std::string& model, int64_
                              [&](const ModelReport& one) {
                                return one.facts.name == model && one.facts.version == version;
                              }) ||
-         context.repository.Find(model, version).ok();
+         context.repository.Describe(model, version).ok();
 }
 
 absl::Status GetTimeline(FrontendContext& context, const pb::GetTimelineRequest& request,
@@ -184,7 +184,7 @@ absl::Status CheckAnalysisOn(const FrontendContext& context) {
 
 absl::Status CheckModelKnown(const FrontendContext& context, const std::string& model) {
   if (model.empty()) return absl::OkStatus();
-  if (context.repository.Find(model, 0).ok()) return absl::OkStatus();
+  if (context.repository.Describe(model, 0).ok()) return absl::OkStatus();
   for (const IndexEntry& entry : context.repository.Index()) {
     if (entry.name == model) return absl::OkStatus();
   }

@@ -20,7 +20,7 @@ std::optional<bool> IsServing(const FrontendContext& context, const std::string&
   if (service.empty() || service == "readiness" || service == "inference.GRPCInferenceService") {
     return !draining && context.repository.AllStartedReady();
   }
-  if (context.repository.Find(service, 0).ok()) return !draining;
+  if (context.repository.Describe(service, 0).ok()) return !draining;
   for (const IndexEntry& entry : context.repository.Index()) {
     if (entry.name == service) return false;
   }

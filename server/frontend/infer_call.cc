@@ -46,15 +46,15 @@ void InferCall::OnReceived(bool ok) {
   job_.BeginTrace(CallerTrace(server_context_), "ModelInfer");
   const absl::Status status =
       job_.Prepare(message_, now, DeadlineOf(server_context_, now), /*in_stream=*/false);
-  if (!status.ok()) {
-    Answer(status);
-    return;
-  }
   InferTask& task = job_.task();
   task.cancelled = &cancelled_;
   task.owner = this;
   task.done = &InferCall::OnTaskDone;
-  loop_.Gather(task);
+  if (status.ok()) {
+    loop_.Gather(task);
+  } else if (!job_.WaitForModel(status)) {
+    Answer(status);
+  }
 }
 
 void InferCall::OnTaskDone(InferTask& task, const absl::Status& status) {

@@ -1,10 +1,13 @@
 #include "server/frontend/infer_job.h"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
 #include "base/checked_math.h"
 #include "base/status_macros.h"
 #include "grpc/slice.h"
@@ -17,6 +20,9 @@ namespace bitmill {
 namespace {
 
 constexpr size_t kTracedReasonBytes = 256;
+// The model is held while those who waited go on: more than one wait is an unload in between.
+constexpr int kMaxWaits = 3;
+constexpr absl::Duration kLookForRoom = absl::Microseconds(200);
 
 absl::string_view View(std::string_view text) { return {text.data(), text.size()}; }
 
@@ -47,6 +53,7 @@ absl::Status InferJob::Account(int64_t bytes) {
 
 absl::Status InferJob::Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
                                MonotonicNanos deadline_ns, bool in_stream) {
+  in_stream_ = in_stream;
   task_.received_ns = received_ns;
   task_.deadline_ns = deadline_ns;
   if (!Flatten(message, request_)) return absl::InvalidArgumentError("the message is not readable");
@@ -59,13 +66,17 @@ absl::Status InferJob::Prepare(grpc::ByteBuffer& message, MonotonicNanos receive
   BITMILL_RETURN_IF_ERROR(parsed);
   BITMILL_RETURN_IF_ERROR(Account(static_cast<int64_t>(request_.size())));
   if (view.model_name.empty()) return absl::InvalidArgumentError("model_name is empty");
+  return Bind(view);
+}
 
+absl::Status InferJob::Bind(const InferRequestView& view) {
   BITMILL_ASSIGN_OR_RETURN(const int64_t version,
                            ParseVersion(View(view.model_name), View(view.model_version)));
   BITMILL_ASSIGN_OR_RETURN(task_.model, context_.repository.Find(View(view.model_name), version));
   const ServedModel& model = *task_.model;
+  model.Use(task_.received_ns);
   metrics_ = &context_.engine.MetricsOf(model);
-  metrics_->in_system.Enter(received_ns);
+  metrics_->in_system.Enter(task_.received_ns);
 
   const Signature& signature = model.executable->signature();
   const RequestLimits limits{
@@ -75,13 +86,54 @@ absl::Status InferJob::Prepare(grpc::ByteBuffer& message, MonotonicNanos receive
   task_.priority = bound_.priority;
   task_.timeout_us = bound_.timeout_us;
   const MonotonicNanos decoded_ns = context_.clock.Now();
-  BITMILL_RETURN_IF_ERROR(LayOutResponse(view, in_stream));
+  BITMILL_RETURN_IF_ERROR(LayOutResponse(view, in_stream_));
   task_.inputs = bound_.inputs;
   task_.outputs = outputs_;
   task_.queued_ns = context_.clock.Now();
-  task_.times[Stage::kDecode] = decoded_ns - received_ns;
+  task_.times[Stage::kDecode] = decoded_ns - task_.received_ns;
   task_.times[Stage::kEncode] = task_.queued_ns - decoded_ns;
+  if (waiting_since_ns_ != 0) {  // what it waited for its model, it has been in the queue
+    const int64_t waited_ns = resumed_ns_ - waiting_since_ns_;
+    task_.times[Stage::kDecode] -= waited_ns;
+    task_.queued_ns -= waited_ns;
+  }
   return absl::OkStatus();
+}
+
+bool InferJob::WaitForModel(const absl::Status& error) {
+  if (!absl::IsUnavailable(error) || task_.model != nullptr || model_name_.empty()) return false;
+  if (++waits_ > kMaxWaits) return false;
+  if (waiting_since_ns_ == 0) waiting_since_ns_ = context_.clock.Now();
+  return context_.repository.Wake(View(model_name_),
+                                  [this](const absl::Status& woken) { Resume(woken); });
+}
+
+void InferJob::Resume(const absl::Status& woken) {
+  resumed_ns_ = context_.clock.Now();
+  absl::Status status = woken;
+  if (status.ok()) {
+    InferRequestView view;  // was read without an error before
+    status =
+        ParseInferRequest({reinterpret_cast<const char*>(request_.begin()), request_.size()}, view);
+    if (status.ok()) status = Bind(view);
+    if (WaitForModel(status)) return;
+  }
+  if (!status.ok()) {
+    task_.done(task_, status);
+    return;
+  }
+  WaitForRoom();
+  context_.engine.Submit(task_, /*may_run_inline=*/false);
+}
+
+// Those who waited come all at once, and more of them than the queue takes: they take their turn,
+// on a thread that serves nobody else.
+void InferJob::WaitForRoom() const {
+  const int64_t limit = std::max<int64_t>(1, task_.model->settings.batch.max_queue_requests / 2);
+  while (metrics_->queue_depth.load(std::memory_order_relaxed) >= limit &&
+         (task_.deadline_ns == 0 || context_.clock.Now() < task_.deadline_ns)) {
+    absl::SleepFor(kLookForRoom);
+  }
 }
 
 absl::Status InferJob::LayOutResponse(const InferRequestView& view, bool in_stream) {

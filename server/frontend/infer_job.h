@@ -36,6 +36,11 @@ class InferJob {
   absl::Status Prepare(grpc::ByteBuffer& message, MonotonicNanos received_ns,
                        MonotonicNanos deadline_ns, bool in_stream);
 
+  // After Prepare returned an error, and with the task filled in. True when the model is evicted:
+  // the request waits for it to be loaded, holding no thread, and then goes to the engine or to
+  // `done`, which may be before this returns. False: the error stands.
+  bool WaitForModel(const absl::Status& error);
+
   // What the request's caller says of its trace: decides whether the request is traced. Before
   // Prepare; `method` lives for ever.
   void BeginTrace(const std::optional<TraceContext>& caller, const char* method);
@@ -62,6 +67,10 @@ class InferJob {
 
  private:
   absl::Status Account(int64_t bytes);
+  // Finds the model, checks the request against it, lays out the answer.
+  absl::Status Bind(const InferRequestView& view);
+  void Resume(const absl::Status& woken);
+  void WaitForRoom() const;
   void ShowAnswer() const;
   absl::Status LayOutResponse(const InferRequestView& view, bool in_stream);
   void EndTrace(const absl::Status& status, MonotonicNanos now);
@@ -80,6 +89,10 @@ class InferJob {
   RequestRecord record_;                   // of a request whose model is known
   int64_t transit_ns_ = -1;
   int64_t accounted_bytes_ = 0;
+  bool in_stream_ = false;
+  int waits_ = 0;                        // for the model; it may be evicted again
+  MonotonicNanos waiting_since_ns_ = 0;  // for the model to be loaded; 0: it was there
+  MonotonicNanos resumed_ns_ = 0;        // when it was
   // Where the answer is watched; the memory that task_ points to then lives as long as the job.
   std::shared_ptr<AnswerTap> tap_;
   MonotonicNanos answered_ns_ = 0;

@@ -43,13 +43,13 @@ void InferStream::OnMessage(grpc::ByteBuffer& message) {
     waiting_.push_back(std::move(owned));
   }
   call_.Ref();
+  InferTask& task = item.job.task();
+  task.cancelled = &cancelled_;
+  task.owner = &item;
+  task.done = &InferStream::OnTaskDone;
   if (status.ok()) {
-    InferTask& task = item.job.task();
-    task.cancelled = &cancelled_;
-    task.owner = &item;
-    task.done = &InferStream::OnTaskDone;
     call_.loop().Gather(task);
-  } else {
+  } else if (!item.job.WaitForModel(status)) {
     Complete(item, status);
   }
   ReadIfRoom();

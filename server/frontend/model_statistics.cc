@@ -15,7 +15,7 @@ void Set(inference::StatisticDuration& duration, int64_t count, int64_t ns) {
 
 }  // namespace
 
-void FillStatistics(const ServedModel& model, const ModelStatisticsSnapshot& counts,
+void FillStatistics(const ModelDescription& model, const ModelStatisticsSnapshot& counts,
                     inference::ModelStatistics& statistics) {
   statistics.set_name(model.name);
   statistics.set_version(absl::StrCat(model.version));
@@ -44,7 +44,7 @@ void FillStatistics(const ServedModel& model, const ModelStatisticsSnapshot& cou
   }
   inference::MemoryUsage& memory = *statistics.add_memory_usage();
   memory.set_type("CPU");
-  memory.set_byte_size(static_cast<uint64_t>(model.executable->weight_bytes()));
+  memory.set_byte_size(static_cast<uint64_t>(model.weight_bytes));
 }
 
 }  // namespace bitmill

@@ -11,7 +11,7 @@ class ModelStatistics;
 namespace bitmill {
 
 // compute_input is decode + assemble, compute_output is split + encode, queue includes schedule.
-void FillStatistics(const ServedModel& model, const ModelStatisticsSnapshot& counts,
+void FillStatistics(const ModelDescription& model, const ModelStatisticsSnapshot& counts,
                     inference::ModelStatistics& statistics);
 
 }  // namespace bitmill

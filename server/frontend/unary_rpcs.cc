@@ -32,11 +32,12 @@ absl::StatusOr<std::string> RefuseLogging(FrontendContext&, const std::string&) 
   return absl::UnimplementedError("the logging extension is not supported");
 }
 
-absl::StatusOr<ModelHandle> FindModel(FrontendContext& context, const std::string& name,
-                                      const std::string& version) {
+// A model that is evicted is served: it is described like one that is in memory.
+absl::StatusOr<ModelDescriptionHandle> FindModel(FrontendContext& context, const std::string& name,
+                                                 const std::string& version) {
   if (name.empty()) return absl::InvalidArgumentError("the model's name is empty");
   BITMILL_ASSIGN_OR_RETURN(const int64_t number, ParseVersion(name, version));
-  return context.repository.Find(name, number);
+  return context.repository.Describe(name, number);
 }
 
 absl::Status ServerLive(FrontendContext&, const inference::ServerLiveRequest&,
@@ -83,20 +84,20 @@ void DescribeTensors(
 
 absl::Status ModelMetadata(FrontendContext& context, const inference::ModelMetadataRequest& request,
                            inference::ModelMetadataResponse& response) {
-  BITMILL_ASSIGN_OR_RETURN(const ModelHandle model,
+  BITMILL_ASSIGN_OR_RETURN(const ModelDescriptionHandle model,
                            FindModel(context, request.name(), request.version()));
   response.set_name(model->name);
-  response.set_platform(model->settings.platform);
+  response.set_platform(model->platform);
   if (request.version().empty()) {
-    BITMILL_ASSIGN_OR_RETURN(const std::vector<ModelHandle> versions,
-                             context.repository.Versions(request.name()));
-    for (const ModelHandle& version : versions) {
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<ModelDescriptionHandle> versions,
+                             context.repository.DescribeAll(request.name()));
+    for (const ModelDescriptionHandle& version : versions) {
       response.add_versions(absl::StrCat(version->version));
     }
   } else {
     response.add_versions(request.version());
   }
-  const Signature& signature = model->executable->signature();
+  const Signature& signature = model->signature;
   DescribeTensors(signature.inputs, signature.batchable, *response.mutable_inputs());
   DescribeTensors(signature.outputs, signature.batchable, *response.mutable_outputs());
   return absl::OkStatus();
@@ -104,7 +105,7 @@ absl::Status ModelMetadata(FrontendContext& context, const inference::ModelMetad
 
 absl::Status ModelConfig(FrontendContext& context, const inference::ModelConfigRequest& request,
                          inference::ModelConfigResponse& response) {
-  BITMILL_ASSIGN_OR_RETURN(const ModelHandle model,
+  BITMILL_ASSIGN_OR_RETURN(const ModelDescriptionHandle model,
                            FindModel(context, request.name(), request.version()));
   if (!google::protobuf::TextFormat::ParseFromString(model->config_text,
                                                      response.mutable_config())) {
@@ -117,17 +118,15 @@ absl::Status ModelConfig(FrontendContext& context, const inference::ModelConfigR
 absl::Status ModelStatistics(FrontendContext& context,
                              const inference::ModelStatisticsRequest& request,
                              inference::ModelStatisticsResponse& response) {
-  std::vector<ModelHandle> models;
-  if (request.name().empty()) {
-    models = context.repository.AllReady();
-  } else if (request.version().empty()) {
-    BITMILL_ASSIGN_OR_RETURN(models, context.repository.Versions(request.name()));
+  std::vector<ModelDescriptionHandle> models;
+  if (request.version().empty() || request.name().empty()) {
+    BITMILL_ASSIGN_OR_RETURN(models, context.repository.DescribeAll(request.name()));
   } else {
     BITMILL_ASSIGN_OR_RETURN(models.emplace_back(),
                              FindModel(context, request.name(), request.version()));
   }
-  for (const ModelHandle& model : models) {
-    FillStatistics(*model, context.engine.MetricsOf(*model).Snapshot(),
+  for (const ModelDescriptionHandle& model : models) {
+    FillStatistics(*model, context.metrics.ForModel(model->name, model->version).Snapshot(),
                    *response.add_model_stats());
   }
   return absl::OkStatus();
@@ -143,10 +142,12 @@ absl::Status RepositoryIndex(FrontendContext& context,
                              const inference::RepositoryIndexRequest& request,
                              inference::RepositoryIndexResponse& response) {
   BITMILL_RETURN_IF_ERROR(CheckRepositoryName(request.repository_name()));
-  constexpr std::array<const char*, 4> kStateNames = {"LOADING", "READY", "UNLOADING",
-                                                      "UNAVAILABLE"};
+  // Clients send to what is READY, and may: an evicted model answers. The reason tells it apart.
+  constexpr std::array<const char*, 5> kStateNames = {"LOADING", "READY", "UNLOADING",
+                                                      "UNAVAILABLE", "READY"};
   for (const IndexEntry& entry : context.repository.Index()) {
-    if (request.ready() && entry.state != ModelState::kReady) continue;
+    const bool ready = entry.state == ModelState::kReady || entry.state == ModelState::kEvicted;
+    if (request.ready() && !ready) continue;
     inference::RepositoryIndexResponse::ModelIndex& model = *response.add_models();
     model.set_name(entry.name);
     if (entry.version > 0) model.set_version(absl::StrCat(entry.version));

@@ -18,16 +18,25 @@ class BusyNames {
       while (!names_.busy_.insert(name_).second) names_.changed_.Wait(&names_.mutex_);
     }
     ~Hold() {
+      if (!held_) return;
       MutexLock lock(&names_.mutex_);
       names_.busy_.erase(name_);
       names_.changed_.NotifyAll();
     }
+    // Never waits: see held().
+    struct Try {};
+    Hold(BusyNames& names, const std::string& name, Try /*unused*/) : names_(names), name_(name) {
+      MutexLock lock(&names_.mutex_);
+      held_ = names_.busy_.insert(name_).second;
+    }
+    bool held() const { return held_; }
     Hold(const Hold&) = delete;
     Hold& operator=(const Hold&) = delete;
 
    private:
     BusyNames& names_;
     const std::string name_;
+    bool held_ = true;
   };
 
  private:

@@ -202,6 +202,10 @@ absl::StatusOr<ModelSettings> MakeSettings(const GivenConfig& given, const std::
       BITMILL_CHECK(absl::SimpleAtoi(value.string_value(), &settings.threads));
     } else if (key == "slo_p99_ms") {
       BITMILL_CHECK(absl::SimpleAtod(value.string_value(), &settings.slo_p99_ms));
+    } else if (key == "power_max_watts") {
+      BITMILL_CHECK(absl::SimpleAtod(value.string_value(), &settings.power.max_watts));
+    } else if (key == "power_prefer") {
+      settings.power.efficiency = value.string_value() == "efficiency";
     }
   }
   settings.adapt = AdaptModeOf(settings);
@@ -209,6 +213,9 @@ absl::StatusOr<ModelSettings> MakeSettings(const GivenConfig& given, const std::
                              const auto found = settings.parameters.find(key);
                              return found == settings.parameters.end() ? "" : found->second;
                            }));
+  // What a watched model has learned of its answers would be lost with it.
+  const auto evict = settings.parameters.find("evict");
+  settings.evict = evict == settings.parameters.end() ? !settings.watch.on : evict->second == "on";
   return settings;
 }
 

@@ -21,6 +21,7 @@ constexpr int64_t kMaxDelayUs = int64_t{60} * 1'000'000;
 constexpr int64_t kMaxTimeoutUs = int64_t{24} * 3600 * 1'000'000;
 constexpr int kMaxDims = 32;
 constexpr int kMaxThreads = 1024;
+constexpr int kMaxPowerWatts = 1'000'000;
 constexpr double kMaxTuneSeconds = 3600.0;
 constexpr double kMinObjectiveMillis = 0.01;
 constexpr double kMaxObjectiveMillis = 600'000.0;
@@ -296,6 +297,34 @@ absl::Status CheckBackend(const inference::ModelConfig& config, Rules& rules) {
                                                     ", expected 'cpu', 'opencl' or 'auto'"));
 }
 
+absl::Status CheckEvict(const inference::ModelConfig& config, Rules& rules) {
+  const auto found = config.parameters().find("evict");
+  if (found == config.parameters().end()) return absl::OkStatus();
+  const std::string& text = found->second.string_value();
+  if (text == "on" || text == "off") return absl::OkStatus();
+  return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'evict' is ", Quoted(text),
+                                                    ", expected 'on' or 'off'"));
+}
+
+absl::Status CheckPower(const inference::ModelConfig& config, Rules& rules) {
+  const auto& parameters = config.parameters();
+  if (const auto found = parameters.find("power_max_watts"); found != parameters.end()) {
+    const std::string& text = found->second.string_value();
+    double watts = 0;
+    if (!absl::SimpleAtod(text, &watts) || !(watts > 0 && watts <= kMaxPowerWatts)) {
+      return rules.Wrong({{"parameters"}},
+                         absl::StrCat("parameter 'power_max_watts' is ", Quoted(text),
+                                      ", expected more than 0, at most ", kMaxPowerWatts));
+    }
+  }
+  const auto found = parameters.find("power_prefer");
+  if (found == parameters.end()) return absl::OkStatus();
+  const std::string& text = found->second.string_value();
+  if (text == "speed" || text == "efficiency") return absl::OkStatus();
+  return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'power_prefer' is ", Quoted(text),
+                                                    ", expected 'speed' or 'efficiency'"));
+}
+
 absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {
   const auto found = config.parameters().find("tune");
   if (found == config.parameters().end()) return absl::OkStatus();
@@ -400,6 +429,8 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckPrecision(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckThreads(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckBackend(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckEvict(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckPower(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckObjective(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckWatch(config.proto, rules));

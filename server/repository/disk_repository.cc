@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <exception>
+#include <iterator>
 #include <new>
 #include <utility>
 
@@ -13,6 +14,7 @@
 #include "base/status_macros.h"
 #include "base/this_thread.h"
 #include "server/repository/calibration_file.h"
+#include "server/repository/index_lines.h"
 #include "server/repository/model_path.h"
 #include "server/repository/promoted_version.h"
 
@@ -23,14 +25,6 @@ namespace {
 constexpr double kUnloadSeconds = 30;
 
 std::string Text(const absl::Status& status) { return std::string(status.message()); }
-
-void LogLoaded(const ServedModel& model, const RepositoryOptions& options, int64_t ns) {
-  LogInfo(absl::StrCat("model loaded name=", model.name, " version=", model.version,
-                       " weight_bytes=", model.executable->weight_bytes(), " arena_bytes=",
-                       model.executable->arena_bytes(), " max_rows=", model.settings.batch.max_rows,
-                       " backend=", model.executable->backend_name(), " isa=", options.isa,
-                       " plan=\"", model.plan_origin, "\" ms=", ns / 1'000'000));
-}
 
 }  // namespace
 
@@ -46,13 +40,18 @@ DiskRepository::DiskRepository(const RepositoryOptions& options, std::string rea
     : options_(options),
       real_root_(std::move(real_root)),
       parts_(std::move(parts)),
-      metrics_(metrics) {}
+      metrics_(metrics),
+      evictor_(table_, reaper_, busy_, std::make_shared<MemoryLedger>(options.memory), metrics,
+               clock_, stopped_),
+      waker_([this](const std::string& name) { return Reload(name); },
+             std::max(1, options.load_threads), clock_) {}
 
 DiskRepository::~DiskRepository() {
   Stop();
   SetChangeListener(nullptr);
   for (const auto& [name, entry] : table_.Clear()) {
     for (const auto& [version, loaded] : entry.ready) metrics_.ForModel(name, version).ready = 0;
+    for (const auto& [version, about] : entry.evicted) metrics_.ForModel(name, version).ready = 0;
   }
 }
 
@@ -62,6 +61,7 @@ void DiskRepository::Stop() {
     stopped_ = true;
     stop_changed_.NotifyAll();
   }
+  waker_.Stop();
   if (poller_.joinable()) poller_.join();
 }
 
@@ -85,7 +85,7 @@ std::vector<std::string> DiskRepository::NamesToStart() const {
 
 void DiskRepository::LoadFirst(const std::string& name) {
   static_cast<void>(Load(name));  // the reason is in the log and in the index
-  if (table_.Get(name).ready.empty()) {
+  if (!table_.Describe(name, 0).ok()) {
     MutexLock lock(&mutex_);
     failed_at_start_.insert(name);
   }
@@ -121,11 +121,15 @@ absl::Status DiskRepository::Load(absl::string_view given_name) {
   if (stopped_) return absl::UnavailableError("the server is shutting down");
   const BusyNames::Hold hold(busy_, name);
   if (stopped_) return absl::UnavailableError("the server is shutting down");
+  return LoadCaught(name, nullptr);
+}
+
+absl::Status DiskRepository::LoadCaught(const std::string& name, Reloading* reloading) {
   absl::Status status;
   // Readers and compilers return statuses, but memory may run out in any of them; the models that
   // are served must not go down with the one that is loaded.
   try {
-    status = LoadHeld(name);
+    status = LoadHeld(name, reloading);
   } catch (const std::bad_alloc&) {
     status = Fail(name, absl::ResourceExhaustedError("out of memory while loading"));
   } catch (const std::exception& error) {
@@ -140,7 +144,37 @@ absl::Status DiskRepository::Load(absl::string_view given_name) {
   return status;
 }
 
-absl::Status DiskRepository::LoadHeld(const std::string& name) {
+// The same versions as before, though there may be others on disk by now: whether those are looked
+// at is the control mode's to say.
+absl::StatusOr<std::vector<ModelHandle>> DiskRepository::Reload(const std::string& name) {
+  const BusyNames::Hold hold(busy_, name);
+  if (stopped_) return absl::UnavailableError("the server is shutting down");
+  const ModelTable::Entry before = table_.Get(name);
+  if (before.evicted.empty()) return table_.Versions(name);  // somebody else has loaded it
+  const MonotonicNanos start = clock_.Now();
+  Reloading reloading;
+  for (const auto& [version, about] : before.evicted) {
+    reloading.versions.insert(reloading.versions.begin(), version);
+  }
+  // Room is made before memory is taken, for what it needs is known.
+  absl::StatusOr<std::unique_ptr<MemoryHold>> room =
+      evictor_.Claim({.model = name, .version = reloading.versions.front()}, evictor_.Wanted(name));
+  absl::Status status = room.status();
+  if (room.ok()) {
+    reloading.room = *std::move(room);
+    status = LoadCaught(name, &reloading);
+  }
+  const absl::StatusOr<std::vector<ModelHandle>> versions = table_.Versions(name);
+  const int64_t took = clock_.Now() - start;
+  evictor_.CountReload(name, took, versions.ok());
+  if (versions.ok()) {
+    LogInfo(absl::StrCat("model back in memory name=", name, " ms=", took / 1'000'000));
+    return versions;
+  }
+  return status.ok() ? versions.status() : status;
+}
+
+absl::Status DiskRepository::LoadHeld(const std::string& name, Reloading* reloading) {
   BITMILL_ASSIGN_OR_RETURN(ModelOnDisk on_disk, ScanModel(real_root_, name, ""));
   const auto remember = [&](const std::string& filename) {
     MutexLock lock(&mutex_);
@@ -159,18 +193,19 @@ absl::Status DiskRepository::LoadHeld(const std::string& name) {
     remember(filename);
   }
   for (const std::string& line : config->ignored) LogWarning(line);
-  return LoadVersions(name, on_disk, *config);
+  return LoadVersions(name, on_disk, *config, reloading);
 }
 
 absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOnDisk& on_disk,
-                                          const GivenConfig& config) {
+                                          const GivenConfig& config, Reloading* reloading) {
   const VersionPolicy policy = VersionPolicyOf(config.proto);
   // One that is held back needs another that answers beside it.
   const bool holds_back = ParameterOf(config, "shadow") == "on";
   const int64_t latest = holds_back ? std::max<int64_t>(2, policy.latest) : policy.latest;
   const size_t limit =
       policy.kind == VersionPolicy::Kind::kLatest ? static_cast<size_t>(latest) : SIZE_MAX;
-  const std::vector<int64_t> wanted = VersionsWanted(policy, on_disk);
+  const std::vector<int64_t> wanted =
+      reloading != nullptr ? reloading->versions : VersionsWanted(policy, on_disk);
   if (wanted.empty()) {
     return Fail(name, absl::NotFoundError(
                           absl::StrCat(on_disk.folder, ": no version folder such as 1/",
@@ -197,7 +232,7 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
       entry.ready[version] = old->second;  // nothing changed
       continue;
     }
-    absl::StatusOr<LoadedVersion> loaded = LoadOne(name, version, on_disk, config);
+    absl::StatusOr<LoadedVersion> loaded = LoadOne(name, version, on_disk, config, reloading);
     if (loaded.ok()) {
       entry.ready[version] = *std::move(loaded);
       continue;
@@ -207,7 +242,10 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
     entry.versions[version] = {ModelState::kUnavailable, Text(loaded.status())};
     if (old != before.ready.end()) entry.ready[version] = old->second;
   }
-  if (entry.ready.empty()) entry.ready = before.ready;
+  if (entry.ready.empty()) {
+    entry.ready = before.ready;
+    entry.evicted = before.evicted;  // a later look may find the file mended
+  }
   if (holds_back && !entry.ready.empty()) {
     std::vector<int64_t> ready;
     ready.reserve(entry.ready.size());
@@ -216,6 +254,7 @@ absl::Status DiskRepository::LoadVersions(const std::string& name, const ModelOn
   }
   entry.state = entry.ready.empty() ? ModelState::kUnavailable : ModelState::kReady;
   entry.reason = Text(first_error);
+  if (entry.evicted.empty()) evictor_.Forget(name);
   Publish(name, std::move(entry));
   return first_error;
 }
@@ -247,25 +286,38 @@ absl::Status DiskRepository::Promote(absl::string_view given_name, int64_t versi
 
 absl::StatusOr<LoadedVersion> DiskRepository::LoadOne(const std::string& name, int64_t version,
                                                       const ModelOnDisk& on_disk,
-                                                      const GivenConfig& config) {
+                                                      const GivenConfig& config,
+                                                      Reloading* reloading) {
   const auto file = on_disk.versions.find(version);
   if (file == on_disk.versions.end()) {
     return absl::NotFoundError(absl::StrCat(on_disk.folder, ": no folder for version ", version));
   }
-  const SystemClock clock;
-  const int64_t start = clock.Now();
+  const int64_t start = clock_.Now();
+  LoaderParts parts = parts_;
+  parts.claim = [&](const ServedModel& model) {
+    if (reloading != nullptr) reloading->room.reset();
+    return evictor_.Claim({name, version, model.settings.evict}, model.memory);
+  };
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<ServedModel> model,
                            LoadVersion({real_root_, name, version, on_disk.folder, file->second},
-                                       config, options_, parts_));
+                                       config, options_, parts));
   model->load_begin_ns = start;
-  const int64_t load_ns = clock.Now() - start;
-  LogLoaded(*model, options_, load_ns);
+  const MonotonicNanos loaded_ns = clock_.Now();
+  const int64_t load_ns = loaded_ns - start;
+  ModelDescriptionHandle about = DescribeModel(*model);
+  LogLoaded(*model, options_.isa, load_ns);
   ModelMetrics& metrics = metrics_.ForModel(name, version);
   metrics.plan_from_file = model->plan_from_file ? 1 : 0;
   metrics.load_ns = load_ns;
   metrics.objective_ns = static_cast<int64_t>(model->settings.slo_p99_ms * 1e6);
   ModelReaper::Owned owned = reaper_.Adopt(std::move(model));
-  return LoadedVersion{std::move(owned.handle), owned.id, file->second.stamp, on_disk.config};
+  return LoadedVersion{std::move(owned.handle),
+                       owned.id,
+                       file->second.stamp,
+                       on_disk.config,
+                       std::move(about),
+                       loaded_ns,
+                       load_ns};
 }
 
 absl::Status DiskRepository::Fail(const std::string& name, const absl::Status& status) {
@@ -278,9 +330,11 @@ absl::Status DiskRepository::Fail(const std::string& name, const absl::Status& s
 
 void DiskRepository::Publish(const std::string& name, ModelTable::Entry entry) {
   std::map<int64_t, int64_t> now_ready;
+  for (const auto& [version, about] : entry.evicted) now_ready[version] = 1;
   for (const auto& [version, loaded] : entry.ready) now_ready[version] = 1;
   const ModelTable::Entry before = table_.Put(name, std::move(entry));
   for (const auto& [version, loaded] : before.ready) now_ready.try_emplace(version, 0);
+  for (const auto& [version, about] : before.evicted) now_ready.try_emplace(version, 0);
   for (const auto& [version, ready] : now_ready) {
     ModelMetrics& metrics = metrics_.ForModel(name, version);
     metrics.ready = ready;
@@ -301,7 +355,8 @@ absl::Status DiskRepository::Unload(absl::string_view given_name) {
 
 void DiskRepository::UnloadHeld(const std::string& name) {
   ModelTable::Entry before = table_.Get(name);
-  if (before.ready.empty()) return;
+  if (before.ready.empty() && before.evicted.empty()) return;
+  evictor_.Forget(name);
   ModelTable::Entry unloading;
   unloading.state = ModelState::kUnloading;
   Publish(name, std::move(unloading));
@@ -321,40 +376,6 @@ void DiskRepository::UnloadHeld(const std::string& name) {
 
 // ------------------------------------------------------------------------------- index, listener
 
-void DiskRepository::IndexModel(const std::string& name, std::vector<IndexEntry>& index) const {
-  const ModelTable::Entry entry = table_.Get(name);
-  std::map<int64_t, IndexEntry> lines;
-  const absl::StatusOr<ModelOnDisk> on_disk =
-      ScanModel(real_root_, name, TriedBefore(name).filename);
-  if (on_disk.ok()) {
-    for (const auto& [version, file] : on_disk->versions) {
-      lines[version] = {name, version,
-                        entry.state == ModelState::kReady ? ModelState::kUnavailable : entry.state,
-                        !entry.reason.empty() ? entry.reason
-                        : file.problem.ok()   ? "not loaded"
-                                              : Text(file.problem)};
-    }
-  }
-  for (const auto& [version, state] : entry.versions) {
-    lines[version] = {name, version, state.state, state.reason};
-  }
-  for (const auto& [version, loaded] : entry.ready) {
-    lines[version] = {name, version, ModelState::kReady, ""};
-  }
-  if (lines.empty()) {
-    const std::string reason = !entry.reason.empty()      ? entry.reason
-                               : !on_disk.ok()            ? Text(on_disk.status())
-                               : !on_disk->problem.ok()   ? Text(on_disk->problem)
-                               : on_disk->skipped.empty() ? "no version folder such as 1/"
-                                                          : on_disk->skipped.front();
-    lines[0] = {name, 0, entry.state, reason};
-  }
-  for (auto& [version, line] : lines) {
-    if (line.state == ModelState::kLoading || line.state == ModelState::kReady) line.reason.clear();
-    index.push_back(std::move(line));
-  }
-}
-
 std::vector<IndexEntry> DiskRepository::Index() const {
   std::set<std::string> names;
   const absl::StatusOr<std::vector<std::string>> on_disk = ListModels(real_root_);
@@ -363,8 +384,21 @@ std::vector<IndexEntry> DiskRepository::Index() const {
     if (table_.Get(name).state != ModelState::kUnavailable) names.insert(name);
   }
   std::vector<IndexEntry> index;
-  for (const std::string& name : names) IndexModel(name, index);
+  for (const std::string& name : names) {
+    std::vector<IndexEntry> lines =
+        IndexLines(name, table_.Get(name), ScanModel(real_root_, name, TriedBefore(name).filename));
+    std::move(lines.begin(), lines.end(), std::back_inserter(index));
+  }
   return index;
+}
+
+bool DiskRepository::Wake(absl::string_view given_name, Woken then) {
+  std::string name(given_name);
+  // One that has come back since is told so.
+  if (!table_.Describe(name, 0).ok()) return false;
+  evictor_.CountWaiting(name);
+  waker_.Wake(name, std::move(then));
+  return true;
 }
 
 void DiskRepository::SetChangeListener(std::function<void()> on_change) {

@@ -19,13 +19,16 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "base/mutex.h"
 #include "server/metrics/metrics.h"
 #include "server/repository/busy_names.h"
 #include "server/repository/load_version.h"
+#include "server/repository/model_evictor.h"
 #include "server/repository/model_reaper.h"
 #include "server/repository/model_scan.h"
 #include "server/repository/model_table.h"
+#include "server/repository/model_waker.h"
 #include "server/repository/repository.h"
 
 namespace bitmill {
@@ -46,7 +49,8 @@ class DiskRepository final : public ModelRepository {
   // One look at the disk: loads what is new or changed and stable, unloads what is gone. True when
   // a change was seen that is not stable yet. For the polling thread, and tests.
   bool PollOnce();
-  // No load begins from now on (Unavailable); ends LoadAtStart early and the polling thread.
+  // No load begins from now on (Unavailable); ends LoadAtStart early, the polling thread, and the
+  // waiting for evicted models.
   void Stop();
 
   absl::StatusOr<ModelHandle> Find(absl::string_view name, int64_t version) const override {
@@ -59,6 +63,16 @@ class DiskRepository final : public ModelRepository {
   absl::StatusOr<AnsweringVersions> Answering(absl::string_view name) const override {
     return table_.Answering(name);
   }
+  absl::StatusOr<ModelDescriptionHandle> Describe(absl::string_view name,
+                                                  int64_t version) const override {
+    return table_.Describe(name, version);
+  }
+  absl::StatusOr<std::vector<ModelDescriptionHandle>> DescribeAll(
+      absl::string_view name) const override {
+    return table_.DescribeAll(name);
+  }
+  bool Wake(absl::string_view name, Woken then) override;
+  MemoryReport Memory() const override { return evictor_.Report(); }
   absl::Status Promote(absl::string_view name, int64_t version) override;
   std::vector<IndexEntry> Index() const override;
   absl::Status Load(absl::string_view name) override;
@@ -74,24 +88,32 @@ class DiskRepository final : public ModelRepository {
     std::string filename;
   };
 
+  // Of an evicted model: what to load, and the room that was made for it.
+  struct Reloading {
+    std::vector<int64_t> versions;  // newest first
+    std::unique_ptr<MemoryHold> room;
+  };
+
   DiskRepository(const RepositoryOptions& options, std::string real_root, LoaderParts parts,
                  ServerMetrics& metrics);
 
   std::vector<std::string> NamesToStart() const;
   void LoadFirst(const std::string& name);
-  // These four run while the name is held by busy_.
-  absl::Status LoadHeld(const std::string& name);
+  absl::StatusOr<std::vector<ModelHandle>> Reload(const std::string& name);
+  // These run while the name is held by busy_. `reloading` is null for a load that was asked for.
+  absl::Status LoadCaught(const std::string& name, Reloading* reloading);
+  absl::Status LoadHeld(const std::string& name, Reloading* reloading);
   absl::Status LoadVersions(const std::string& name, const ModelOnDisk& on_disk,
-                            const GivenConfig& config);
+                            const GivenConfig& config, Reloading* reloading);
   absl::StatusOr<LoadedVersion> LoadOne(const std::string& name, int64_t version,
-                                        const ModelOnDisk& on_disk, const GivenConfig& config);
+                                        const ModelOnDisk& on_disk, const GivenConfig& config,
+                                        Reloading* reloading);
   void UnloadHeld(const std::string& name);
 
   // Keeps what is served, notes why nothing newer is.
   absl::Status Fail(const std::string& name, const absl::Status& status);
   void Publish(const std::string& name, ModelTable::Entry entry);
   void NotifyChange() const;
-  void IndexModel(const std::string& name, std::vector<IndexEntry>& index) const;
   Tried TriedBefore(const std::string& name) const;
   bool PollModel(const std::string& name);
   void Poll();
@@ -100,6 +122,7 @@ class DiskRepository final : public ModelRepository {
   const std::string real_root_;
   const LoaderParts parts_;
   ServerMetrics& metrics_;
+  const SystemClock clock_;
   ModelTable table_;
   ModelReaper reaper_;  // after table_: destroyed before it, when table_ is already empty
   BusyNames busy_;
@@ -115,6 +138,8 @@ class DiskRepository final : public ModelRepository {
   std::map<std::string, ModelOnDisk> seen_;  // by the last look; the polling thread's own
   std::map<std::string, int> missing_;       // looks in a row that did not find it; likewise
   std::thread poller_;
+  ModelEvictor evictor_;
+  ModelWaker waker_;
 };
 
 }  // namespace bitmill

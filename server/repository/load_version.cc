@@ -11,6 +11,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
 #include "model/passes/sign_margin.h"
@@ -204,6 +205,10 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
   model->executable = std::move(compiled.executable);
   model->plan_origin = std::move(compiled.origin);
   model->plan_from_file = compiled.from_cache;
+  model->memory = model->executable->memory(parts.contexts ? parts.contexts(model->settings) : 1);
+  if (parts.claim) {
+    BITMILL_ASSIGN_OR_RETURN(model->memory_hold, parts.claim(*model));
+  }
   BITMILL_ASSIGN_OR_RETURN(model->config_text,
                            CompleteConfig(config, model->settings, model->executable->signature()));
   BITMILL_RETURN_IF_ERROR(RunWarmup(config, *model->executable, what.real_root, what.model_folder));
@@ -212,6 +217,14 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
   if (!runtime.ok()) return InFile(runtime.status(), what.on_disk.file);
   model->runtime = *std::move(runtime);
   return model;
+}
+
+void LogLoaded(const ServedModel& model, const std::string& isa, int64_t load_ns) {
+  LogInfo(absl::StrCat("model loaded name=", model.name, " version=", model.version,
+                       " weight_bytes=", model.executable->weight_bytes(), " arena_bytes=",
+                       model.executable->arena_bytes(), " max_rows=", model.settings.batch.max_rows,
+                       " backend=", model.executable->backend_name(), " isa=", isa, " plan=\"",
+                       model.plan_origin, "\" ms=", load_ns / 1'000'000));
 }
 
 }  // namespace bitmill

@@ -25,6 +25,10 @@ struct LoaderParts {
   ModelReader reader;
   RuntimeFactory runtime_factory;
   AnswerTaps* taps = nullptr;  // for models that ask to be watched; null: none is
+  // Contexts that the runtime will make for a model; null: one.
+  std::function<int64_t(const ModelSettings&)> contexts = {};
+  // Finds room for what `model.memory` says, before contexts are made; null: there is no budget.
+  std::function<absl::StatusOr<std::unique_ptr<MemoryHold>>(const ServedModel& model)> claim = {};
 };
 
 // Reads and checks <model>/config.pbtxt; an empty configuration when there is none.
@@ -44,5 +48,7 @@ absl::StatusOr<std::unique_ptr<ServedModel>> LoadVersion(const VersionToLoad& wh
                                                          const GivenConfig& config,
                                                          const RepositoryOptions& options,
                                                          const LoaderParts& parts);
+
+void LogLoaded(const ServedModel& model, const std::string& isa, int64_t load_ns);
 
 }  // namespace bitmill

@@ -8,6 +8,7 @@
 
 #include "server/metrics/adapt_mode.h"
 #include "server/metrics/answer_tap.h"
+#include "server/metrics/power_wish.h"
 
 namespace bitmill {
 
@@ -39,6 +40,8 @@ struct ModelSettings {
   double slo_p99_ms = 0;  // objective: of the time from received to answered; 0: none
   AdaptMode adapt = AdaptMode::kOff;
   WatchSettings watch;
+  PowerWish power;
+  bool evict = true;  // may be taken out of memory while idle
   std::map<std::string, std::string> parameters;
 };
 

@@ -1,5 +1,6 @@
 #include "server/repository/model_table.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -18,6 +19,7 @@ absl::Status NotReady(absl::string_view name, const ModelTable::Entry& entry) {
       return absl::UnavailableError(absl::StrCat("model ", QuoteName(name), " is being unloaded"));
     case ModelState::kReady:
     case ModelState::kUnavailable:
+    case ModelState::kEvicted:
       break;
   }
   return absl::NotFoundError(absl::StrCat("model ", QuoteName(name), " is not ready: ",
@@ -29,7 +31,29 @@ std::string ReadyVersions(const ModelTable::Entry& entry) {
   for (const auto& [version, loaded] : entry.ready) {
     absl::StrAppend(&list, list.empty() ? "" : ", ", version);
   }
+  for (const auto& [version, about] : entry.evicted) {
+    absl::StrAppend(&list, list.empty() ? "" : ", ", version);
+  }
   return list;
+}
+
+absl::Status NotServed(absl::string_view name, int64_t version, const ModelTable::Entry& entry) {
+  return absl::NotFoundError(absl::StrCat("model ", QuoteName(name), " version ", version,
+                                          " is not served; ready: ", ReadyVersions(entry)));
+}
+
+// Of a model that has evicted versions.
+absl::Status IsEvicted(absl::string_view name, int64_t version, const ModelTable::Entry& entry) {
+  if (version != 0 && !entry.evicted.contains(version)) return NotServed(name, version, entry);
+  return absl::UnavailableError(
+      absl::StrCat("model ", QuoteName(name), " is evicted: it is loaded when a request comes"));
+}
+
+bool IsIdle(const ModelTable::Entry& entry) {
+  for (const auto& [version, loaded] : entry.ready) {
+    if (loaded.handle.use_count() > 1) return false;
+  }
+  return true;
 }
 
 absl::Status UnknownModel(absl::string_view name) {
@@ -45,6 +69,7 @@ absl::StatusOr<ModelHandle> ModelTable::Find(absl::string_view name, int64_t ver
   const auto found = entries_.find(Key(name));
   if (found == entries_.end()) return UnknownModel(name);
   const Entry& entry = found->second;
+  if (!entry.evicted.empty()) return IsEvicted(name, version, entry);
   if (entry.ready.empty()) return NotReady(name, entry);
   if (version == 0 && entry.answering == 0) return entry.ready.rbegin()->second.handle;
   if (version == 0) version = entry.answering;
@@ -55,14 +80,14 @@ absl::StatusOr<ModelHandle> ModelTable::Find(absl::string_view name, int64_t ver
     return absl::UnavailableError(
         absl::StrCat("model ", QuoteName(name), " version ", version, " is loading"));
   }
-  return absl::NotFoundError(absl::StrCat("model ", QuoteName(name), " version ", version,
-                                          " is not served; ready: ", ReadyVersions(entry)));
+  return NotServed(name, version, entry);
 }
 
 absl::StatusOr<std::vector<ModelHandle>> ModelTable::Versions(absl::string_view name) const {
   ReaderLock lock(&mutex_);
   const auto found = entries_.find(Key(name));
   if (found == entries_.end()) return UnknownModel(name);
+  if (!found->second.evicted.empty()) return IsEvicted(name, 0, found->second);
   if (found->second.ready.empty()) return NotReady(name, found->second);
   std::vector<ModelHandle> handles;
   for (const auto& [version, loaded] : found->second.ready) handles.push_back(loaded.handle);
@@ -74,6 +99,7 @@ absl::StatusOr<AnsweringVersions> ModelTable::Answering(absl::string_view name) 
   const auto found = entries_.find(Key(name));
   if (found == entries_.end()) return UnknownModel(name);
   const Entry& entry = found->second;
+  if (!entry.evicted.empty()) return IsEvicted(name, 0, entry);
   if (entry.ready.empty()) return NotReady(name, entry);
   const int64_t newest = entry.ready.rbegin()->first;
   if (entry.answering == 0) return AnsweringVersions{newest, 0};
@@ -87,6 +113,73 @@ std::vector<ModelHandle> ModelTable::AllReady() const {
     for (const auto& [version, loaded] : entry.ready) handles.push_back(loaded.handle);
   }
   return handles;
+}
+
+absl::StatusOr<ModelDescriptionHandle> ModelTable::Describe(absl::string_view name,
+                                                            int64_t version) const {
+  ReaderLock lock(&mutex_);
+  const auto found = entries_.find(Key(name));
+  if (found == entries_.end()) return UnknownModel(name);
+  const Entry& entry = found->second;
+  if (entry.ready.empty() && entry.evicted.empty()) return NotReady(name, entry);
+  if (version == 0) version = entry.answering;
+  if (version == 0) {
+    return entry.ready.empty() ? entry.evicted.rbegin()->second
+                               : entry.ready.rbegin()->second.about;
+  }
+  if (const auto ready = entry.ready.find(version); ready != entry.ready.end()) {
+    return ready->second.about;
+  }
+  const auto evicted = entry.evicted.find(version);
+  if (evicted == entry.evicted.end()) return NotServed(name, version, entry);
+  return evicted->second;
+}
+
+absl::StatusOr<std::vector<ModelDescriptionHandle>> ModelTable::DescribeAll(
+    absl::string_view name) const {
+  ReaderLock lock(&mutex_);
+  if (!name.empty()) {
+    const auto found = entries_.find(Key(name));
+    if (found == entries_.end()) return UnknownModel(name);
+    const Entry& entry = found->second;
+    if (entry.ready.empty() && entry.evicted.empty()) return NotReady(name, entry);
+  }
+  std::vector<ModelDescriptionHandle> all;
+  for (const auto& [model, entry] : entries_) {
+    if (!name.empty() && Key(name) != model) continue;
+    for (const auto& [version, loaded] : entry.ready) all.push_back(loaded.about);
+    for (const auto& [version, about] : entry.evicted) all.push_back(about);
+  }
+  return all;
+}
+
+std::vector<ModelTable::Resident> ModelTable::Residents() const {
+  ReaderLock lock(&mutex_);
+  std::vector<Resident> residents;
+  for (const auto& [name, entry] : entries_) {
+    if (entry.ready.empty()) continue;
+    Resident resident{.name = name, .evictable = true, .idle = IsIdle(entry)};
+    for (const auto& [version, loaded] : entry.ready) {
+      resident.evictable &= loaded.handle->settings.evict;
+      resident.last_use_ns = std::max(resident.last_use_ns,
+                                      loaded.handle->last_use_ns.load(std::memory_order_relaxed));
+      resident.loaded_ns = std::max(resident.loaded_ns, loaded.loaded_ns);
+      resident.load_ns += loaded.load_ns;
+    }
+    residents.push_back(std::move(resident));
+  }
+  return residents;
+}
+
+std::map<int64_t, LoadedVersion> ModelTable::Evict(const std::string& name, bool only_idle) {
+  WriterLock lock(&mutex_);
+  const auto found = entries_.find(name);
+  if (found == entries_.end()) return {};
+  Entry& entry = found->second;
+  // Handles are copied under the lock alone: nobody can have one a moment later.
+  if (only_idle && !IsIdle(entry)) return {};
+  for (const auto& [version, loaded] : entry.ready) entry.evicted[version] = loaded.about;
+  return std::exchange(entry.ready, {});
 }
 
 ModelTable::Entry ModelTable::Get(const std::string& name) const {

@@ -5,6 +5,7 @@
 // holds.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -16,7 +17,9 @@
 #include "absl/strings/string_view.h"
 #include "backends/backend.h"
 #include "backends/plan_cache.h"
+#include "base/clock.h"
 #include "server/metrics/answer_tap.h"
+#include "server/repository/memory_ledger.h"
 #include "server/repository/model_settings.h"
 
 namespace bitmill {
@@ -37,11 +40,33 @@ struct ServedModel {
   std::string config_text;  // the complete ModelConfig (given or derived) in protobuf text format
   std::string plan_origin;  // CompiledModel::origin, for the log
   bool plan_from_file = false;
-  int64_t load_begin_ns = 0;  // of the monotonic clock, when its file began to be read
+  int64_t load_begin_ns = 0;      // of the monotonic clock, when its file began to be read
+  std::vector<MemoryUse> memory;  // weights and the arenas of all contexts
+  std::unique_ptr<MemoryHold> memory_hold;  // given back once all that follows is destroyed
   std::unique_ptr<const Executable> executable;
   std::unique_ptr<ModelRuntime> runtime;
   std::shared_ptr<AnswerTap> tap;  // told of each answer; null unless settings.watch.on
+
+  // A request wants it. Steps of a millisecond, so that threads do not write one word all the time.
+  void Use(MonotonicNanos now) const {
+    constexpr MonotonicNanos kStepNanos = 1'000'000;
+    if (now - last_use_ns.load(std::memory_order_relaxed) >= kStepNanos) {
+      last_use_ns.store(now, std::memory_order_relaxed);
+    }
+  }
+  mutable std::atomic<MonotonicNanos> last_use_ns{0};  // 0: never
 };
+
+// What clients may know of a version, whether it is in memory or evicted.
+struct ModelDescription {
+  std::string name;
+  int64_t version = 0;
+  std::string platform, config_text;
+  Signature signature;
+  int64_t weight_bytes = 0;
+};
+std::shared_ptr<const ModelDescription> DescribeModel(const ServedModel& model);
+using ModelDescriptionHandle = std::shared_ptr<const ModelDescription>;
 
 // Keeps a version alive; drop it soon. Null never occurs.
 using ModelHandle = std::shared_ptr<const ServedModel>;
@@ -50,13 +75,28 @@ using ModelHandle = std::shared_ptr<const ServedModel>;
 using RuntimeFactory =
     std::function<absl::StatusOr<std::unique_ptr<ModelRuntime>>(const ServedModel& model)>;
 
-enum class ModelState : uint8_t { kLoading, kReady, kUnloading, kUnavailable };
+// kEvicted: served, but not in memory until the next request.
+enum class ModelState : uint8_t { kLoading, kReady, kUnloading, kUnavailable, kEvicted };
 
 struct IndexEntry {
   std::string name;
   int64_t version = 0;  // 0 when the model has no version that could be read
   ModelState state = ModelState::kUnavailable;
   std::string reason;  // why it is not ready
+};
+
+// Memory and who had to give it back, for the metrics.
+struct MemoryReport {
+  struct Evictions {  // of one model
+    std::string model;
+    bool evicted = false;  // now
+    int64_t evictions = 0, reloads = 0, failed_reloads = 0;
+    int64_t reload_ns = 0;  // of all reloads
+    int64_t waited = 0;     // requests that waited for one
+  };
+  std::vector<MemoryLedger::Device> devices = {};
+  std::vector<MemoryLedger::Holder> holders = {};
+  std::vector<Evictions> models = {};  // by name; that were evicted once
 };
 
 // Of a model whose newest version is held back until it is promoted (parameter "shadow").
@@ -79,6 +119,7 @@ struct RepositoryOptions {
   int64_t default_max_rows = 64;  // batch limit where the configuration names none
   int64_t max_model_bytes = (int64_t{2} << 30) - 1;  // of a file; what protobuf can hold
   int load_threads = 1;                              // models that are loaded at once at the start
+  MemoryLimits memory;
   bool strict_readiness = true;  // false: AllStartedReady even when models failed at the start
 };
 
@@ -101,6 +142,30 @@ class ModelRepository {
   // without the parameter "shadow", NotFound for a version that is not ready.
   virtual absl::Status Promote(absl::string_view name, int64_t version) = 0;
   virtual std::vector<IndexEntry> Index() const = 0;
+
+  // What a version is like, evicted or not. NotFound and Unavailable as Find. Thread-safe.
+  virtual absl::StatusOr<ModelDescriptionHandle> Describe(absl::string_view name,
+                                                          int64_t version) const {
+    absl::StatusOr<ModelHandle> model = Find(name, version);
+    if (!model.ok()) return model.status();
+    return DescribeModel(**model);
+  }
+  // All versions that are served, evicted or not, ascending; of all models when `name` is empty.
+  virtual absl::StatusOr<std::vector<ModelDescriptionHandle>> DescribeAll(
+      absl::string_view name) const;
+
+  // Called when an evicted model is back, or why it is not.
+  using Woken = std::function<void(const absl::Status& status)>;
+  // When Find has answered Unavailable: brings the model back if it is evicted. True: `then` is
+  // called once, from another thread, at the earliest before this returns; the model stays in
+  // memory while it runs. False: the model is not evicted, and `then` is not called. Never waits.
+  // Thread-safe.
+  virtual bool Wake(absl::string_view name, Woken then) {
+    static_cast<void>(name);
+    static_cast<void>(then);
+    return false;
+  }
+  virtual MemoryReport Memory() const { return {}; }
 
   // Loads or reloads from disk; returns when the versions of its policy are ready (or why not).
   // The old version serves until then. InvalidArgument for a name that is not one path component

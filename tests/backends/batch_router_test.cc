@@ -90,6 +90,24 @@ TEST_F(BatchRouterTest, BatchGoesElsewhereWhenItWouldFinishEarlierThere) {
   EXPECT_EQ(loads_->running(kCpu), 1);
 }
 
+TEST_F(BatchRouterTest, BatchGoesWhereItTakesTheLeastEnergyIfThatIsPreferred) {
+  const auto router = NewRouter(Line("cpu", 200 * kMicro, 0), Line("gpu", 100 * kMicro, 0));
+  router->PreferEnergy({10, 40});  // 2 mJ against 4 mJ
+  EXPECT_EQ(Start(*router), kCpu);
+  EXPECT_EQ(started_.back().reason, RouteReason::kEnergy);
+  // 400 us there are within four times the 100 us; behind that it would be too late.
+  EXPECT_EQ(Start(*router), kCpu);
+  EXPECT_EQ(Start(*router), kGpu);
+  EXPECT_EQ(started_.back().reason, RouteReason::kFastest);
+}
+
+TEST_F(BatchRouterTest, EnergyThatIsNotKnownOfABackendIsNoPreference) {
+  const auto router = NewRouter(Line("cpu", 200 * kMicro, 0), Line("gpu", 100 * kMicro, 0));
+  router->PreferEnergy({10, 40});
+  router->PreferEnergy({10, 0});
+  EXPECT_EQ(Start(*router), kGpu);
+}
+
 TEST_F(BatchRouterTest, WorkThatIsDoneIsNotWaitedFor) {
   const auto router = NewRouter(Line("cpu", 250 * kMicro, 0), Line("gpu", 100 * kMicro, 0));
   Start(*router);

@@ -47,6 +47,18 @@ INSTANTIATE_TEST_SUITE_P(
         WrongOption{[](ServeOptions& o) { o.model_control_mode = "auto"; }, "'auto'"},
         WrongOption{[](ServeOptions& o) { o.load_models = {"m"}; }, "explicit mode"},
         WrongOption{[](ServeOptions& o) { o.grpc_port = 65536; }, "gRPC port 65536"},
+        WrongOption{[](ServeOptions& o) { o.memory_budget = "lots"; }, "memory budget 'lots'"},
+        WrongOption{[](ServeOptions& o) { o.device_memory_budget = "-1 GiB"; },
+                    "memory budget '-1 GiB'"},
+        WrongOption{[](ServeOptions& o) { o.power_max_watts = -5; }, "power limit -5 W"},
+        WrongOption{[](ServeOptions& o) { o.power_prefer = "luck"; }, "power preference 'luck'"},
+        WrongOption{[](ServeOptions& o) { o.power_core_watts = "four"; }, "watts of a CPU 'four'"},
+        WrongOption{[](ServeOptions& o) { o.power_core_watts = "4,1"; }, "busy at least idle"},
+        WrongOption{[](ServeOptions& o) {
+                      o.power_prefer = "efficiency";
+                      o.analysis = false;
+                    },
+                    "need the analysis"},
         WrongOption{[](ServeOptions& o) { o.metrics_port = -1; }, "metrics port -1"},
         WrongOption{[](ServeOptions& o) { o.metrics_compat = "tfs"; }, "compatibility 'tfs'"},
         WrongOption{[](ServeOptions& o) { o.poll_seconds = 0; }, "poll period 0"},

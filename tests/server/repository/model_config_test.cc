@@ -141,6 +141,25 @@ TEST(ModelConfigTest, KeepsAnObjectiveAsAParameterHoweverItIsWritten) {
   EXPECT_EQ(parameter->proto.parameters().at("slo_p99_ms").string_value(), "2.5");
 }
 
+TEST(ModelConfigTest, ChecksWhatIsSaidOfMemoryAndPower) {
+  const std::pair<const char*, const char*> right[] = {{"evict", "on"},
+                                                       {"evict", "off"},
+                                                       {"power_max_watts", "40.5"},
+                                                       {"power_prefer", "efficiency"},
+                                                       {"power_prefer", "speed"}};
+  for (const auto& [key, value] : right) {
+    EXPECT_TRUE(ParseModelConfig(Parameter(key, value), "c").ok()) << key << " " << value;
+  }
+  EXPECT_THAT(MessageOf(Parameter("evict", "never")),
+              HasSubstr("parameter 'evict' is 'never', expected 'on' or 'off'"));
+  for (const char* const watts : {"0", "-3", "many", "nan", "1000001"}) {
+    EXPECT_THAT(MessageOf(Parameter("power_max_watts", watts)),
+                HasSubstr("expected more than 0, at most 1000000"));
+  }
+  EXPECT_THAT(MessageOf(Parameter("power_prefer", "luck")),
+              HasSubstr("expected 'speed' or 'efficiency'"));
+}
+
 TEST(ModelConfigTest, NamesAWrongObjectiveOrMode) {
   EXPECT_THAT(MessageOf("\nslo { p99_ms: -3 }"),
               HasSubstr("m/config.pbtxt:2:7: p99_ms -3, expected 0.01 to 600000 milliseconds"));
