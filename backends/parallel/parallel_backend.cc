@@ -65,6 +65,10 @@ class ParallelPreparedModel final : public PreparedModel {
     MutexLock lock(&shared_.measuring);
     if (how_.mode == ParallelMode::kAuto) return Choose(parts);
     absl::StatusOr<std::unique_ptr<Executable>> divided = DivideModel(parts, how_.mode, how_.parts);
+    if (divided.ok()) {
+      LogInfo(absl::StrCat(NameOf(lowered_), " is divided, ", ParallelModeName(how_.mode), " in ",
+                           how_.parts, " parts on ", (*divided)->backend_name()));
+    }
     if (!absl::IsFailedPrecondition(divided.status())) return divided;
     LogWarning(absl::StrCat(NameOf(lowered_), " is not divided (", ParallelModeName(how_.mode),
                             "): ", divided.status().message()));
