@@ -371,10 +371,12 @@ absl::Status StagedExecutable::RunAll(const BatchRows& batch, StagedContext& con
   }
   const bool pipeline = model_.flow == StagedModel::Flow::kPipeline;
   const auto threads = static_cast<int>(pipeline ? model_.stages.size() : widest_);
-  const int place = team_ == nullptr ? -1 : team_->Enter(std::min(threads, team_->width()));
+  // Helpers are not called for what cannot be shared: one row of a pipeline.
+  const bool shares = team_ != nullptr && threads > 1 && (!pipeline || batch.rows > 1);
+  const int place = shares ? team_->Enter(std::min(threads, team_->width())) : -1;
   absl::Status status = pipeline ? RunPipeline(batch, context, timed, place)
                                  : RunTensor(batch, context, timed, place);
-  if (team_ != nullptr) team_->Leave(place);
+  if (shares) team_->Leave(place);
   return status;
 }
 
