@@ -23,6 +23,10 @@ struct TensorSpec {
   DType dtype = DType::kInvalid;
   std::vector<int64_t> row_shape;  // of one row, without the batch dimension; all positive
   int64_t row_bytes = 0;
+  // Of a value between two parts of a model that holds bits or codes (backends/coded_port.h): what
+  // they are, and the channels of a pixel. dtype is then UINT8, row_shape pixels and their bytes.
+  CodeInfo code = {};
+  int64_t channels = 0;
 };
 
 // What a model takes and gives. When `batchable`, a request carries rows in dimension 0 of every
@@ -158,6 +162,9 @@ struct CompileOptions {
   double tune_seconds = 0.0;
   // Threads that may work on one batch, where the backend has helpers; 0: as many as it has.
   int threads = 0;
+  // For ParallelBackend: how the model is divided (backends/parallel/parallel_options.h); empty: it
+  // is not.
+  std::string parallel = "";
 };
 
 // Which model file a plan file was made from.
@@ -202,6 +209,15 @@ class Backend {
   // `graph` has passed VerifyGraph and is not lowered. Thread-safe.
   virtual absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const = 0;
+  // The same for a graph that Lower() made, or a part of one: inputs and outputs may be bits and
+  // codes (backends/coded_port.h). Precisions that change the graph are Unimplemented, as is all of
+  // it for a backend that cannot. Thread-safe.
+  virtual absl::StatusOr<std::unique_ptr<PreparedModel>> PrepareLowered(
+      Graph lowered, const CompileOptions& options) const {
+    static_cast<void>(options);
+    return absl::UnimplementedError("backend " + name() + " takes no lowered graph '" +
+                                    lowered.name + "'");
+  }
   // Reads what Save wrote, if it is whole and was made by this program on a CPU like this one with
   // these options; constants are read from the file as it lies in memory. It is up to the caller to
   // compare source() with the model file. NotFound: no such file; FailedPrecondition: made

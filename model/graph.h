@@ -50,6 +50,8 @@ struct GraphPort {
   std::string name;
   DType dtype = DType::kInvalid;
   std::vector<int64_t> declared_shape;  // as in the file; -1 for symbolic or unknown
+  // Of a part of a lowered graph: a float map that is handed over channels innermost.
+  bool channels_last = false;
 };
 
 struct Graph {

@@ -7,6 +7,7 @@
 #include "backends/backend_set.h"
 #include "backends/cpu/cpu_backend.h"
 #include "backends/opencl/opencl_backend.h"
+#include "backends/parallel/parallel_backend.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 
@@ -32,7 +33,9 @@ absl::StatusOr<std::unique_ptr<Backend>> MakeComputeBackends(const ServeOptions&
     return CreateAutoBackend(set.first(), device.ok() ? *device : nullptr, routing, clock);
   });
   BITMILL_RETURN_IF_ERROR(backends->SetDefault(options.backend));
-  return backends;
+  ParallelSettings parallel;
+  parallel.measure_ns = options.route_ms * 1'000'000;
+  return CreateParallelBackend(std::move(backends), helpers, parallel, clock);
 }
 
 }  // namespace bitmill

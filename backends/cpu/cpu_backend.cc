@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/coded_port.h"
 #include "backends/cpu/calibrate.h"
 #include "backends/cpu/dnnl_library.h"
 #include "backends/cpu/node_order.h"
@@ -23,6 +24,15 @@ absl::StatusOr<TensorSpec> SpecOf(const Graph& graph, const GraphPort& port) {
   const Value& value = graph.value(port.value);
   TensorSpec spec;
   spec.name = port.name;
+  if (value.code.kind != CodeKind::kNone) {
+    const CodedPort coded = CodedPortOf(value);
+    spec.dtype = DType::kUInt8;
+    spec.row_shape = {coded.pixels, coded.pixel_bytes};
+    spec.row_bytes = coded.row_bytes();
+    spec.code = value.code;
+    spec.channels = coded.channels;
+    return spec;
+  }
   spec.dtype = value.dtype;
   const int64_t element_bytes = DTypeSize(value.dtype);
   if (element_bytes == 0) {
@@ -111,6 +121,21 @@ class CpuBackend final : public Backend {
     plan.key = KeyOf(kernels, options);
     plan.graph = std::move(lowered);
     plan.precision = std::move(precision);
+    return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(plan), kernels,
+                                              options.tune_seconds, helpers_);
+  }
+
+  absl::StatusOr<std::unique_ptr<PreparedModel>> PrepareLowered(
+      Graph lowered, const CompileOptions& options) const override {
+    if (options.precision == Precision::kFast) {
+      return absl::UnimplementedError("precision fast changes layers of the whole model");
+    }
+    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, KernelsFor(options));
+    BITMILL_ASSIGN_OR_RETURN(Signature signature, SignatureOf(lowered));
+    ComputeBeforeSums(lowered);
+    StoredPlan plan;
+    plan.key = KeyOf(kernels, options);
+    plan.graph = std::move(lowered);
     return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(plan), kernels,
                                               options.tune_seconds, helpers_);
   }

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
+#include "backends/coded_port.h"
 #include "backends/cpu/dense_slices.h"
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/live_channels.h"
@@ -95,8 +96,14 @@ class PlanBuilder {
     const ValueId memory = use(id).same_as;
     int32_t& buffer = buffers_[static_cast<size_t>(memory)];
     const int32_t port = use(memory).input_port;
-    if (buffer < 0 && port >= 0) {
-      if (in_place) {
+    if (buffer < 0 && port >= 0 && graph_.value(memory).code.kind != CodeKind::kNone) {
+      Operand loaded;
+      loaded.layout = use(memory).layout;
+      buffer = loaded.buffer = builder_.AddBuffer(loaded.layout.image_bytes, 0);
+      Push(MakeCodedLoadStep(port, CodedPortOf(graph_.value(memory)).pixel_bytes, loaded), "input",
+           memory, memory);
+    } else if (buffer < 0 && port >= 0) {
+      if (in_place && use(memory).layout.storage == Storage::kPlain) {
         operand.input_port = port;
         return operand;
       }
@@ -310,6 +317,8 @@ class PlanBuilder {
     std::vector<Operand> inputs;
     inputs.reserve(node.inputs.size());
     for (const ValueId id : node.inputs) inputs.push_back(Input(id, false));
+    // Loading an input is a step of its own, which the earlier inputs must outlive.
+    for (const Operand& input : inputs) builder_.Use(input.buffer);
     BITMILL_ASSIGN_OR_RETURN(StepPtr step,
                              MakeFloatConcatStep(std::move(inputs), Output(node.outputs[0])));
     Push(std::move(step), node.name.empty() ? node.op : node.name, node.inputs[0], node.outputs[0]);
@@ -361,10 +370,6 @@ class PlanBuilder {
     for (size_t i = 0; i < graph_.outputs.size(); ++i) {
       const ValueId id = graph_.outputs[i].value;
       const Value& value = graph_.value(id);
-      if (value.code.kind != CodeKind::kNone) {
-        return absl::InternalError(
-            absl::StrCat("output '", graph_.outputs[i].name, "' holds bits or codes"));
-      }
       const int64_t bytes = ElementCount(value.shape) * DTypeSize(value.dtype);
       const auto port = static_cast<int32_t>(i);
       if (value.constant != nullptr) {
@@ -379,6 +384,10 @@ class PlanBuilder {
             absl::StrCat("nothing computes output '", graph_.outputs[i].name, "'"));
       }
       const Operand stored = Input(id, true);
+      if (value.code.kind != CodeKind::kNone) {
+        Push(MakeCodedStoreStep(stored, port, CodedPortOf(value).pixel_bytes), "output", id, id);
+        continue;
+      }
       PlaceOutput(id, stored, port);
       Push(MakeStoreStep(stored, nullptr, port, bytes), "output", id, id);
     }

@@ -55,18 +55,26 @@ bool WritesEitherFloat(const Graph& graph, const Node& node) {
 // them so, and packing reads them at full width. An elementwise chain keeps its input's storage.
 std::vector<uint8_t> ChoosePixelFloats(const Graph& graph, const std::vector<ValueUse>& uses) {
   std::vector<uint8_t> chosen(uses.size(), 0);
+  std::vector<uint8_t> handed_over(uses.size(), 0);
+  for (const auto* const ports : {&graph.inputs, &graph.outputs}) {
+    for (const GraphPort& port : *ports) {
+      if (port.channels_last) handed_over[static_cast<size_t>(port.value)] = 1;
+    }
+  }
   for (size_t v = 0; v < uses.size(); ++v) {
     const ValueUse& use = uses[v];
     const auto id = static_cast<ValueId>(v);
-    if (use.same_as != id || use.producer < 0 || use.is_output || use.renamed ||
+    const bool given = handed_over[v] != 0;  // a port that is stored so
+    if (use.same_as != id || ((use.producer < 0 || use.is_output) && !given) || use.renamed ||
         !IsFloatMap(graph, id)) {
       continue;
     }
     const auto& nodes = graph.nodes;
-    chosen[v] = WritesEitherFloat(graph, nodes[static_cast<size_t>(use.producer)]) &&
-                std::all_of(use.consumers.begin(), use.consumers.end(), [&](int32_t n) {
-                  return ReadsEitherFloat(graph, nodes[static_cast<size_t>(n)]);
-                });
+    chosen[v] =
+        (use.producer < 0 || WritesEitherFloat(graph, nodes[static_cast<size_t>(use.producer)])) &&
+        std::all_of(use.consumers.begin(), use.consumers.end(), [&](int32_t n) {
+          return ReadsEitherFloat(graph, nodes[static_cast<size_t>(n)]);
+        });
   }
   for (bool changed = true; changed;) {
     changed = false;

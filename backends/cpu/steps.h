@@ -90,4 +90,8 @@ StepPtr MakeStoreStep(const Operand& input, SharedTensor constant, int32_t outpu
                       int64_t row_bytes);
 StepPtr MakeBorderStep(const Operand& input, const Operand& output);
 
+// The same for ports of bits or codes (backends/coded_port.h), whose pixels have `pixel_bytes`.
+StepPtr MakeCodedLoadStep(int32_t input_port, int64_t pixel_bytes, const Operand& output);
+StepPtr MakeCodedStoreStep(const Operand& input, int32_t output_port, int64_t pixel_bytes);
+
 }  // namespace bitmill

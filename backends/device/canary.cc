@@ -20,12 +20,28 @@ constexpr double kFloatFloor = 1e-4;
 
 using Rows = std::vector<std::vector<std::byte>>;  // of one port
 
+// A row of bits or codes that there are, zeros behind the last channel of each pixel.
+void FillCodes(const TensorSpec& spec, std::mt19937& random, std::byte* data) {
+  const int64_t pixel_bytes = spec.row_shape.back();
+  for (int64_t at = 0; at < spec.row_bytes; at += pixel_bytes) {
+    for (int64_t c = 0; c < spec.channels; ++c) {
+      if (spec.code.kind == CodeKind::kBits) {
+        data[at + c / 8] |= static_cast<std::byte>((random() & 1U) << (c % 8));
+      } else {
+        data[at + c] = static_cast<std::byte>(random() % static_cast<uint32_t>(spec.code.levels));
+      }
+    }
+  }
+}
+
 // Rows of pixels and of small numbers around 0; of types that are not numbers, zeros.
 Rows MakeRows(const TensorSpec& spec, std::mt19937& random) {
   Rows rows(kRows, std::vector<std::byte>(static_cast<size_t>(spec.row_bytes)));
   for (int64_t r = 0; r < kRows; ++r) {
     std::byte* const data = rows[static_cast<size_t>(r)].data();
-    if (spec.dtype == DType::kFloat32) {
+    if (spec.code.kind != CodeKind::kNone) {
+      FillCodes(spec, random, data);
+    } else if (spec.dtype == DType::kFloat32) {
       std::uniform_real_distribution<float> small(-2.0F, 2.0F);
       for (size_t i = 0; i < rows[0].size() / sizeof(float); ++i) {
         const float value = r % 2 == 0 ? static_cast<float>(random() % 256) : small(random);

@@ -6,6 +6,7 @@
 
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "backends/parallel/parallel_options.h"
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "server/repository/model_path.h"
@@ -325,6 +326,15 @@ absl::Status CheckPower(const inference::ModelConfig& config, Rules& rules) {
                                                     ", expected 'speed' or 'efficiency'"));
 }
 
+absl::Status CheckParallel(const inference::ModelConfig& config, Rules& rules) {
+  const auto found = config.parameters().find("parallel");
+  if (found == config.parameters().end()) return absl::OkStatus();
+  const auto parsed = ParseParallel(found->second.string_value());
+  if (parsed.ok()) return absl::OkStatus();
+  return rules.Wrong({{"parameters"}},
+                     absl::StrCat("parameter 'parallel' is ", parsed.status().message()));
+}
+
 absl::Status CheckTune(const inference::ModelConfig& config, Rules& rules) {
   const auto found = config.parameters().find("tune");
   if (found == config.parameters().end()) return absl::OkStatus();
@@ -431,6 +441,7 @@ absl::Status CheckConfigRules(GivenConfig& config) {
   BITMILL_RETURN_IF_ERROR(CheckBackend(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckEvict(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckPower(config.proto, rules));
+  BITMILL_RETURN_IF_ERROR(CheckParallel(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckTune(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckObjective(config.proto, rules));
   BITMILL_RETURN_IF_ERROR(CheckWatch(config.proto, rules));

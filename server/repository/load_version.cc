@@ -75,6 +75,7 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
   request.options.isa = options.isa;
   request.options.backend = BackendOf(config);
+  request.options.parallel = ParameterOf(config, "parallel");
   request.options.tune_seconds = options.tune_seconds;
   if (const std::string tune = ParameterOf(config, "tune"); !tune.empty()) {
     BITMILL_CHECK(absl::SimpleAtod(tune, &request.options.tune_seconds));  // a rule

@@ -175,6 +175,15 @@ TEST(ModelConfigTest, NamesAWrongObjectiveOrMode) {
   EXPECT_TRUE(StatusOf(Parameter("adapt", "off")).ok());
 }
 
+TEST(ModelConfigTest, NamesAWrongWayToDivideAModel) {
+  EXPECT_THAT(MessageOf(Parameter("parallel", "rows:2")),
+              HasSubstr("m/config.pbtxt:1:1: parameter 'parallel' is 'rows:2', expected 'off'"));
+  EXPECT_THAT(MessageOf(Parameter("parallel", "tensor:0")), HasSubstr("is 'tensor:0', expected"));
+  for (const char* way : {"off", "auto", "data:2", "tensor:3", "pipeline:cpu,opencl"}) {
+    EXPECT_TRUE(StatusOf(Parameter("parallel", way)).ok()) << way;
+  }
+}
+
 TEST(ModelConfigTest, LatestCountsOneWhenNothingIsGiven) {
   EXPECT_EQ(VersionPolicyOf(ParseModelConfig("version_policy { latest { } }", "c")->proto).latest,
             1);

@@ -1,0 +1,55 @@
+"""`parallel` in config.pbtxt: models in parts answer the bits of whole ones."""
+import re
+import urllib.request
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+
+from conftest import infer
+from server import GOLDEN, SHIPPED, Server, add_model
+
+MODEL = "fmnist_tfc_w1a1"
+
+
+def configure(repository, name: str, how: str) -> None:
+    """Adds the model under a name, divided as said."""
+    add_model(repository, name, SHIPPED / MODEL / "1" / "model.onnx")
+    text = f'parameters {{ key: "parallel" value {{ string_value: "{how}" }} }}\n'
+    (repository / name / "config.pbtxt").write_text(text)
+
+
+def test_models_in_parts_answer_the_bits_of_the_whole_one(tmp_path):
+    ways = {"whole": "off", "rows": "data:2", "slices": "tensor:2", "stages": "pipeline:2", "chosen": "auto"}
+    for name, how in ways.items():
+        configure(tmp_path, name, how)
+    x = np.load(GOLDEN / f"{MODEL}.npz")["x"].astype(np.float32)
+    with Server(tmp_path, []) as server, triton.InferenceServerClient(server.address) as client:
+        for name in ways:
+            assert re.search(rf"model loaded name={name} ", server.text()), name
+        for rows in (1, 3, 16):
+            answers = {name: infer(client, name, x[:rows]).tobytes() for name in ways}
+            assert len(set(answers.values())) == 1, rows
+        with ThreadPoolExecutor(8) as pool:  # batches of several requests at a time
+            for name in ways:
+                got = list(pool.map(lambda i, name=name: infer(client, name, x[i:i + 1]).tobytes(), range(16)))
+                assert got == [infer(client, "whole", x[i:i + 1]).tobytes() for i in range(16)], name
+        metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        said = server.text()
+    assert 'model="stages"' in metrics
+    for mode in ("data", "tensor", "pipeline"):
+        assert re.search(rf"is divided, {mode} in 2 parts on cpu", said), mode
+
+
+@pytest.mark.parametrize("how", ["rows:2", "data:0", "pipeline:cpu,"])
+def test_an_unknown_way_is_refused_with_its_place(tmp_path, how):
+    configure(tmp_path, "model", how)
+    with Server(tmp_path, ["--strict-readiness", "false"]) as server:
+        assert re.search(r"config.pbtxt:1:\d+: parameter 'parallel' is '" + re.escape(how) + "', expected 'off', 'auto'", server.text())
+
+
+def test_a_part_on_a_backend_that_is_not_there_is_an_error(tmp_path):
+    configure(tmp_path, "model", "pipeline:cpu,abacus")
+    with Server(tmp_path, ["--strict-readiness", "false"]) as server:
+        assert "backend 'abacus', this program has cpu" in server.text()
