@@ -45,6 +45,12 @@ struct HostStep {
   std::vector<HostOperand> inputs, outputs;
 };
 
+// How a step of tiles is launched: a group of `threads` computes `pixels` of all rows' pixels, one
+// behind the other, by `outputs` of them. No threads: a step of items, each a thread of its own.
+struct DeviceTiles {
+  int32_t pixels = 0, outputs = 0, threads = 0, shared_bytes = 0;
+};
+
 struct DeviceStep {
   std::string name, kernel;         // kernel: a function of kernels/opencl; "host" for a host step
   std::string input, output, bits;  // for people
@@ -52,6 +58,7 @@ struct DeviceStep {
   int32_t in = -1, in2 = -1, out = -1;                   // buffers
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
   int32_t group_items = 0;                               // of a work group; 0: the device's choice
+  DeviceTiles tiles;
   std::shared_ptr<const HostStep> host;                  // or null
 
   int32_t& operator[](device::StepParam param) { return params[param]; }
