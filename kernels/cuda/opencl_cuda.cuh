@@ -6,6 +6,8 @@
 #pragma once
 
 #define BITMILL_FUNCTION __device__ __forceinline__
+#define BITMILL_UNROLL _Pragma("unroll")  // arrays that are indexed stay in registers
+#define BITMILL_NO_UNROLL _Pragma("unroll 1")
 #define BITMILL_KERNEL(name)                                                               \
   extern "C" __global__ void name(uchar* arena, const uchar* constants, const int* all_params, \
                                   const int step, const int /*rows*/)

@@ -20,9 +20,10 @@
 #define BITMILL_INT8 char
 #endif
 
-// kernels/cuda compiles the same text and defines these two in its own way.
+// kernels/cuda compiles the same text and defines these three in its own way.
 #ifndef BITMILL_KERNEL
 #define BITMILL_FUNCTION
+#define BITMILL_UNROLL
 #define BITMILL_KERNEL(name)                                                          \
   __kernel void name(__global uchar* arena, __global const uchar* constants,          \
                      __global const int* all_params, const int step)
@@ -185,39 +186,43 @@ void bm_store_octet(__global const int* p, __global uchar* out, const int pixel,
   __global uchar* to = out + (long)pixel * p[kOutPixelBytes];
   if (p[kOutBits] != 0) {
     uint byte = 0;
+    BITMILL_UNROLL
     for (int k = 0; k < kOctet; ++k) byte |= (uint)(codes[k] & 1) << k;
     to[first / kOctet] = (uchar)byte;
   } else {
+    BITMILL_UNROLL
     for (int k = 0; k < kOctet; ++k) to[first + k] = (uchar)codes[k];
   }
 }
 
-// What becomes of the 8 accumulators of outputs first .. first + 7 at one pixel.
+// What becomes of the accumulator of output o at one pixel: its code or bit, or, of a step to floats,
+// 0 after storing it.
+BITMILL_FUNCTION
+int bm_finish_one(__global const int* p, __global const uchar* constants, __global uchar* out,
+                  const int pixel, const int o, const int acc) {
+  if (p[kEpilogue] == kToThresholds) {
+    const int steps = p[kLevelSteps];
+    const int value = BITMILL_CONSTANT(int, p[kFlip])[o] != 0 ? -acc : acc;
+    const int reached =
+        bm_reached_int(BITMILL_CONSTANT(int, p[kThresholds]) + (long)o * steps, steps, value);
+    return p[kOutBits] != 0 ? 1 - reached : reached;
+  }
+  const float scaled = (float)acc * BITMILL_CONSTANT(float, p[kScale])[o];
+  const float x = bm_chain(p, constants, scaled + BITMILL_CONSTANT(float, p[kBias])[o], o);
+  if (p[kEpilogue] != kToFloat) return bm_quantize(p, x);
+  ((__global float*)out)[(long)o * p[kOutHeight] * p[kOutWidth] + pixel] = x;
+  return 0;
+}
+
+// Of the 8 accumulators of outputs first .. first + 7 at one pixel.
 BITMILL_FUNCTION
 void bm_finish(__global const int* p, __global const uchar* constants, __global uchar* out,
                const int pixel, const int first, const int* acc) {
   int codes[kOctet];
-  const int outputs = p[kOutChannels];
-  const int epilogue = p[kEpilogue];
+  BITMILL_UNROLL
   for (int k = 0; k < kOctet; ++k) {
     const int o = first + k;
-    codes[k] = 0;
-    if (o >= outputs) continue;
-    if (epilogue == kToThresholds) {
-      const int steps = p[kLevelSteps];
-      const int value = BITMILL_CONSTANT(int, p[kFlip])[o] != 0 ? -acc[k] : acc[k];
-      const int reached =
-          bm_reached_int(BITMILL_CONSTANT(int, p[kThresholds]) + (long)o * steps, steps, value);
-      codes[k] = p[kOutBits] != 0 ? 1 - reached : reached;
-      continue;
-    }
-    const float scaled = (float)acc[k] * BITMILL_CONSTANT(float, p[kScale])[o];
-    const float x = bm_chain(p, constants, scaled + BITMILL_CONSTANT(float, p[kBias])[o], o);
-    if (epilogue == kToFloat) {
-      ((__global float*)out)[(long)o * p[kOutHeight] * p[kOutWidth] + pixel] = x;
-    } else {
-      codes[k] = bm_quantize(p, x);
-    }
+    codes[k] = o < p[kOutChannels] ? bm_finish_one(p, constants, out, pixel, o, acc[k]) : 0;
   }
-  if (epilogue != kToFloat) bm_store_octet(p, out, pixel, first, codes);
+  if (p[kEpilogue] != kToFloat) bm_store_octet(p, out, pixel, first, codes);
 }
