@@ -6,7 +6,8 @@
 
 namespace bitmill {
 
-// For cuModuleLoadData; empty when the program was built without nvcc. Lives as long as the program.
+// For cuModuleLoadData; empty when the program was built without nvcc. Lives as long as the
+// program.
 std::string_view CudaImage();
 
 }  // namespace bitmill
