@@ -2,7 +2,7 @@
 # <variable>, that defines `std::string_view f()` of header h: file.cu as a fat binary, or nothing without nvcc.
 # nvcc is a compiler of one file here, not a language of the project: a build without it has the same targets.
 set(BITMILL_CUDA AUTO CACHE STRING
-    "CUDA kernels: AUTO (when nvcc is found, about 20 seconds), ON (nvcc is needed) or OFF; the backend itself is always built")
+    "CUDA kernels: AUTO (when nvcc is found, about 40 seconds), ON (nvcc is needed) or OFF; the backend itself is always built")
 set_property(CACHE BITMILL_CUDA PROPERTY STRINGS AUTO ON OFF)
 
 # A capability with its own machine code; b1 tensor products are native from 8.0 to 9.0. The last is PTX, for chips that
@@ -11,6 +11,14 @@ set(BITMILL_CUDA_CODE
   -gencode=arch=compute_80,code=[sm_80,compute_80] -gencode=arch=compute_86,code=sm_86
   -gencode=arch=compute_89,code=sm_89 -gencode=arch=compute_90a,code=sm_90a
   -gencode=arch=compute_100a,code=sm_100a -gencode=arch=compute_120a,code=sm_120a)
+
+# Older compilers do not know 12.0a.
+function(bitmill_nvcc_is_new result program)
+  execute_process(COMMAND ${program} --version OUTPUT_VARIABLE text ERROR_QUIET)
+  if(NOT text MATCHES "release ([0-9.]+)" OR CMAKE_MATCH_1 VERSION_LESS 12.8)
+    set(${result} FALSE PARENT_SCOPE)
+  endif()
+endfunction()
 
 # The folder of nvcc is the one in BITMILL_NVCC, or one of the places where toolkits and script/setup put it.
 function(bitmill_find_nvcc variable)
@@ -22,14 +30,14 @@ function(bitmill_find_nvcc variable)
   if(BITMILL_CUDA STREQUAL "AUTO" AND (BITMILL_SANITIZE OR NOT BITMILL_SERVER))
     return()
   endif()
-  find_program(BITMILL_NVCC_PROGRAM nvcc
+  find_program(BITMILL_NVCC_PROGRAM nvcc VALIDATOR bitmill_nvcc_is_new
     HINTS ${BITMILL_NVCC} $ENV{BITMILL_NVCC} $ENV{CUDA_HOME}/bin
     PATHS /usr/local/cuda/bin ${PROJECT_SOURCE_DIR}/.cache/cuda/nvidia/cu13/bin)
   if(BITMILL_NVCC_PROGRAM)
     set(${variable} ${BITMILL_NVCC_PROGRAM} PARENT_SCOPE)
   elseif(BITMILL_CUDA STREQUAL "ON")
-    message(FATAL_ERROR "BITMILL_CUDA is ON, but there is no nvcc on PATH, in $CUDA_HOME/bin, /usr/local/cuda/bin or the "
-      "folder in BITMILL_NVCC. Install the CUDA toolkit 13.0 or newer, or its compiler alone: "
+    message(FATAL_ERROR "BITMILL_CUDA is ON, but there is no nvcc of 12.8 or newer on PATH, in $CUDA_HOME/bin, /usr/local/cuda/bin or the "
+      "folder in BITMILL_NVCC. Install the CUDA toolkit (13.0 is tested), or its compiler alone: "
       "script/setup --check does, from PyPI, into .cache/cuda")
   endif()
 endfunction()
