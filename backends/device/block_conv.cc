@@ -118,8 +118,12 @@ ConvTile DefaultConvTile(const ConvShape& shape) {
   return {static_cast<int32_t>(std::min(kDefaultRun, shape.max_run())), kBlockGroups[0]};
 }
 
-ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& out) {
+ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out) {
   ConvShape shape;
+  shape.bits_in = in.bits();
+  shape.ternary = op.ternary;
+  shape.weight_bits = op.weight_bits;
+  shape.groups = op.groups;
   shape.outputs = op.weights->shape()[0];
   shape.channels = op.weights->shape()[1];
   shape.kernel_h = op.weights->shape()[2];

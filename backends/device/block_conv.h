@@ -7,10 +7,11 @@
 
 namespace bitmill {
 
-// Of a convolution of bits with 1-bit weights, without groups.
-ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& out);
+// Without the rows of a batch.
+ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out);
 
-// Weights, edges, limits and items of a step whose window is set; `tile.run` is 1 .. max_run().
+// Of a convolution of bits with 1-bit weights, without groups: weights, edges, limits and items of
+// a step whose window is set; `tile.run` is 1 .. max_run().
 void SetBlocks(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& out,
                PlanWriter& writer, DeviceStep& step);
 

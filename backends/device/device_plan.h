@@ -45,6 +45,12 @@ struct HostStep {
   std::vector<HostOperand> inputs, outputs;
 };
 
+// How a step of tiles is launched: a group of `threads` computes `pixels` of all rows' pixels, one
+// behind the other, by `outputs` of them. No threads: a step of items, each a thread of its own.
+struct DeviceTiles {
+  int32_t pixels = 0, outputs = 0, threads = 0, shared_bytes = 0;
+};
+
 struct DeviceStep {
   std::string name, kernel;         // kernel: a function of kernels/opencl; "host" for a host step
   std::string input, output, bits;  // for people
@@ -52,7 +58,8 @@ struct DeviceStep {
   int32_t in = -1, in2 = -1, out = -1;                   // buffers
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
   int32_t group_items = 0;                               // of a work group; 0: the device's choice
-  std::shared_ptr<const HostStep> host;                  // or null
+  DeviceTiles tiles;
+  std::shared_ptr<const HostStep> host;  // or null
 
   int32_t& operator[](device::StepParam param) { return params[param]; }
   int32_t operator[](device::StepParam param) const { return params[param]; }
@@ -86,10 +93,16 @@ struct DevicePlan {
   std::vector<int32_t> Params() const;  // of all steps, kStepParams each
 };
 
-// How a convolution of bits with 1-bit weights, without groups, is cut into items.
+// What a tile of a convolution multiplies on tensor cores: bits as bits, or everything as bytes.
+enum class ConvTensor : uint8_t { kNone, kBits, kBytes };
+
+// How a convolution is computed. Runs are for bits with 1-bit weights alone, tiles for anything,
+// both without groups.
 struct ConvTile {
   int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
   int32_t group_items = 0;  // of a work group; 0: the device's choice
+  ConvTensor tensor = ConvTensor::kNone;
+  int32_t pixels = 0;  // of a tile: 128 or 32
 
   friend bool operator==(const ConvTile&, const ConvTile&) = default;
 };
@@ -103,6 +116,10 @@ struct ConvShape {
   int64_t out_height = 0, out_width = 0;
   int64_t kernel_h = 0, kernel_w = 0, stride_h = 1, stride_w = 1, dilation_w = 1;
   bool bits_out = true;  // by one threshold a channel
+  bool bits_in = true, ternary = false;
+  int weight_bits = 1;
+  int64_t groups = 1;
+  int64_t rows = 1;  // the most that a batch has
 
   // "14x14 of 256 from 256, 3x3, stride 1x1, bits".
   std::string Text() const;

@@ -6,6 +6,7 @@
 #include "absl/strings/str_cat.h"
 #include "backends/device/block_conv.h"
 #include "backends/device/plan_writer.h"
+#include "backends/device/tile_conv.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -169,12 +170,15 @@ absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
   return absl::OkStatus();
 }
 
-// The tile of a convolution that bm_conv_block can compute; no run where it cannot or should not.
+// What was chosen, as far as there are kernels for it.
 ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out,
-                const ChooseConvTile& choose) {
-  if (!in.bits() || op.weight_bits != 1 || op.groups > 1) return {};
-  const ConvShape shape = ShapeOf(op, out);
+                const ChooseConvTile& choose, int64_t rows) {
+  if (op.groups > 1) return {};
+  ConvShape shape = ShapeOf(op, in, out);
+  shape.rows = rows;
   ConvTile tile = choose(shape);
+  if (tile.tensor != ConvTensor::kNone) return tile;
+  if (!in.bits() || op.weight_bits != 1) return {};
   tile.run = static_cast<int32_t>(std::min<int64_t>(tile.run, shape.max_run()));
   return tile;
 }
@@ -185,17 +189,23 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
                            DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer) {
   const bool bits = in.bits() && (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
   const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
-  const DeviceValue input = in.bits() && !bits ? Unpack(name, in, writer) : in;
+  const ConvTile tile = TileOf(op, in, out, choose, writer.plan().max_rows);
+  const bool tensor = tile.tensor != ConvTensor::kNone;  // takes bits whatever the weights
+  const DeviceValue input = in.bits() && !bits && !tensor ? Unpack(name, in, writer) : in;
   writer.AddBuffer(out);
-  const ConvTile tile = TileOf(op, in, out, choose);
-  const char* const kernel = tile.run > 0 ? kBlockKernel : bits ? "bm_conv_bits" : "bm_conv_codes";
-  DeviceStep step = writer.Begin(kernel, input, out);
+  const std::string kernel = tensor         ? TileKernelName(op, tile, in)
+                             : tile.run > 0 ? kBlockKernel
+                             : bits         ? "bm_conv_bits"
+                                            : "bm_conv_codes";
+  DeviceStep step = writer.Begin(kernel.c_str(), input, out);
   step.name = name;
   absl::StrAppend(&step.bits, ", ", ternary ? "ternary" : absl::StrCat(op.weight_bits),
                   op.weight_bits == 1 ? "-bit" : "", " weights");
   SetWindow(op, op.weights->shape()[2], op.weights->shape()[3], step);
   const size_t before = writer.plan().constants.size();
-  if (tile.run > 0) {
+  if (tensor) {
+    BITMILL_RETURN_IF_ERROR(SetTiles(op, tile, in, out, writer, step));
+  } else if (tile.run > 0) {
     SetBlocks(op, tile, out, writer, step);
   } else {
     BITMILL_RETURN_IF_ERROR(SetOctets(op, bits, input, out, writer, step));

@@ -15,6 +15,7 @@
 
 // Bits of each word. The text that LLVM takes for a count: drivers' popcount of vectors may be made
 // of shorter ones (PoCL 3.1: of two words at a time).
+BITMILL_FUNCTION
 ulong8 bm_count8(ulong8 x) {
   x = x - ((x >> 1) & (ulong)0x5555555555555555);
   x = (x & (ulong)0x3333333333333333) + ((x >> 2) & (ulong)0x3333333333333333);

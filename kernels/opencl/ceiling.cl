@@ -25,6 +25,7 @@ BITMILL_KERNEL(bm_count_words) {
   BITMILL_OUTPUT(ulong)[item] = sum;
 }
 
+BITMILL_FUNCTION
 ulong bm_sum8(const ulong8 x) {
   return x.s0 + x.s1 + x.s2 + x.s3 + x.s4 + x.s5 + x.s6 + x.s7;
 }

@@ -1,5 +1,6 @@
 // Between floats, bits and codes, and what happens to bits and codes between convolutions.
 
+BITMILL_FUNCTION
 float bm_element(__global const uchar* in, const int type, const long i) {
   switch (type) {
     case kTypeInt8:
@@ -46,6 +47,7 @@ BITMILL_KERNEL(bm_quantize_plain) {
 }
 
 // The code, or bit, of a channel of a pixel.
+BITMILL_FUNCTION
 int bm_code_at(__global const int* p, __global const uchar* in, const int pixel, const int c) {
   __global const uchar* from = in + (long)pixel * p[kInPixelBytes];
   return p[kInBits] != 0 ? (from[c / 8] >> (c % 8)) & 1 : from[c];

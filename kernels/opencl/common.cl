@@ -20,9 +20,14 @@
 #define BITMILL_INT8 char
 #endif
 
+// kernels/cuda compiles the same text and defines these three in its own way.
+#ifndef BITMILL_KERNEL
+#define BITMILL_FUNCTION
+#define BITMILL_UNROLL
 #define BITMILL_KERNEL(name)                                                          \
   __kernel void name(__global uchar* arena, __global const uchar* constants,          \
                      __global const int* all_params, const int step)
+#endif
 
 // The parameters of this step, the item and the row; items past the last have nothing to do.
 #define BITMILL_ITEM                                                                \
@@ -35,6 +40,7 @@
 #define BITMILL_OUTPUT(type) ((__global type*)(arena + ((long)p[kOut] + row * p[kOutRow]) * kPlaceBytes))
 #define BITMILL_CONSTANT(type, place) ((__global const type*)(constants + (long)(place)*kPlaceBytes))
 
+BITMILL_FUNCTION
 float bm_divide(float a, float b) {
 #ifdef BITMILL_EXACT_DIVIDE
   return a / b;
@@ -43,6 +49,7 @@ float bm_divide(float a, float b) {
 #endif
 }
 
+BITMILL_FUNCTION
 float bm_sqrt(float a) {
 #ifdef BITMILL_EXACT_DIVIDE
   return sqrt(a);
@@ -51,6 +58,7 @@ float bm_sqrt(float a) {
 #endif
 }
 
+BITMILL_FUNCTION
 float bm_chain_step(const int op, const float x, const float a, const float b) {
   switch (op) {
     case kChainAdd:
@@ -101,6 +109,7 @@ float bm_chain_step(const int op, const float x, const float a, const float b) {
   return x;
 }
 
+BITMILL_FUNCTION
 float bm_chain(__global const int* p, __global const uchar* constants, float x, const int channel) {
   __global const int* chain = BITMILL_CONSTANT(int, p[kChain]);
   for (int i = 0; i < p[kChainSteps]; ++i) {
@@ -112,6 +121,7 @@ float bm_chain(__global const int* p, __global const uchar* constants, float x, 
   return x;
 }
 
+BITMILL_FUNCTION
 float bm_round(const int rounding, const float x) {
   switch (rounding) {
     case kRoundFloor:
@@ -126,6 +136,7 @@ float bm_round(const int rounding, const float x) {
 }
 
 // The code, or bit, that the step's quantizer gives to x.
+BITMILL_FUNCTION
 int bm_quantize(__global const int* p, const float x) {
   if (p[kOutBits] != 0) return x >= 0.0f ? 0 : 1;
   const float top = (float)p[kTopCode];
@@ -137,6 +148,7 @@ int bm_quantize(__global const int* p, const float x) {
 }
 
 // How many of the ascending thresholds are <= x; none when x is NaN.
+BITMILL_FUNCTION
 int bm_reached_float(__global const float* thresholds, const int count, const float x) {
   int low = 0;
   int high = count;
@@ -152,6 +164,7 @@ int bm_reached_float(__global const float* thresholds, const int count, const fl
 }
 
 // The same for accumulators; a threshold of 2^31 - 1 is never reached.
+BITMILL_FUNCTION
 int bm_reached_int(__global const int* thresholds, const int count, const int x) {
   int low = 0;
   int high = count;
@@ -167,43 +180,49 @@ int bm_reached_int(__global const int* thresholds, const int count, const int x)
 }
 
 // Stores 8 codes, or bits, of one pixel: those of channels first .. first + 7.
+BITMILL_FUNCTION
 void bm_store_octet(__global const int* p, __global uchar* out, const int pixel, const int first,
                     const int* codes) {
   __global uchar* to = out + (long)pixel * p[kOutPixelBytes];
   if (p[kOutBits] != 0) {
     uint byte = 0;
+    BITMILL_UNROLL
     for (int k = 0; k < kOctet; ++k) byte |= (uint)(codes[k] & 1) << k;
     to[first / kOctet] = (uchar)byte;
   } else {
+    BITMILL_UNROLL
     for (int k = 0; k < kOctet; ++k) to[first + k] = (uchar)codes[k];
   }
 }
 
-// What becomes of the 8 accumulators of outputs first .. first + 7 at one pixel.
+// What becomes of the accumulator of output o at one pixel: its code or bit, or, of a step to floats,
+// 0 after storing it.
+BITMILL_FUNCTION
+int bm_finish_one(__global const int* p, __global const uchar* constants, __global uchar* out,
+                  const int pixel, const int o, const int acc) {
+  if (p[kEpilogue] == kToThresholds) {
+    const int steps = p[kLevelSteps];
+    const int value = BITMILL_CONSTANT(int, p[kFlip])[o] != 0 ? -acc : acc;
+    const int reached =
+        bm_reached_int(BITMILL_CONSTANT(int, p[kThresholds]) + (long)o * steps, steps, value);
+    return p[kOutBits] != 0 ? 1 - reached : reached;
+  }
+  const float scaled = (float)acc * BITMILL_CONSTANT(float, p[kScale])[o];
+  const float x = bm_chain(p, constants, scaled + BITMILL_CONSTANT(float, p[kBias])[o], o);
+  if (p[kEpilogue] != kToFloat) return bm_quantize(p, x);
+  ((__global float*)out)[(long)o * p[kOutHeight] * p[kOutWidth] + pixel] = x;
+  return 0;
+}
+
+// Of the 8 accumulators of outputs first .. first + 7 at one pixel.
+BITMILL_FUNCTION
 void bm_finish(__global const int* p, __global const uchar* constants, __global uchar* out,
                const int pixel, const int first, const int* acc) {
   int codes[kOctet];
-  const int outputs = p[kOutChannels];
-  const int epilogue = p[kEpilogue];
+  BITMILL_UNROLL
   for (int k = 0; k < kOctet; ++k) {
     const int o = first + k;
-    codes[k] = 0;
-    if (o >= outputs) continue;
-    if (epilogue == kToThresholds) {
-      const int steps = p[kLevelSteps];
-      const int value = BITMILL_CONSTANT(int, p[kFlip])[o] != 0 ? -acc[k] : acc[k];
-      const int reached =
-          bm_reached_int(BITMILL_CONSTANT(int, p[kThresholds]) + (long)o * steps, steps, value);
-      codes[k] = p[kOutBits] != 0 ? 1 - reached : reached;
-      continue;
-    }
-    const float scaled = (float)acc[k] * BITMILL_CONSTANT(float, p[kScale])[o];
-    const float x = bm_chain(p, constants, scaled + BITMILL_CONSTANT(float, p[kBias])[o], o);
-    if (epilogue == kToFloat) {
-      ((__global float*)out)[(long)o * p[kOutHeight] * p[kOutWidth] + pixel] = x;
-    } else {
-      codes[k] = bm_quantize(p, x);
-    }
+    codes[k] = o < p[kOutChannels] ? bm_finish_one(p, constants, out, pixel, o, acc[k]) : 0;
   }
-  if (epilogue != kToFloat) bm_store_octet(p, out, pixel, first, codes);
+  if (p[kEpilogue] != kToFloat) bm_store_octet(p, out, pixel, first, codes);
 }

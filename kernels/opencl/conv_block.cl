@@ -4,6 +4,7 @@
 // kEdgeSums says what that makes wrong. Then 8 turns of 8 outputs, in the lanes of a vector.
 
 // How many bits of patch[0 .. words) and of each lane of w differ.
+BITMILL_FUNCTION
 ulong8 bm_differ(__global const ulong* w, const ulong* patch, const int words) {
 #define BITMILL_DIFFER(i) (vload8((size_t)(i), w) ^ (ulong8)(patch[i]))
   ulong8 ones = 0, twos = 0, fours = 0, pairs = 0, eights = 0;
@@ -50,6 +51,7 @@ ulong8 bm_differ(__global const ulong* w, const ulong* patch, const int words) {
 
 // Copies the columns of the windows of `run` pixels from (y, x) on; they overlap where the dilation
 // is 1, otherwise the run is one pixel.
+BITMILL_FUNCTION
 void bm_gather(__global const int* p, __global const ulong* in, const int y, const int x,
                const int run, ulong* patch) {
   const int span = p[kSpan];
@@ -75,6 +77,7 @@ void bm_gather(__global const int* p, __global const ulong* in, const int y, con
 }
 
 // Whether a tap of the window of pixel (y, x) lies outside.
+BITMILL_FUNCTION
 int bm_is_edge(__global const int* p, const int y, const int x) {
   const int top = y * p[kStrideH] - p[kPadTop];
   const int left = x * p[kStrideW] - p[kPadLeft];
@@ -83,6 +86,7 @@ int bm_is_edge(__global const int* p, const int y, const int x) {
 }
 
 // What the taps outside add to the outputs of a turn.
+BITMILL_FUNCTION
 long8 bm_edge_sum(__global const int* p, __global const int* sums, const int y, const int x,
                   const int turn) {
   const int top = y * p[kStrideH] - p[kPadTop];

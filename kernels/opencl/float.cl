@@ -87,6 +87,7 @@ BITMILL_KERNEL(bm_strided) {
 }
 
 // Taps of a window that lie inside the padded image.
+BITMILL_FUNCTION
 int bm_taps(const int from, const int taps, const int dilation, const int end) {
   int count = 0;
   for (int i = 0; i < taps; ++i) count += from + i * dilation < end ? 1 : 0;

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "model/ops/op_registry.h"
 #include "tests/backends/opencl/host_kernels.h"
+#include "tests/kernels/cuda/tile_kernels.h"
 
 namespace bitmill {
 namespace {
@@ -47,6 +48,9 @@ class HostExecutable final : public Executable {
                                static_cast<size_t>(batch.rows)};
       if (step.host != nullptr) {
         BITMILL_RETURN_IF_ERROR(RunHostStep(*step.host, arena, batch.rows));
+      } else if (step.tiles.threads > 0) {
+        BITMILL_RETURN_IF_ERROR(
+            RunTiles(step, static_cast<int32_t>(s), batch.rows, arena, constants));
       } else if (!RunHostKernel(step.kernel, arena.as<unsigned char>(),
                                 constants.as<unsigned char>(), params_.data(),
                                 static_cast<int32_t>(s), range)) {
@@ -69,6 +73,23 @@ class HostExecutable final : public Executable {
   std::byte* Row(AlignedBuffer& arena, int32_t buffer, int64_t row) const {
     const DeviceBuffer& memory = plan_.buffers[static_cast<size_t>(buffer)];
     return arena.data() + memory.offset + row * memory.stride;
+  }
+
+  absl::Status RunTiles(const DeviceStep& step, int32_t number, int64_t rows, AlignedBuffer& arena,
+                        AlignedBuffer& constants) const {
+    const TileKernel* const kernel = FindTileKernel(step.kernel);
+    if (kernel == nullptr) return absl::InternalError(absl::StrCat("no kernel ", step.kernel));
+    const DeviceTiles& tiles = step.tiles;
+    if (tiles.pixels != kernel->pixels || tiles.outputs != kernel->outputs ||
+        tiles.threads != kernel->threads || tiles.shared_bytes != kernel->shared_bytes) {
+      return absl::InternalError(absl::StrCat(step.kernel, ": the plan launches other tiles"));
+    }
+    const int64_t pixels = rows * step[device::kOutHeight] * step[device::kOutWidth];
+    RunTileKernel(*kernel, static_cast<int>((pixels + tiles.pixels - 1) / tiles.pixels),
+                  (step[device::kOutChannels] + tiles.outputs - 1) / tiles.outputs,
+                  tiles.shared_bytes, arena.as<unsigned char>(), constants.as<unsigned char>(),
+                  params_.data(), number, static_cast<int32_t>(rows));
+    return absl::OkStatus();
   }
 
   absl::Status RunHostStep(const HostStep& host, AlignedBuffer& arena, int64_t rows) const {

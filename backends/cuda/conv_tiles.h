@@ -1,0 +1,29 @@
+// Which kernels compute the convolutions of a CUDA device where nothing was measured.
+#pragma once
+
+#include "backends/device/device_plan.h"
+
+namespace bitmill {
+
+// `compute_capability` is 10 * major + minor: 90 for H100. Tiles on tensor cores for all without
+// groups: as bits where the chip multiplies bits (8.0 to 9.0; later ones emulate it with a hundred
+// instructions a product), as bytes elsewhere. 128 pixels a tile where that still keeps every
+// multiprocessor busy, 32 otherwise.
+inline ChooseConvTile CudaConvTiles(int compute_capability) {
+  constexpr int64_t kBlock = device::kBlock;
+  constexpr int64_t kWide = 128, kNarrow = 32;
+  constexpr int64_t kBusy = 256;  // tiles; an H100 has 132 multiprocessors
+  return [compute_capability](const ConvShape& shape) {
+    ConvTile tile;
+    if (compute_capability < 80 || shape.groups > 1) return tile;
+    const bool bits = shape.bits_in && (shape.weight_bits == 1 || shape.ternary);
+    tile.tensor = bits && compute_capability < 100 ? ConvTensor::kBits : ConvTensor::kBytes;
+    const int64_t pixels = shape.rows * shape.out_height * shape.out_width;
+    const int64_t blocks = (shape.outputs + kBlock - 1) / kBlock;
+    const bool wide = (pixels + kWide - 1) / kWide * blocks >= kBusy;
+    tile.pixels = static_cast<int32_t>(wide ? kWide : kNarrow);
+    return tile;
+  };
+}
+
+}  // namespace bitmill

@@ -1,0 +1,22 @@
+// The tables of the tile kernels (kernels/cuda/conv_tile.cuh).
+#pragma once
+
+#include <string>
+
+#include "absl/status/status.h"
+#include "backends/device/device_plan.h"
+#include "backends/device/plan_writer.h"
+#include "model/lowered.h"
+
+namespace bitmill {
+
+// "bm_tile_bits_128": `tile.tensor` is not kNone, `tile.pixels` 128 or 32. Bits as bits take
+// weights of 1 bit and ternary ones.
+std::string TileKernelName(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in);
+
+// Weights, totals, edges, limits and the launch of a step whose window is set; without groups.
+// ResourceExhausted when the weights are more than a kernel can address.
+absl::Status SetTiles(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in,
+                      const DeviceValue& out, PlanWriter& writer, DeviceStep& step);
+
+}  // namespace bitmill

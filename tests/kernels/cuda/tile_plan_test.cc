@@ -1,0 +1,160 @@
+// Plans for CUDA, run on the host by the tile kernels themselves, their instructions emulated:
+// random graphs against the reference of lowered graphs, and the golden models against the CPU.
+#include <gtest/gtest.h>
+
+#include <random>
+#include <set>
+#include <string>
+#include <utility>
+
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/conv_tiles.h"
+#include "backends/device/device_plan.h"
+#include "model/passes/passes.h"
+#include "tests/backends/cpu/plan_runner.h"
+#include "tests/backends/cpu/random_lowered.h"
+#include "tests/backends/opencl/differential.h"
+#include "tests/backends/opencl/golden_models.h"
+#include "tests/backends/opencl/host_executable.h"
+#include "tests/kernels/cuda/tile_kernels.h"
+
+namespace bitmill {
+namespace {
+
+// What ran is told by the kernels of the plans, so that no kernel stays untested.
+std::set<std::string>& KernelsSeen() {
+  static std::set<std::string> seen;
+  return seen;
+}
+
+const MakeExecutable kOnTheHost = [](const Graph& graph, DevicePlan plan) {
+  for (const DeviceStep& step : plan.steps) KernelsSeen().insert(step.kernel);
+  return absl::StatusOr<std::unique_ptr<Executable>>(
+      MakeHostExecutable(SignatureOfLowered(graph), std::move(plan)));
+};
+
+// As CudaConvTiles, with tiles of `pixels` whatever the size.
+ChooseConvTile Tiles(int compute_capability, int32_t pixels) {
+  return [choose = CudaConvTiles(compute_capability), pixels](const ConvShape& shape) {
+    ConvTile tile = choose(shape);
+    tile.pixels = pixels;
+    return tile;
+  };
+}
+
+class TilePlanTest : public testing::TestWithParam<LoweredKind> {};
+
+TEST_P(TilePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
+  std::mt19937 random(41);
+  for (int i = 0; i < 12; ++i) {
+    LoweredKind kind = GetParam();
+    kind.dense = i % 4 == 3;
+    kind.channels = i < 2 ? 64 + 64 * i : 0;  // words by one and by two
+    const int capability = i % 2 == 0 ? 90 : 100;
+    const int32_t pixels = i % 3 == 0 ? 128 : 32;
+    SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability, ", ", pixels, " pixels"));
+    CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                          Tiles(capability, pixels));
+    if (HasFatalFailure()) return;
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, TilePlanTest, testing::ValuesIn(AllLoweredKinds()),
+                         [](const testing::TestParamInfo<LoweredKind>& param) {
+                           return KindName(param.param);
+                         });
+
+TEST(TilePlanStepsTest, ResidualNetworksGiveTheReferencesBits) {
+  std::mt19937 random(43);
+  for (int i = 0; i < 10; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    CheckAgainstReference(RandomResidual(random), kOnTheHost, random, CudaConvTiles(89));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST(TilePlanStepsTest, EveryTileKernelRan) {
+  std::mt19937 random(47);
+  for (const LoweredKind& kind : AllLoweredKinds()) {
+    for (const int32_t pixels : {32, 128}) {
+      const Graph graph = RandomLowered(kind, random);
+      for (const int capability : {80, 120}) {
+        const auto plan = BuildDevicePlan(graph, 2, Tiles(capability, pixels));
+        ASSERT_TRUE(plan.ok()) << plan.status();
+        for (const DeviceStep& step : plan->steps) KernelsSeen().insert(step.kernel);
+      }
+    }
+  }
+  for (const TileKernel& kernel : TileKernels()) {
+    EXPECT_EQ(KernelsSeen().count(kernel.name), 1U) << kernel.name;
+  }
+}
+
+TEST(CudaConvTilesTest, BitsAreMultipliedAsBitsOnlyWhereTheChipDoes) {
+  ConvShape bits, codes, grouped, wide_weights;
+  bits.channels = bits.outputs = codes.outputs = wide_weights.outputs = 64;
+  codes.bits_in = false;
+  grouped.groups = 2;
+  wide_weights.weight_bits = 4;
+  for (const int capability : {80, 86, 89, 90}) {
+    EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBits) << capability;
+    EXPECT_EQ(CudaConvTiles(capability)(wide_weights).tensor, ConvTensor::kBytes) << capability;
+  }
+  for (const int capability : {100, 103, 120}) {
+    EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBytes) << capability;
+  }
+  EXPECT_EQ(CudaConvTiles(90)(codes).tensor, ConvTensor::kBytes);
+  EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kNone);
+  EXPECT_EQ(CudaConvTiles(75)(bits).tensor, ConvTensor::kNone);
+}
+
+TEST(CudaConvTilesTest, TilesAreWideWhereThereIsEnoughToDo) {
+  ConvShape shape;
+  shape.outputs = 256;
+  shape.out_height = shape.out_width = 14;
+  EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 32);
+  shape.rows = 64;  // 98 tiles of 128 pixels, 4 blocks of outputs
+  EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 128);
+}
+
+class TilePlanGoldenTest : public testing::TestWithParam<GoldenModel> {};
+
+TEST_P(TilePlanGoldenTest, GivesTheBitsOfTheCpuBackend) {
+  constexpr size_t kRows = 2;
+  const auto graph = ReadGoldenGraph(GetParam());
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto golden = ReadGoldenRows(GetParam());
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto cpu = CreateCpuBackend()->Compile(*graph, {.max_rows = kRows});
+  ASSERT_TRUE(cpu.ok()) << cpu.status();
+  const auto lowered = Lower(*graph);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  const auto rows = absl::MakeConstSpan(golden->inputs).first(kRows);
+  const auto wanted = RunRows(**cpu, rows, (*cpu)->max_rows());
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  for (const int capability : {90, 100}) {
+    auto plan = BuildDevicePlan(*lowered, (*cpu)->max_rows(), CudaConvTiles(capability));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    const bool exact = plan->exact;
+    const auto host = MakeHostExecutable((*cpu)->signature(), *std::move(plan));
+    const auto got = RunRows(*host, rows, (*cpu)->max_rows());
+    ASSERT_TRUE(got.ok()) << got.status();
+    for (size_t r = 0; r < kRows; ++r) {
+      if (exact) {
+        ASSERT_EQ(got->at(r), wanted->at(r)) << host->DescribePlan();
+      } else {
+        ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << host->DescribePlan();
+      }
+    }
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, TilePlanGoldenTest, testing::ValuesIn(FindGoldenModels()),
+                         [](const testing::TestParamInfo<GoldenModel>& param) {
+                           return param.param.name;
+                         });
+
+}  // namespace
+}  // namespace bitmill
