@@ -28,6 +28,9 @@ class FallbackExecutable final : public Executable {
     return device_->weight_bytes() + fallback_->weight_bytes();
   }
   int64_t arena_bytes() const override { return device_->arena_bytes() + fallback_->arena_bytes(); }
+  int64_t computed_rows(int64_t rows) const override {
+    return (device_failed() ? fallback_ : device_)->computed_rows(rows);
+  }
   int64_t row_macs() const override { return device_->row_macs(); }
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   // After the first error of the device that is not InvalidArgument all batches, this one included,

@@ -296,7 +296,7 @@ class OpenClRoutedTest : public OpenClFaultTest {
     auto device = CreateOpenClBackend(api_, {}, *cpu_);
     EXPECT_TRUE(device.ok()) << device.status();
     device_ = *std::move(device);
-    auto_ = CreateAutoBackend(*cpu_, device_.get(), {}, clock_);
+    auto_ = CreateAutoBackend(*cpu_, {device_.get()}, {}, clock_);
     auto executable = auto_->Compile(graph_, {.max_rows = 4});
     EXPECT_TRUE(executable.ok()) << executable.status();
     return *std::move(executable);

@@ -13,11 +13,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/device/device_executable.h"
 #include "backends/device/device_plan.h"
+#include "backends/device/device_speed.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
-#include "backends/opencl/cl_executable.h"
-#include "backends/opencl/device_speed.h"
+#include "backends/opencl/cl_plan_device.h"
 #include "backends/opencl/opencl_backend.h"
 #include "model/passes/passes.h"
 #include "tests/backends/cpu/random_lowered.h"
@@ -131,7 +132,8 @@ TEST(OpenClTest, RandomGraphsGiveTheReferencesBits) {
     std::mt19937 random(23);
     const MakeExecutable make =
         [&](const Graph& graph, DevicePlan plan) -> absl::StatusOr<std::unique_ptr<Executable>> {
-      return ClExecutable::Create(device.device, SignatureOfLowered(graph), std::move(plan));
+      return DeviceExecutable::Create(MakeClPlanDevice(device.device), SignatureOfLowered(graph),
+                                      std::move(plan));
     };
     for (const LoweredKind& kind : AllLoweredKinds()) {
       SCOPED_TRACE(KindName(kind));
@@ -241,7 +243,7 @@ TEST(OpenClTest, ProgramOfADeviceThatHasRunAModelIsTakenFromTheCache) {
 TEST(OpenClTest, SpeedIsMeasuredBesideTheDevicesOwnLimit) {
   SKIP_WITHOUT_DEVICE();
   for (const OpenedDevice& device : Devices()) {
-    const auto speed = MeasureDeviceSpeed(device.device);
+    const auto speed = MeasureDeviceSpeed(MakeClPlanDevice(device.device));
     ASSERT_TRUE(speed.ok()) << speed.status();
     EXPECT_EQ(speed->convolutions.size(), 4U);
     for (const ConvSpeed& conv : speed->convolutions) {
