@@ -25,40 +25,10 @@ using testing::HasSubstr;
 class CudaGoldenTest : public FakeCudaTest, public testing::WithParamInterface<GoldenModel> {};
 
 TEST_P(CudaGoldenTest, DeviceGivesTheBitsOfTheCpuBackend) {
-  constexpr size_t kRows = 8;
-  constexpr int64_t kBatch = 7;
-  const auto graph = ReadGoldenGraph(GetParam());
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  const auto golden = ReadGoldenRows(GetParam());
-  ASSERT_TRUE(golden.ok()) << golden.status();
-  const auto lowered = Lower(*graph);
-  ASSERT_TRUE(lowered.ok()) << lowered.status();
-  const auto plan = BuildDevicePlan(*lowered, 1, CudaConvTiles(fake_->capability));
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  const auto rows =
-      absl::MakeConstSpan(golden->inputs).first(std::min(kRows, golden->inputs.size()));
   const std::unique_ptr<Backend> cpu = CreateCpuBackend();
-  const auto on_cpu = cpu->Compile(*graph, {.max_rows = kBatch});
-  ASSERT_TRUE(on_cpu.ok()) << on_cpu.status();
-  const auto wanted = RunRows(**on_cpu, rows, (*on_cpu)->max_rows());
-  ASSERT_TRUE(wanted.ok()) << wanted.status();
   const auto backend = OpenBackend(*cpu);
   ASSERT_TRUE(backend.ok()) << backend.status();
-  const auto executable = (*backend)->Compile(*graph, {.max_rows = kBatch});
-  ASSERT_TRUE(executable.ok()) << executable.status();
-  for (const int64_t batch :
-       {int64_t{1}, std::min<int64_t>(3, (*executable)->max_rows()), (*executable)->max_rows()}) {
-    const auto got = RunRows(**executable, rows, batch, 1);
-    ASSERT_TRUE(got.ok()) << got.status();
-    for (size_t r = 0; r < rows.size(); ++r) {
-      if (plan->exact) {
-        ASSERT_EQ(got->at(r), wanted->at(r)) << "row " << r << " in batches of " << batch;
-      } else {
-        ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << "row " << r;
-      }
-    }
-  }
-  EXPECT_EQ((*executable)->backend_name(), "cuda") << "the CPU took over";
+  CheckGoldenModel(GetParam(), **backend, *cpu);
   EXPECT_GT(fake_->launches, 0);
 }
 
@@ -72,14 +42,10 @@ class CudaTest : public FakeCudaTest {
   void SetUp() override {
     FakeCudaTest::SetUp();
     if (HasFatalFailure()) return;
-    for (const GoldenModel& model : FindGoldenModels()) {
-      if (model.name != "fmnist_tfc_w1a1") continue;
-      auto graph = ReadGoldenGraph(model);
-      auto golden = ReadGoldenRows(model);
-      ASSERT_TRUE(graph.ok() && golden.ok());
-      graph_ = *std::move(graph);
-      rows_ = std::move(golden->inputs);
-    }
+    auto golden = ReadGoldenCase("fmnist_tfc_w1a1");
+    ASSERT_TRUE(golden.ok()) << golden.status();
+    graph_ = std::move(golden->graph);
+    rows_ = std::move(golden->rows);
   }
   // The small model on the device alone.
   std::unique_ptr<Executable> Compile(int64_t max_rows) {

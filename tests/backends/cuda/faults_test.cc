@@ -25,14 +25,10 @@ class CudaFaultTest : public FakeCudaTest {
   void SetUp() override {
     FakeCudaTest::SetUp();
     if (HasFatalFailure()) return;
-    for (const GoldenModel& model : FindGoldenModels()) {
-      if (model.name != "digits_w1a1") continue;
-      auto graph = ReadGoldenGraph(model);
-      auto rows = ReadGoldenRows(model);
-      ASSERT_TRUE(graph.ok() && rows.ok());
-      graph_ = *std::move(graph);
-      rows_ = std::move(rows->inputs);
-    }
+    auto golden = ReadGoldenCase("digits_w1a1");
+    ASSERT_TRUE(golden.ok()) << golden.status();
+    graph_ = std::move(golden->graph);
+    rows_ = std::move(golden->rows);
     const auto cpu = cpu_->Compile(graph_, {.max_rows = 4});
     ASSERT_TRUE(cpu.ok()) << cpu.status();
     const auto wanted = RunRows(**cpu, rows_, 4);

@@ -84,38 +84,9 @@ class OpenClGoldenTest : public testing::TestWithParam<GoldenModel> {};
 
 TEST_P(OpenClGoldenTest, EveryDeviceGivesTheBitsOfTheCpuBackend) {
   SKIP_WITHOUT_DEVICE();
-  constexpr size_t kRows = 8;
-  constexpr int64_t kBatch = 7;
-  const auto graph = ReadGoldenGraph(GetParam());
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  const auto golden = ReadGoldenRows(GetParam());
-  ASSERT_TRUE(golden.ok()) << golden.status();
-  const auto lowered = Lower(*graph);
-  ASSERT_TRUE(lowered.ok()) << lowered.status();
-  const auto plan = BuildDevicePlan(*lowered, 1);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  const auto rows =
-      absl::MakeConstSpan(golden->inputs).first(std::min(kRows, golden->inputs.size()));
   for (const OpenedDevice& device : Devices()) {
     SCOPED_TRACE(device.name);
-    const auto cpu = device.cpu->Compile(*graph, {.max_rows = kBatch});
-    ASSERT_TRUE(cpu.ok()) << cpu.status();
-    const auto wanted = RunRows(**cpu, rows, (*cpu)->max_rows());
-    ASSERT_TRUE(wanted.ok()) << wanted.status();
-    const auto executable = device.backend->Compile(*graph, {.max_rows = kBatch});
-    ASSERT_TRUE(executable.ok()) << executable.status();
-    for (const int64_t batch : {int64_t{1}, (*executable)->max_rows()}) {
-      const auto got = RunRows(**executable, rows, batch, 1);
-      ASSERT_TRUE(got.ok()) << got.status();
-      for (size_t r = 0; r < rows.size(); ++r) {
-        if (plan->exact) {
-          ASSERT_EQ(got->at(r), wanted->at(r)) << "row " << r << " in batches of " << batch;
-        } else {
-          ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << "row " << r;
-        }
-      }
-    }
-    EXPECT_EQ((*executable)->backend_name(), "opencl") << "the CPU took over";
+    CheckGoldenModel(GetParam(), *device.backend, *device.cpu);
   }
 }
 
