@@ -8,6 +8,7 @@
 #include "backends/batch_router.h"
 #include "backends/route_table.h"
 #include "backends/routed_executable.h"
+#include "base/check.h"
 #include "base/log.h"
 #include "base/mutex.h"
 #include "base/status_macros.h"
@@ -21,7 +22,7 @@ constexpr int64_t kNanosPerMilli = 1'000'000;
 // What all models of the backend share.
 struct AutoParts {
   const Backend& cpu;
-  const Backend& device;
+  const std::vector<const Backend*> devices;
   const AutoOptions options;
   const Clock& clock;
   const std::shared_ptr<BackendLoads> loads;
@@ -46,17 +47,30 @@ class AutoPreparedModel final : public PreparedModel {
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) override {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu, cpu_->MakeExecutable(limits));
-    absl::StatusOr<std::unique_ptr<Executable>> device =
-        parts_.device.CompileBeside(lowered_, *cpu);
-    if (!device.ok()) return Alone(std::move(cpu), device.status());
-    const MonotonicNanos start = parts_.clock.Now();
-    absl::StatusOr<std::vector<RouteTable>> tables = Measure(*cpu, **device);
-    if (!tables.ok()) return Alone(std::move(cpu), tables.status());
-    LogRoutes(*tables, parts_.clock.Now() - start);
-    auto router = std::make_unique<BatchRouter>(*std::move(tables), parts_.loads, parts_.clock);
     std::vector<std::unique_ptr<Executable>> executables;
     executables.push_back(std::move(cpu));
-    executables.push_back(*std::move(device));
+    std::vector<size_t> places = {0};
+    for (size_t i = 0; i < parts_.devices.size(); ++i) {
+      absl::StatusOr<std::unique_ptr<Executable>> device =
+          parts_.devices[i]->CompileBeside(lowered_, *executables[0]);
+      if (!device.ok()) {
+        LogWithout(*parts_.devices[i], device.status());
+        continue;
+      }
+      executables.push_back(*std::move(device));
+      places.push_back(i + 1);
+    }
+    if (executables.size() == 1) return std::move(executables[0]);
+    const MonotonicNanos start = parts_.clock.Now();
+    absl::StatusOr<std::vector<RouteTable>> tables = Measure(executables);
+    if (!tables.ok()) {
+      LogWarning(absl::StrCat(NameOf(lowered_),
+                              " is computed by the CPU alone: ", tables.status().message()));
+      return std::move(executables[0]);
+    }
+    LogRoutes(*tables, parts_.clock.Now() - start);
+    auto router = std::make_unique<BatchRouter>(*std::move(tables), parts_.loads, parts_.clock,
+                                                std::move(places));
     return std::make_unique<RoutedExecutable>(std::move(executables), std::move(router),
                                               NameOf(lowered_));
   }
@@ -67,24 +81,33 @@ class AutoPreparedModel final : public PreparedModel {
   }
 
  private:
-  absl::StatusOr<std::vector<RouteTable>> Measure(const Executable& cpu, const Executable& device) {
+  absl::StatusOr<std::vector<RouteTable>> Measure(
+      const std::vector<std::unique_ptr<Executable>>& executables) {
+    std::vector<const Executable*> borrowed;
+    borrowed.reserve(executables.size());
+    for (const auto& executable : executables) borrowed.push_back(executable.get());
     MutexLock lock(&parts_.measuring);
-    return MeasureRoutes({&cpu, &device}, cpu.max_rows(), parts_.options.measure_ns, parts_.clock);
+    return MeasureRoutes(borrowed, borrowed[0]->max_rows(), parts_.options.measure_ns,
+                         parts_.clock);
   }
 
-  std::unique_ptr<Executable> Alone(std::unique_ptr<Executable> cpu,
-                                    const absl::Status& why) const {
-    LogWarning(absl::StrCat(NameOf(lowered_), " is computed by the CPU alone: ", why.message()));
-    return cpu;
+  void LogWithout(const Backend& device, const absl::Status& why) const {
+    const std::string without = parts_.devices.size() == 1
+                                    ? " is computed by the CPU alone: "
+                                    : absl::StrCat(" is computed without ", device.name(), ": ");
+    LogWarning(absl::StrCat(NameOf(lowered_), without, why.message()));
   }
 
   void LogRoutes(const std::vector<RouteTable>& tables, int64_t ns) const {
-    const RouteTable& device = tables.back();
-    const int64_t from = BreakEvenRows(tables.front(), device);
-    LogInfo(absl::StrCat(
-        NameOf(lowered_), " is routed: ", device.backend,
-        from > 0 ? absl::StrCat(" is faster from ", from, " rows on") : " is slower than the CPU",
-        ", measured in ", ns / kNanosPerMilli, " ms"));
+    std::string text = absl::StrCat(NameOf(lowered_), " is routed: ");
+    for (size_t i = 1; i < tables.size(); ++i) {
+      const int64_t from = BreakEvenRows(tables.front(), tables[i]);
+      absl::StrAppend(
+          &text, tables[i].backend,
+          from > 0 ? absl::StrCat(" is faster from ", from, " rows on") : " is slower than the CPU",
+          ", ");
+    }
+    LogInfo(absl::StrCat(text, "measured in ", ns / kNanosPerMilli, " ms"));
   }
 
   AutoParts& parts_;
@@ -94,13 +117,13 @@ class AutoPreparedModel final : public PreparedModel {
 
 class AutoBackend final : public Backend {
  public:
-  AutoBackend(const Backend& cpu, const Backend& device, const AutoOptions& options,
+  AutoBackend(const Backend& cpu, std::vector<const Backend*> devices, const AutoOptions& options,
               const Clock& clock)
       : parts_{.cpu = cpu,
-               .device = device,
+               .devices = std::move(devices),
                .options = options,
                .clock = clock,
-               .loads = std::make_shared<BackendLoads>(std::vector<int>{options.cpu_lanes, 1}),
+               .loads = std::make_shared<BackendLoads>(LanesOf(parts_.devices, options)),
                .measuring = {}} {}
 
   std::string name() const override { return "auto"; }
@@ -128,6 +151,14 @@ class AutoBackend final : public Backend {
   }
 
  private:
+  // A device computes one batch at a time, as far as predictions go.
+  static std::vector<int> LanesOf(const std::vector<const Backend*>& devices,
+                                  const AutoOptions& options) {
+    std::vector<int> lanes(devices.size() + 1, 1);
+    lanes[0] = options.cpu_lanes;
+    return lanes;
+  }
+
   mutable AutoParts parts_;
 };
 
@@ -151,10 +182,11 @@ class CpuAsAuto final : public Backend {
 
 }  // namespace
 
-std::unique_ptr<Backend> CreateAutoBackend(const Backend& cpu, const Backend* device,
+std::unique_ptr<Backend> CreateAutoBackend(const Backend& cpu, std::vector<const Backend*> devices,
                                            const AutoOptions& options, const Clock& clock) {
-  if (device == nullptr) return std::make_unique<CpuAsAuto>(cpu);
-  return std::make_unique<AutoBackend>(cpu, *device, options, clock);
+  BITMILL_CHECK(devices.size() < BatchRouter::kMostBackends);
+  if (devices.empty()) return std::make_unique<CpuAsAuto>(cpu);
+  return std::make_unique<AutoBackend>(cpu, std::move(devices), options, clock);
 }
 
 }  // namespace bitmill

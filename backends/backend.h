@@ -1,4 +1,4 @@
-// What the server asks of a compute backend. Implementations: backends/cpu, backends/opencl.
+// What the server asks of a compute backend. Implementations: backends/cpu, backends/device.
 #pragma once
 
 #include <cstddef>
@@ -151,6 +151,8 @@ inline const char* PrecisionName(Precision precision) {
 
 struct CompileOptions {
   std::string backend = "";  // for BackendSet: the one that is wanted; empty: its default
+  std::vector<int> gpus =
+      {};                    // devices, as the driver counts, that alone may compute it; empty: any
   int64_t max_rows = 1;      // largest batch
   std::string isa = "auto";  // or a name of kernels/isa.h
   Precision precision = Precision::kExact;
@@ -206,6 +208,8 @@ class Backend {
  public:
   virtual ~Backend() = default;
   virtual std::string name() const = 0;  // "cpu"
+  // Of the device that it computes on, as the driver says it; empty: on none.
+  virtual std::string device_name() const { return ""; }
   // `graph` has passed VerifyGraph and is not lowered. Thread-safe.
   virtual absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const = 0;

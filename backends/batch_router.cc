@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <utility>
 
 #include "base/check.h"
@@ -48,18 +49,25 @@ int BackendLoads::running(size_t backend) const {
 }
 
 BatchRouter::BatchRouter(std::vector<RouteTable> tables, std::shared_ptr<BackendLoads> loads,
-                         const Clock& clock)
+                         const Clock& clock, std::vector<size_t> places)
     : shared_(std::move(loads)), loads_(*shared_), clock_(clock) {
   const MonotonicNanos now = clock.Now();
   MutexLock lock(&loads_.mutex_);
+  if (places.empty()) {
+    places.resize(tables.size());
+    std::iota(places.begin(), places.end(), size_t{0});
+  }
   BITMILL_CHECK(!tables.empty() && tables.size() <= kMostBackends &&
-                tables.size() == loads_.loads_.size());
-  for (RouteTable& table : tables) routes_.push_back({.table = std::move(table), .seen_ns = now});
+                tables.size() == places.size());
+  for (size_t i = 0; i < tables.size(); ++i) {
+    BITMILL_CHECK(places[i] < loads_.loads_.size());
+    routes_.push_back({.table = std::move(tables[i]), .place = places[i], .seen_ns = now});
+  }
 }
 
 BatchRouter::Forecast BatchRouter::Look(size_t backend, int64_t rows, MonotonicNanos now) const {
   const State& state = routes_[backend];
-  const BackendLoads::Load& load = loads_.loads_[backend];
+  const BackendLoads::Load& load = LoadOf(backend);
   Forecast forecast;
   forecast.table_ns = state.table.NsFor(rows);
   forecast.run_ns = Times(forecast.table_ns, state.drift);
@@ -118,7 +126,7 @@ std::optional<size_t> BatchRouter::DueProbe(size_t best, const Forecasts& foreca
   for (size_t i = 0; i < routes_.size(); ++i) {
     const State& state = routes_[i];
     if (i == best || state.failed || state.elsewhere < kProbeBatches) continue;
-    if (loads_.loads_[i].running >= loads_.loads_[i].lanes) continue;  // it will tell
+    if (LoadOf(i).running >= LoadOf(i).lanes) continue;  // it will tell
     const Forecast& there = forecasts[i];
     const int64_t hoped = std::min(there.run_ns, there.table_ns) / 2;
     if (hoped >= forecasts[best].finish_ns) continue;
@@ -129,7 +137,7 @@ std::optional<size_t> BatchRouter::DueProbe(size_t best, const Forecasts& foreca
 }
 
 void BatchRouter::Enter(RoutedBatch& batch) {
-  BackendLoads::Load& load = loads_.loads_[batch.backend];
+  BackendLoads::Load& load = LoadOf(batch.backend);
   batch.before = load.last;
   batch.after = nullptr;
   (load.last == nullptr ? load.first : load.last->after) = &batch;
@@ -140,7 +148,7 @@ void BatchRouter::Enter(RoutedBatch& batch) {
 }
 
 void BatchRouter::Leave(const RoutedBatch& batch, MonotonicNanos now) {
-  BackendLoads::Load& load = loads_.loads_[batch.backend];
+  BackendLoads::Load& load = LoadOf(batch.backend);
   if (load.first == &batch && batch.after != nullptr) {
     load.head_ns = load.lanes == 1 ? now : batch.after->start_ns;
   }

@@ -100,9 +100,10 @@ class BatchRouter {
   static constexpr int64_t kProbeBatches = 32;
   static constexpr int64_t kProbeCost = 100;  // times what the detour costs
 
-  // Tables and lanes are of the same backends, the CPU first, `clock` outlives the router.
+  // The CPU's table first. `places`: of each table, which of the loads its backend has; none: they
+  // are in the same order. `clock` outlives the router.
   BatchRouter(std::vector<RouteTable> tables, std::shared_ptr<BackendLoads> loads,
-              const Clock& clock);
+              const Clock& clock, std::vector<size_t> places = {});
 
   // Says where the batch goes, and counts it as work there until one of the following three, of
   // which exactly one is called.
@@ -126,6 +127,7 @@ class BatchRouter {
  private:
   struct State {
     RouteTable table;
+    size_t place = 0;  // of its load
     float drift = 1;
     bool failed = false;
     MonotonicNanos seen_ns = 0;  // when a batch was last finished there, or sent there as a probe
@@ -139,6 +141,10 @@ class BatchRouter {
     int64_t finish_ns = 0;  // all in all
   };
   using Forecasts = std::array<Forecast, kMostBackends>;
+
+  BackendLoads::Load& LoadOf(size_t backend) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_) {
+    return loads_.loads_[routes_[backend].place];
+  }
 
   Forecast Look(size_t backend, int64_t rows, MonotonicNanos now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);

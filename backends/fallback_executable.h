@@ -33,6 +33,9 @@ class FallbackExecutable final : public Executable {
     AddMemory(fallback_->memory(contexts), sum);
     return sum;
   }
+  int64_t computed_rows(int64_t rows) const override {
+    return (device_failed() ? fallback_ : device_)->computed_rows(rows);
+  }
   int64_t row_macs() const override { return device_->row_macs(); }
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   // After the first error of the device that is not InvalidArgument all batches, this one included,

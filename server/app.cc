@@ -442,9 +442,10 @@ absl::Status CheckServeOptions(const ServeOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "metrics compatibility '", options.metrics_compat, "', expected none or triton"));
   }
-  if (options.backend != "cpu" && options.backend != "opencl" && options.backend != "auto") {
+  if (options.backend != "cpu" && options.backend != "opencl" && options.backend != "cuda" &&
+      options.backend != "auto") {
     return absl::InvalidArgumentError(
-        absl::StrCat("backend '", options.backend, "', expected cpu, opencl or auto"));
+        absl::StrCat("backend '", options.backend, "', expected cpu, opencl, cuda or auto"));
   }
   BITMILL_RETURN_IF_ERROR(
       CheckRange<int64_t>("milliseconds of measuring backends", options.route_ms, 0, 60'000));

@@ -40,9 +40,10 @@ struct ServeOptions {
   int io_threads = 0;                // 0: by the budget
   int intra_op_threads = 0;          // CPUs that may share a batch; 0: all of the budget
   std::string isa = "auto";          // or a name of kernels/isa.h
-  std::string backend = "cpu";       // of models that name none; or "opencl" or "auto"
+  std::string backend = "cpu";       // of models that name none; or "opencl", "cuda", "auto"
   int64_t route_ms = 200;            // of measuring the backends of a model that is "auto"
-  std::string opencl_device;         // its number, or a part of its name; empty: the best one
+  std::string cuda_device;           // its number, or a part of its name; empty: the first usable
+  std::string opencl_device;         // likewise; empty: the best one
   std::string opencl_cache = "off";  // folder of compiled kernels
   // At the start: what one core can do at most, as metrics and for the analysis. Half a second, and
   // 256 MiB of memory for that long.

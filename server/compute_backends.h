@@ -11,10 +11,11 @@
 
 namespace bitmill {
 
-// CPU, OpenCL, and "auto", which chooses for each batch; and models divided between these. A device
-// is opened when a model asks for it first, or now when it is the default, options.backend; then
-// errors are why it cannot be opened. Without one, "auto" is the CPU. `helpers` as for
-// CreateCpuBackend; `cpus`: that may be used.
+// CPU, OpenCL, CUDA, and "auto", which chooses for each batch; and models divided between these. A
+// device is opened when a model asks for it first, or now when it is the default, options.backend;
+// then errors are why it cannot be opened. "auto" takes what can be opened, a device that two
+// drivers offer once; without any, it is the CPU. `helpers` as for CreateCpuBackend; `cpus`: that
+// may be used.
 absl::StatusOr<std::unique_ptr<Backend>> MakeComputeBackends(const ServeOptions& options, int cpus,
                                                              const Clock& clock, ForkJoin* helpers);
 

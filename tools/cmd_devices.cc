@@ -1,16 +1,24 @@
 #include "tools/cmd_devices.h"
 
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "CLI/CLI.hpp"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "backends/cuda/cuda_device.h"
+#include "backends/cuda/cuda_devices.h"
+#include "backends/cuda/cuda_plan_device.h"
+#include "backends/device/device_speed.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
-#include "backends/opencl/device_speed.h"
+#include "backends/opencl/cl_plan_device.h"
 #include "base/status_macros.h"
+#include "kernels/cuda/device_image.h"
 #include "kernels/isa.h"
 #include "server/analysis/nvml.h"
 #include "tools/cli.h"
@@ -22,50 +30,127 @@ namespace {
 
 constexpr double kGiga = 1e9;
 
-struct Found {
-  std::shared_ptr<const ClApi> api;
-  std::vector<ClDeviceInfo> devices;
+std::string SizeText(int64_t bytes) { return Bytes(static_cast<double>(bytes)); }
+
+// A device as the command shows it.
+struct Shown {
+  std::string label;  // "opencl 0"
+  std::vector<std::string> cells;
+  std::string details;
+  bool usable = false;
+  std::function<absl::StatusOr<std::shared_ptr<const PlanDevice>>()> open;
 };
 
-absl::StatusOr<Found> FindDevices(const std::string& library) {
-  Found found;
-  BITMILL_ASSIGN_OR_RETURN(found.api, LoadClApi(library.empty() ? kClLoader : library));
-  BITMILL_ASSIGN_OR_RETURN(found.devices, ListClDevices(*found.api));
-  return found;
+std::string StateOf(const std::string& problem) {
+  return problem.empty() ? "usable, experimental" : absl::StrCat("unusable: ", problem);
 }
 
-void PrintDetails(size_t number, const ClDeviceInfo& device) {
-  std::printf(
-      "\nopencl %zu: %s\n  vendor    %s\n  platform  %s, %s\n  version   %s\n  driver    %s\n"
-      "  memory    %s, buffers of at most %s\n  floats    %s, %s\n",
-      number, device.name.c_str(), device.vendor.c_str(), device.platform.c_str(),
-      device.platform_version.c_str(), device.version.c_str(), device.driver.c_str(),
-      Bytes(static_cast<double>(device.memory_bytes)).c_str(),
-      Bytes(static_cast<double>(device.max_buffer_bytes)).c_str(),
-      device.exact_divide ? "exact division" : "division in double precision",
-      device.fp64 ? "double precision" : "no double precision");
+Shown ShowOpenCl(std::shared_ptr<const ClApi> api, const ClDeviceInfo& device, size_t number) {
+  Shown shown;
+  shown.label = absl::StrCat("opencl ", number);
+  shown.cells = {shown.label,
+                 device.name,
+                 absl::StrCat(device.type_name(), ", ", device.platform),
+                 absl::StrCat(device.compute_units),
+                 SizeText(device.memory_bytes),
+                 StateOf(device.problem)};
+  shown.details =
+      absl::StrCat("  vendor    ", device.vendor, "\n  platform  ", device.platform, ", ",
+                   device.platform_version, "\n  version   ", device.version, "\n  driver    ",
+                   device.driver, "\n  memory    ", SizeText(device.memory_bytes),
+                   ", buffers of at most ", SizeText(device.max_buffer_bytes), "\n  floats    ",
+                   device.exact_divide ? "exact division" : "division in double precision", ", ",
+                   device.fp64 ? "double precision" : "no double precision", "\n");
+  shown.usable = device.problem.empty();
+  shown.open = [api = std::move(api),
+                device]() -> absl::StatusOr<std::shared_ptr<const PlanDevice>> {
+    const std::string folder = DefaultOpenClCache();
+    BITMILL_ASSIGN_OR_RETURN(
+        std::shared_ptr<ClDevice> opened,
+        ClDevice::Open(api, device, ProgramCache(folder == "off" ? "" : folder)));
+    return MakeClPlanDevice(std::move(opened));
+  };
+  return shown;
 }
 
-absl::Status PrintSpeed(size_t number, const Found& found) {
-  const std::string folder = DefaultOpenClCache();
-  BITMILL_ASSIGN_OR_RETURN(const std::shared_ptr<ClDevice> device,
-                           ClDevice::Open(found.api, found.devices[number],
-                                          ProgramCache(folder == "off" ? "" : folder)));
+Shown ShowCuda(std::shared_ptr<const CudaApi> api, const CudaDeviceInfo& device) {
+  const std::string problem = !device.problem.empty() ? device.problem
+                              : CudaImage().empty()   ? "this program has no CUDA kernels"
+                                                      : "";
+  Shown shown;
+  shown.label = absl::StrCat("cuda ", device.number);
+  shown.cells = {shown.label,
+                 device.name,
+                 absl::StrCat("GPU, capability ", device.capability_text()),
+                 absl::StrCat(device.multiprocessors),
+                 SizeText(device.memory_bytes),
+                 StateOf(problem)};
+  shown.details =
+      absl::StrCat("  driver    for CUDA ", CudaVersionText(api->driver_version), " (",
+                   api->library, ")\n  clock     ", device.clock_mhz, " MHz\n  memory    ",
+                   SizeText(device.memory_bytes), device.integrated ? ", the host's" : "",
+                   device.memory_bytes_per_s > 0
+                       ? absl::StrCat(", ", SizeText(device.memory_bytes_per_s), "/s by its clock")
+                       : "",
+                   "\n  shared    ", SizeText(device.max_shared_bytes), " a block\n  graphs    ",
+                   api->has_graphs() ? "yes" : "no", "\n");
+  shown.usable = problem.empty();
+  shown.open = [api = std::move(api),
+                device]() -> absl::StatusOr<std::shared_ptr<const PlanDevice>> {
+    BITMILL_ASSIGN_OR_RETURN(std::shared_ptr<CudaDevice> opened,
+                             CudaDevice::Open(api, device, CudaImage()));
+    return MakeCudaPlanDevice(std::move(opened));
+  };
+  return shown;
+}
+
+// Appends the devices; an error says why there are none.
+absl::Status FindOpenCl(const std::string& library, std::vector<Shown>& shown) {
+  BITMILL_ASSIGN_OR_RETURN(const std::shared_ptr<const ClApi> api,
+                           LoadClApi(library.empty() ? kClLoader : library));
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<ClDeviceInfo> devices, ListClDevices(*api));
+  for (size_t i = 0; i < devices.size(); ++i) shown.push_back(ShowOpenCl(api, devices[i], i));
+  return absl::OkStatus();
+}
+
+absl::Status FindCuda(const std::string& library, std::vector<Shown>& shown) {
+  BITMILL_ASSIGN_OR_RETURN(const std::shared_ptr<const CudaApi> api,
+                           LoadCudaApi(library.empty() ? kCudaDriver : library));
+  BITMILL_ASSIGN_OR_RETURN(const std::vector<CudaDeviceInfo> devices, ListCudaDevices(*api));
+  for (const CudaDeviceInfo& device : devices) shown.push_back(ShowCuda(api, device));
+  return absl::OkStatus();
+}
+
+absl::Status PrintSpeed(const Shown& shown) {
+  BITMILL_ASSIGN_OR_RETURN(const std::shared_ptr<const PlanDevice> device, shown.open());
   BITMILL_ASSIGN_OR_RETURN(const DeviceSpeed speed, MeasureDeviceSpeed(device));
-  std::printf("\nopencl %zu: kernels %s\n  counts    %.1f G 1-bit MAC/s at most\n", number,
-              device->origin().c_str(), speed.count_bits / kGiga);
+  std::printf("\n%s: %s\n", shown.label.c_str(), device->Description().c_str());
+  if (speed.count_bits > 0) {
+    std::printf("  counts    %.1f G 1-bit MAC/s at most\n", speed.count_bits / kGiga);
+  }
   for (const ConvSpeed& conv : speed.convolutions) {
-    std::printf(
-        "  convolves %.1f G 1-bit MAC/s, %.0f %% of that (3 x 3, %d x %d pixels, %d channels)\n",
-        conv.macs_per_s / kGiga, 100.0 * conv.macs_per_s / speed.count_bits,
-        static_cast<int>(conv.side), static_cast<int>(conv.side), static_cast<int>(conv.channels));
+    const std::string share =
+        speed.count_bits > 0
+            ? absl::StrFormat(", %.0f %% of that", 100.0 * conv.macs_per_s / speed.count_bits)
+            : "";
+    std::printf("  convolves %.1f G 1-bit MAC/s%s (3 x 3, %d x %d pixels, %d channels)\n",
+                conv.macs_per_s / kGiga, share.c_str(), static_cast<int>(conv.side),
+                static_cast<int>(conv.side), static_cast<int>(conv.channels));
   }
   return absl::OkStatus();
+}
+
+void PrintAbsence(const char* backend, const absl::Status& why) {
+  if (!why.ok()) std::printf("%s: %s\n", backend, std::string(why.message()).c_str());
 }
 
 }  // namespace
 
 void AddDevicesOptions(CLI::App& command, DevicesOptions& options) {
+  command
+      .add_option("--cuda-library", options.cuda_library,
+                  absl::StrCat("CUDA driver, instead of ", kCudaDriver))
+      ->type_name("FILE");
   command
       .add_option("--opencl-library", options.opencl_library,
                   absl::StrCat("OpenCL loader, instead of ", kClLoader))
@@ -99,27 +184,23 @@ void PrintGpus() {
 }
 
 int RunDevices(const DevicesOptions& options) {
-  const absl::StatusOr<Found> found = FindDevices(options.opencl_library);
+  std::vector<Shown> devices;
+  const absl::Status opencl = FindOpenCl(options.opencl_library, devices);
+  const absl::Status cuda = FindCuda(options.cuda_library, devices);
   TextTable table({"backend", "device", "kind", "units", "memory", "state"});
   table.AddRow({"cpu", CpuModelName(), absl::StrCat("CPU, ", IsaName(BestIsa())), "", "", "ready"});
-  const std::vector<ClDeviceInfo> none;
-  const std::vector<ClDeviceInfo>& devices = found.ok() ? found->devices : none;
-  for (size_t i = 0; i < devices.size(); ++i) {
-    const ClDeviceInfo& device = devices[i];
-    table.AddRow({absl::StrCat("opencl ", i), device.name,
-                  absl::StrCat(device.type_name(), ", ", device.platform),
-                  absl::StrCat(device.compute_units),
-                  Bytes(static_cast<double>(device.memory_bytes)),
-                  device.problem.empty() ? "usable, experimental"
-                                         : absl::StrCat("unusable: ", device.problem)});
-  }
+  for (const Shown& device : devices) table.AddRow(device.cells);
   std::printf("%s", table.Text().c_str());
-  if (!found.ok()) std::printf("opencl: %s\n", std::string(found.status().message()).c_str());
+  PrintAbsence("opencl", opencl);
+  PrintAbsence("cuda", cuda);
   int status = kExitOk;
-  for (size_t i = 0; i < devices.size(); ++i) {
-    if (options.verbose) PrintDetails(i, devices[i]);
-    if (!options.measure || !devices[i].problem.empty()) continue;
-    const absl::Status measured = PrintSpeed(i, *found);
+  for (const Shown& device : devices) {
+    if (options.verbose) {
+      std::printf("\n%s: %s\n%s", device.label.c_str(), device.cells[1].c_str(),
+                  device.details.c_str());
+    }
+    if (!options.measure || !device.usable) continue;
+    const absl::Status measured = PrintSpeed(device);
     if (!measured.ok()) status = PrintError(measured.message(), "");
   }
   if (options.verbose) PrintGpus();

@@ -167,9 +167,8 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
   command
       .add_option("--backend", options.backend,
                   "What computes models whose parameter 'backend' names nothing else: cpu, opencl, "
-                  "or auto: "
-                  "each batch where it is predicted to be finished first")
-      ->check(CLI::IsMember({"cpu", "opencl", "auto"}))
+                  "cuda, or auto: each batch where it is predicted to be finished first")
+      ->check(CLI::IsMember({"cpu", "opencl", "cuda", "auto"}))
       ->type_name("NAME")
       ->capture_default_str()
       ->group("Computation");
@@ -179,6 +178,12 @@ void AddServeOptions(CLI::App& command, ServeOptions& options) {
                   "long batches take on each backend")
       ->type_name("MS")
       ->capture_default_str()
+      ->group("Computation");
+  command
+      .add_option("--cuda-device", options.cuda_device,
+                  "CUDA device: its number or a part of its name in 'bitmill devices'; none: the "
+                  "first that can be used")
+      ->type_name("DEVICE")
       ->group("Computation");
   AddOpenClOptions(command, options.opencl_device, options.opencl_cache);
   command

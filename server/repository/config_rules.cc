@@ -195,14 +195,39 @@ absl::Status CheckBatching(const inference::ModelConfig& config, Rules& rules) {
   return absl::OkStatus();
 }
 
+bool IsOnGpu(const inference::ModelInstanceGroup& group) {
+  return group.kind() == inference::ModelInstanceGroup::KIND_GPU || group.gpus_size() > 0;
+}
+
+// An instance on a GPU is one of the backend cuda, and so are all instances of a model.
+absl::Status CheckGpus(const inference::ModelConfig& config, int i, Rules& rules) {
+  const inference::ModelInstanceGroup& group = config.instance_group(i);
+  if (!IsOnGpu(group)) return absl::OkStatus();
+  const Path kind = {{"instance_group", i}, {"kind"}};
+  const auto named = config.parameters().find("backend");
+  if (named != config.parameters().end() && named->second.string_value() != "cuda") {
+    return rules.Refused(kind, absl::StrCat("an instance on a GPU beside parameter 'backend' ",
+                                            Quoted(named->second.string_value()), ", not 'cuda',"));
+  }
+  if (group.kind() == inference::ModelInstanceGroup::KIND_CPU) {
+    return rules.Wrong(kind, "KIND_CPU with gpus");
+  }
+  for (const inference::ModelInstanceGroup& other : config.instance_group()) {
+    if (other.kind() == inference::ModelInstanceGroup::KIND_CPU) {
+      return rules.Refused(kind,
+                           "instances on a GPU beside others on the CPU (parameter 'backend' "
+                           "'auto' computes each batch on either, without instance_group)");
+    }
+  }
+  return absl::OkStatus();
+}
+
 absl::Status CheckInstances(const inference::ModelConfig& config, Rules& rules) {
   int64_t instances = 0;
   for (int i = 0; i < config.instance_group_size(); ++i) {
     const inference::ModelInstanceGroup& group = config.instance_group(i);
     const Step self{"instance_group", i};
-    if (group.kind() == inference::ModelInstanceGroup::KIND_GPU || group.gpus_size() > 0) {
-      return rules.Refused({self, {"kind"}}, "an instance on a GPU");
-    }
+    BITMILL_RETURN_IF_ERROR(CheckGpus(config, i, rules));
     if (group.secondary_devices_size() > 0) {
       return rules.Refused({self, {"secondary_devices"}}, "a secondary device");
     }
@@ -293,9 +318,12 @@ absl::Status CheckBackend(const inference::ModelConfig& config, Rules& rules) {
   const auto found = config.parameters().find("backend");
   if (found == config.parameters().end()) return absl::OkStatus();
   const std::string& text = found->second.string_value();
-  if (text == "cpu" || text == "opencl" || text == "auto") return absl::OkStatus();
-  return rules.Wrong({{"parameters"}}, absl::StrCat("parameter 'backend' is ", Quoted(text),
-                                                    ", expected 'cpu', 'opencl' or 'auto'"));
+  if (text == "cpu" || text == "opencl" || text == "cuda" || text == "auto") {
+    return absl::OkStatus();
+  }
+  return rules.Wrong({{"parameters"}},
+                     absl::StrCat("parameter 'backend' is ", Quoted(text),
+                                  ", expected 'cpu', 'opencl', 'cuda' or 'auto'"));
 }
 
 absl::Status CheckEvict(const inference::ModelConfig& config, Rules& rules) {
@@ -427,6 +455,10 @@ absl::Status CheckOtherFeatures(const inference::ModelConfig& config, Rules& rul
 }
 
 }  // namespace
+
+bool WantsGpu(const GivenConfig& config) {
+  return std::ranges::any_of(config.proto.instance_group(), IsOnGpu);
+}
 
 absl::Status CheckConfigRules(GivenConfig& config) {
   Rules rules(config);

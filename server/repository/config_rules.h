@@ -6,6 +6,9 @@
 
 namespace bitmill {
 
+// Whether instances are to be on a GPU: KIND_GPU, or a kind that is left open and a list of GPUs.
+bool WantsGpu(const GivenConfig& config);
+
 // Checks `config.proto` by itself and appends to `config.ignored`. Errors as ParseModelConfig.
 absl::Status CheckConfigRules(GivenConfig& config);
 

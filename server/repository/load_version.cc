@@ -17,6 +17,7 @@
 #include "model/passes/sign_margin.h"
 #include "server/repository/calibration_file.h"
 #include "server/repository/complete_config.h"
+#include "server/repository/config_rules.h"
 #include "server/repository/model_path.h"
 #include "server/repository/warmup.h"
 
@@ -38,11 +39,12 @@ absl::Status CheckUnchanged(const VersionToLoad& what) {
       absl::StrCat(what.on_disk.file, ": changed while it was read; load again"));
 }
 
-// What the parameter says, or the CPU for a model all of whose instances are to be there; empty: it
-// is left to the server.
+// What the parameter says, or the CPU for a model all of whose instances are to be there, or CUDA
+// for one whose instances are to be on a GPU; empty: it is left to the server.
 std::string BackendOf(const GivenConfig& config) {
   std::string named = ParameterOf(config, "backend");
   if (!named.empty()) return named;
+  if (WantsGpu(config)) return "cuda";
   const auto& groups = config.proto.instance_group();
   const bool all_on_cpu = !groups.empty() && std::ranges::all_of(groups, [](const auto& group) {
     return group.kind() == inference::ModelInstanceGroup::KIND_CPU;
@@ -76,6 +78,10 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   request.options.isa = options.isa;
   request.options.backend = BackendOf(config);
   request.options.parallel = ParameterOf(config, "parallel");
+  for (const auto& group : config.proto.instance_group()) {
+    request.options.gpus.insert(request.options.gpus.end(), group.gpus().begin(),
+                                group.gpus().end());
+  }
   request.options.tune_seconds = options.tune_seconds;
   if (const std::string tune = ParameterOf(config, "tune"); !tune.empty()) {
     BITMILL_CHECK(absl::SimpleAtod(tune, &request.options.tune_seconds));  // a rule

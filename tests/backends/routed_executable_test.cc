@@ -115,7 +115,7 @@ class AutoBackendTest : public testing::Test {
   FakeClock clock_;
   Behaviour cpu_does_{.batch_ns = 4 * kMilli}, device_does_{.batch_ns = kMilli};
   FakeBackend cpu_{"cpu", cpu_does_, clock_}, device_{"opencl", device_does_, clock_};
-  const std::unique_ptr<Backend> auto_ = CreateAutoBackend(cpu_, &device_, {}, clock_);
+  const std::unique_ptr<Backend> auto_ = CreateAutoBackend(cpu_, {&device_}, {}, clock_);
 };
 
 TEST_F(AutoBackendTest, ModelIsMeasuredAndItsBatchesAreRouted) {
@@ -188,6 +188,46 @@ TEST_F(AutoBackendTest, ModelThatTheDeviceDoesNotTakeIsTheCpus) {
   EXPECT_EQ(Compile()->router(), nullptr);  // it could not be measured
 }
 
+// Of two devices the second is the fastest, until it fails; then the first one is.
+TEST_F(AutoBackendTest, SeveralDevicesTakePart) {
+  Behaviour other_does{.batch_ns = kMilli / 2};
+  FakeBackend other("cuda", other_does, clock_);
+  const auto both = CreateAutoBackend(cpu_, {&device_, &other}, {}, clock_);
+  const auto executable = both->Compile({}, {.max_rows = 3});
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  ASSERT_EQ((*executable)->router()->Report().backends.size(), 3U);
+  const int64_t first = device_does_.batches, second = other_does.batches;
+  EXPECT_TRUE(Run(**executable).ok());
+  EXPECT_EQ(other_does.batches, second + 1);
+  other_does.status = absl::UnavailableError("it is gone");
+  EXPECT_TRUE(Run(**executable).ok());
+  EXPECT_EQ(device_does_.batches, first + 1);
+}
+
+// A device that one model is not on has its own work all the same, and the other one its own.
+TEST_F(AutoBackendTest, DeviceThatDoesNotTakeAModelLeavesItToTheOthers) {
+  Behaviour other_does{.batch_ns = 700'000};
+  FakeBackend other("cuda", other_does, clock_);
+  const auto both = CreateAutoBackend(cpu_, {&device_, &other}, {}, clock_);
+  device_.refusal = absl::InternalError("wrong result");
+  const auto without = both->Compile({}, {.max_rows = 3});
+  ASSERT_TRUE(without.ok()) << without.status();
+  const RouteReport report = (*without)->router()->Report();
+  ASSERT_EQ(report.backends.size(), 2U);
+  EXPECT_EQ(report.backends[1].table.backend, "cuda");
+  device_.refusal = absl::OkStatus();
+  const auto with = both->Compile({}, {.max_rows = 3});
+  ASSERT_TRUE(with.ok()) << with.status();
+  // What the first model has the second device do, the second model sees there.
+  RoutedBatch busy, next;
+  (*without)->router()->Route(3, busy);
+  EXPECT_EQ(busy.backend, 1U);
+  (*with)->router()->Route(3, next);
+  EXPECT_EQ(next.backend, 1U) << "the device that is free, not the one that is fastest";
+  (*without)->router()->Drop(busy);
+  (*with)->router()->Drop(next);
+}
+
 TEST_F(AutoBackendTest, PrecisionOfTheCpuAloneIsTheCpus) {
   CompileOptions options;
   options.precision = Precision::kBf16;
@@ -198,7 +238,7 @@ TEST_F(AutoBackendTest, PrecisionOfTheCpuAloneIsTheCpus) {
 }
 
 TEST_F(AutoBackendTest, WithoutADeviceItIsTheCpuWithItsPlanFiles) {
-  const auto alone = CreateAutoBackend(cpu_, nullptr, {}, clock_);
+  const auto alone = CreateAutoBackend(cpu_, {}, {}, clock_);
   EXPECT_EQ(alone->name(), "auto");
   EXPECT_TRUE(absl::IsNotFound(alone->OpenPlan("a.plan", 0, {}).status()));
   const auto executable = alone->Compile({}, {});

@@ -2,12 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "model/passes/lowered_reference.h"
+#include "model/passes/passes.h"
 #include "tests/backends/cpu/plan_runner.h"
 
 namespace bitmill {
@@ -69,6 +71,40 @@ void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::
                                        << executable->DescribePlan();
     }
   }
+}
+
+void CheckGoldenModel(const GoldenModel& model, const Backend& device, const Backend& cpu) {
+  constexpr size_t kRows = 8;
+  constexpr int64_t kBatch = 7;
+  const auto graph = ReadGoldenGraph(model);
+  ASSERT_TRUE(graph.ok()) << graph.status();
+  const auto golden = ReadGoldenRows(model);
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto lowered = Lower(*graph);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  const auto plan = BuildDevicePlan(*lowered, 1);
+  ASSERT_TRUE(plan.ok()) << plan.status();
+  const auto rows =
+      absl::MakeConstSpan(golden->inputs).first(std::min(kRows, golden->inputs.size()));
+  const auto trusted = cpu.Compile(*graph, {.max_rows = kBatch});
+  ASSERT_TRUE(trusted.ok()) << trusted.status();
+  const auto wanted = RunRows(**trusted, rows, (*trusted)->max_rows());
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  const auto executable = device.Compile(*graph, {.max_rows = kBatch});
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const int64_t most = (*executable)->max_rows();
+  for (const int64_t batch : {int64_t{1}, std::min<int64_t>(3, most), most}) {
+    const auto got = RunRows(**executable, rows, batch, 1);
+    ASSERT_TRUE(got.ok()) << got.status();
+    for (size_t r = 0; r < rows.size(); ++r) {
+      if (plan->exact) {
+        ASSERT_EQ(got->at(r), wanted->at(r)) << "row " << r << " in batches of " << batch;
+      } else {
+        ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << "row " << r;
+      }
+    }
+  }
+  EXPECT_EQ((*executable)->backend_name(), device.name()) << "the CPU took over";
 }
 
 std::vector<ConvTile> AllConvTiles() {

@@ -12,6 +12,7 @@
 #include "backends/device/device_plan.h"
 #include "model/graph.h"
 #include "tests/backends/cpu/random_lowered.h"
+#include "tests/backends/opencl/golden_models.h"
 
 namespace bitmill {
 
@@ -22,6 +23,10 @@ using MakeExecutable =
 // which do not.
 void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random,
                            const ChooseConvTile& choose = DefaultConvTile);
+
+// Some golden rows in batches of several sizes, on the backend of a device and on the CPU's: the
+// same bits, or floats within the model's tolerance.
+void CheckGoldenModel(const GoldenModel& model, const Backend& device, const Backend& cpu);
 
 // Tiles of every kind, for CheckAgainstReference: octets, and blocks with runs of 1, 3 and as many
 // pixels as fit, in every size of work groups.

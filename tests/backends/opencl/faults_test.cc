@@ -43,14 +43,10 @@ class OpenClFaultTest : public testing::Test {
     *fake_ = {nullptr, 0, 0, false, 1, 0, 0};
     folder_ = fs::path(testing::TempDir()) / absl::StrCat("opencl_faults_", getpid());
     fs::remove_all(folder_);
-    for (const GoldenModel& model : FindGoldenModels()) {
-      if (model.name != "digits_w1a1") continue;
-      auto graph = ReadGoldenGraph(model);
-      auto rows = ReadGoldenRows(model);
-      ASSERT_TRUE(graph.ok() && rows.ok());
-      graph_ = *std::move(graph);
-      rows_ = std::move(rows->inputs);
-    }
+    auto golden = ReadGoldenCase("digits_w1a1");
+    ASSERT_TRUE(golden.ok()) << golden.status();
+    graph_ = std::move(golden->graph);
+    rows_ = std::move(golden->rows);
     const auto cpu = cpu_->Compile(graph_, {.max_rows = 4});
     ASSERT_TRUE(cpu.ok()) << cpu.status();
     const auto wanted = RunRows(**cpu, rows_, 4);
@@ -296,7 +292,7 @@ class OpenClRoutedTest : public OpenClFaultTest {
     auto device = CreateOpenClBackend(api_, {}, *cpu_);
     EXPECT_TRUE(device.ok()) << device.status();
     device_ = *std::move(device);
-    auto_ = CreateAutoBackend(*cpu_, device_.get(), {}, clock_);
+    auto_ = CreateAutoBackend(*cpu_, {device_.get()}, {}, clock_);
     auto executable = auto_->Compile(graph_, {.max_rows = 4});
     EXPECT_TRUE(executable.ok()) << executable.status();
     return *std::move(executable);

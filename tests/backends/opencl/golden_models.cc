@@ -6,6 +6,7 @@
 #include <cstring>
 #include <filesystem>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/file.h"
@@ -60,6 +61,18 @@ absl::StatusOr<GoldenRows> ReadGoldenRows(const GoldenModel& model) {
     }
   }
   return rows;
+}
+
+absl::StatusOr<GoldenCase> ReadGoldenCase(const std::string& name) {
+  for (const GoldenModel& model : FindGoldenModels()) {
+    if (model.name != name) continue;
+    GoldenCase found;
+    BITMILL_ASSIGN_OR_RETURN(found.graph, ReadGoldenGraph(model));
+    BITMILL_ASSIGN_OR_RETURN(GoldenRows rows, ReadGoldenRows(model));
+    found.rows = std::move(rows.inputs);
+    return found;
+  }
+  return absl::NotFoundError(name);
 }
 
 double LargestGap(const RowBytes& a, const RowBytes& b) {

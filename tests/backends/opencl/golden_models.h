@@ -26,6 +26,13 @@ struct GoldenRows {
 absl::StatusOr<Graph> ReadGoldenGraph(const GoldenModel& model);
 absl::StatusOr<GoldenRows> ReadGoldenRows(const GoldenModel& model);
 
+// A shipped model by its name.
+struct GoldenCase {
+  Graph graph;
+  std::vector<RowBytes> rows;
+};
+absl::StatusOr<GoldenCase> ReadGoldenCase(const std::string& name);
+
 // The largest distance of two rows' float outputs; infinity when their sizes differ.
 double LargestGap(const RowBytes& a, const RowBytes& b);
 

@@ -45,6 +45,8 @@ const std::map<std::string, Kernel>& Kernels() {
 
 }  // namespace opencl_c
 
+bool HasHostKernel(const std::string& name) { return opencl_c::Kernels().count(name) > 0; }
+
 bool RunHostKernel(const std::string& name, unsigned char* arena, const unsigned char* constants,
                    const int32_t* params, int32_t step, const size_t* range) {
   const auto found = opencl_c::Kernels().find(name);

@@ -8,6 +8,8 @@
 
 namespace bitmill {
 
+bool HasHostKernel(const std::string& name);
+
 // Runs the kernel for every item of the three-dimensional range; false when there is no kernel of
 // this name.
 bool RunHostKernel(const std::string& name, unsigned char* arena, const unsigned char* constants,

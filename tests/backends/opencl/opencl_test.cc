@@ -13,11 +13,12 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/device/device_executable.h"
 #include "backends/device/device_plan.h"
+#include "backends/device/device_speed.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
-#include "backends/opencl/cl_executable.h"
-#include "backends/opencl/device_speed.h"
+#include "backends/opencl/cl_plan_device.h"
 #include "backends/opencl/opencl_backend.h"
 #include "model/passes/passes.h"
 #include "tests/backends/cpu/random_lowered.h"
@@ -83,38 +84,9 @@ class OpenClGoldenTest : public testing::TestWithParam<GoldenModel> {};
 
 TEST_P(OpenClGoldenTest, EveryDeviceGivesTheBitsOfTheCpuBackend) {
   SKIP_WITHOUT_DEVICE();
-  constexpr size_t kRows = 8;
-  constexpr int64_t kBatch = 7;
-  const auto graph = ReadGoldenGraph(GetParam());
-  ASSERT_TRUE(graph.ok()) << graph.status();
-  const auto golden = ReadGoldenRows(GetParam());
-  ASSERT_TRUE(golden.ok()) << golden.status();
-  const auto lowered = Lower(*graph);
-  ASSERT_TRUE(lowered.ok()) << lowered.status();
-  const auto plan = BuildDevicePlan(*lowered, 1);
-  ASSERT_TRUE(plan.ok()) << plan.status();
-  const auto rows =
-      absl::MakeConstSpan(golden->inputs).first(std::min(kRows, golden->inputs.size()));
   for (const OpenedDevice& device : Devices()) {
     SCOPED_TRACE(device.name);
-    const auto cpu = device.cpu->Compile(*graph, {.max_rows = kBatch});
-    ASSERT_TRUE(cpu.ok()) << cpu.status();
-    const auto wanted = RunRows(**cpu, rows, (*cpu)->max_rows());
-    ASSERT_TRUE(wanted.ok()) << wanted.status();
-    const auto executable = device.backend->Compile(*graph, {.max_rows = kBatch});
-    ASSERT_TRUE(executable.ok()) << executable.status();
-    for (const int64_t batch : {int64_t{1}, (*executable)->max_rows()}) {
-      const auto got = RunRows(**executable, rows, batch, 1);
-      ASSERT_TRUE(got.ok()) << got.status();
-      for (size_t r = 0; r < rows.size(); ++r) {
-        if (plan->exact) {
-          ASSERT_EQ(got->at(r), wanted->at(r)) << "row " << r << " in batches of " << batch;
-        } else {
-          ASSERT_LE(LargestGap(got->at(r), wanted->at(r)), golden->tolerance) << "row " << r;
-        }
-      }
-    }
-    EXPECT_EQ((*executable)->backend_name(), "opencl") << "the CPU took over";
+    CheckGoldenModel(GetParam(), *device.backend, *device.cpu);
   }
 }
 
@@ -131,7 +103,8 @@ TEST(OpenClTest, RandomGraphsGiveTheReferencesBits) {
     std::mt19937 random(23);
     const MakeExecutable make =
         [&](const Graph& graph, DevicePlan plan) -> absl::StatusOr<std::unique_ptr<Executable>> {
-      return ClExecutable::Create(device.device, SignatureOfLowered(graph), std::move(plan));
+      return DeviceExecutable::Create(MakeClPlanDevice(device.device), SignatureOfLowered(graph),
+                                      std::move(plan));
     };
     for (const LoweredKind& kind : AllLoweredKinds()) {
       SCOPED_TRACE(KindName(kind));
@@ -241,7 +214,7 @@ TEST(OpenClTest, ProgramOfADeviceThatHasRunAModelIsTakenFromTheCache) {
 TEST(OpenClTest, SpeedIsMeasuredBesideTheDevicesOwnLimit) {
   SKIP_WITHOUT_DEVICE();
   for (const OpenedDevice& device : Devices()) {
-    const auto speed = MeasureDeviceSpeed(device.device);
+    const auto speed = MeasureDeviceSpeed(MakeClPlanDevice(device.device));
     ASSERT_TRUE(speed.ok()) << speed.status();
     EXPECT_EQ(speed->convolutions.size(), 4U);
     for (const ConvSpeed& conv : speed->convolutions) {

@@ -115,6 +115,8 @@ class FakeBackend final : public Backend {
       const Graph& graph, const CompileOptions& options) const override {
     tune_seconds = options.tune_seconds;
     wants_cpu = options.backend == "cpu";
+    wants_cuda = options.backend == "cuda";
+    wanted_gpus = static_cast<int>(options.gpus.size());
     const std::vector<std::string> words = absl::StrSplit(graph.name, ' ');
     float bias = 0;
     if (words.size() < 2 || !absl::SimpleAtof(words[1], &bias)) {
@@ -127,6 +129,8 @@ class FakeBackend final : public Backend {
   mutable FakeCounts counts;
   mutable std::atomic<double> tune_seconds{-1.0};  // of the last model
   mutable std::atomic<bool> wants_cpu{false};      // likewise
+  mutable std::atomic<bool> wants_cuda{false};
+  mutable std::atomic<int> wanted_gpus{0};  // how many are listed
 };
 
 class FakeRuntime final : public ModelRuntime {

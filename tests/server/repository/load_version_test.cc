@@ -159,7 +159,21 @@ TEST_F(LoadVersionTest, InstancesOnCpusAloneAskForTheCpu) {
   EXPECT_TRUE(wants_cpu("instance_group { count: 2 kind: KIND_CPU }"));
   EXPECT_FALSE(wants_cpu("instance_group [ { kind: KIND_CPU }, { kind: KIND_AUTO } ]"));
   EXPECT_FALSE(wants_cpu("instance_group { kind: KIND_CPU } " + named("auto")));
-  EXPECT_THAT(ErrorOf("add 1", named("gpu")), HasSubstr("expected 'cpu', 'opencl' or 'auto'"));
+  EXPECT_THAT(ErrorOf("add 1", named("gpu")),
+              HasSubstr("expected 'cpu', 'opencl', 'cuda' or 'auto'"));
+}
+
+TEST_F(LoadVersionTest, InstancesOnAGpuAskForCuda) {
+  const auto wanted = [&](const std::string& config) {
+    EXPECT_TRUE(Load("add 1", config).ok()) << config;
+    return std::pair(backend_.wants_cuda.load(), backend_.wanted_gpus.load());
+  };
+  const std::string cuda = "parameters { key: \"backend\" value { string_value: \"cuda\" } }";
+  EXPECT_EQ(wanted(""), std::pair(false, 0));
+  EXPECT_EQ(wanted(cuda), std::pair(true, 0));
+  EXPECT_EQ(wanted("instance_group { count: 2 kind: KIND_GPU }"), std::pair(true, 0));
+  EXPECT_EQ(wanted("instance_group { kind: KIND_GPU gpus: 0 } " + cuda), std::pair(true, 1));
+  EXPECT_EQ(wanted("instance_group { gpus: [ 0, 1 ] }"), std::pair(true, 2));
 }
 
 TEST_F(LoadVersionTest, TunesForAsLongAsTheConfigurationOrTheServerSays) {

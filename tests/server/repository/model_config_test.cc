@@ -70,6 +70,8 @@ TEST(ModelConfigTest, NamesThePlaceOfAWrongValue) {
   EXPECT_THAT(MessageOf("version_policy { specific { } }"), HasSubstr("no versions"));
   EXPECT_THAT(MessageOf("default_model_filename: \"../x.onnx\""), HasSubstr("'../x.onnx'"));
   EXPECT_THAT(MessageOf("instance_group { count: 2000 }"), HasSubstr("2000 instances"));
+  EXPECT_THAT(MessageOf("instance_group { kind: KIND_CPU gpus: 0 }"),
+              HasSubstr("KIND_CPU with gpus"));
   EXPECT_THAT(MessageOf("dynamic_batching { max_queue_delay_microseconds: 99999999999999 }"),
               HasSubstr("max_queue_delay_microseconds 99999999999999"));
   EXPECT_THAT(MessageOf("model_warmup { count: 4000000000 }"), HasSubstr("4000000000 warm-up"));
@@ -94,7 +96,11 @@ INSTANTIATE_TEST_SUITE_P(
                       "input { name: \"x\" allow_ragged_batch: true }",
                       "input { name: \"x\" optional: true }",
                       "output { name: \"x\" is_shape_tensor: true }",
-                      "instance_group { kind: KIND_GPU }", "instance_group { gpus: 0 }",
+                      "instance_group { kind: KIND_GPU }\n"
+                      "parameters { key: \"backend\" value { string_value: \"opencl\" } }",
+                      "instance_group { gpus: 0 }\n"
+                      "parameters { key: \"backend\" value { string_value: \"auto\" } }",
+                      "instance_group [ { kind: KIND_GPU }, { kind: KIND_CPU } ]",
                       "model_operations { op_library_filename: \"x.so\" }",
                       "model_transaction_policy { decoupled: true }",
                       "model_repository_agents { agents { name: \"checksum\" } }",

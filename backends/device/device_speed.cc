@@ -1,16 +1,16 @@
-#include "backends/opencl/device_speed.h"
+#include "backends/device/device_speed.h"
 
 #include <algorithm>
 #include <array>
 #include <cstddef>
 #include <limits>
+#include <memory>
 #include <random>
 #include <utility>
 #include <vector>
 
+#include "backends/device/device_executable.h"
 #include "backends/device/plan_writer.h"
-#include "backends/opencl/cl_executable.h"
-#include "backends/opencl/conv_tiles.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
 
@@ -22,7 +22,7 @@ constexpr int64_t kKernel = 3;
 constexpr ConvSpeed kConvolutions[] = {{56, 64}, {28, 128}, {14, 256}, {7, 512}};
 constexpr int32_t kCountItems = 1024, kCountTimes = 128;  // of a row
 constexpr int64_t kCountWords = 32, kWordBits = 64;
-constexpr size_t kCounts = 3;
+constexpr const char* kCounts[] = {"bm_count_words", "bm_count_vectors", "bm_count_carries"};
 constexpr int kRuns = 7;
 
 LowBitConvOp Convolution(int64_t channels, std::mt19937& random) {
@@ -56,8 +56,8 @@ void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWr
   writer.Push(std::move(step));
 }
 
-// Counts in all ways, then the convolution, which is the plan's output.
-absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const ChooseConvTile& choose,
+// Counts in all ways that the device has, then the convolution, which is the plan's output.
+absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const PlanDevice& device,
                                      std::mt19937& random) {
   constexpr CodeInfo kBits = {CodeKind::kBits, 1.0F, 0, 2};
   const Shape image = {1, size.channels, size.side, size.side};
@@ -67,11 +67,11 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const ChooseConvTile
   BITMILL_ASSIGN_OR_RETURN(const DeviceValue sums,
                            ValueOf({1, kCountItems}, DType::kInt64, CodeInfo{}));
   writer.AddBuffer(in);
-  for (const char* kernel : {"bm_count_words", "bm_count_vectors", "bm_count_carries"}) {
-    AddCount(kernel, in, sums, writer);
+  for (const char* kernel : kCounts) {
+    if (device.HasKernel(kernel)) AddCount(kernel, in, sums, writer);
   }
-  BITMILL_RETURN_IF_ERROR(
-      AddLowBitConv(Convolution(size.channels, random), "convolution", in, out, choose, writer));
+  BITMILL_RETURN_IF_ERROR(AddLowBitConv(Convolution(size.channels, random), "convolution", in, out,
+                                        device.conv_tiles(), writer));
   writer.Use(out.buffer);
   writer.plan().inputs.push_back({in.buffer, nullptr});
   writer.plan().outputs.push_back({out.buffer, nullptr});
@@ -79,7 +79,7 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const ChooseConvTile
 }
 
 // The shortest time of each operation over some runs.
-absl::StatusOr<std::vector<int64_t>> ShortestTimes(const ClExecutable& executable,
+absl::StatusOr<std::vector<int64_t>> ShortestTimes(const Executable& executable,
                                                    std::mt19937& random) {
   const auto row_bytes = static_cast<size_t>(executable.signature().inputs[0].row_bytes);
   std::vector<std::byte> input(row_bytes), output(row_bytes);
@@ -104,14 +104,14 @@ absl::StatusOr<std::vector<int64_t>> ShortestTimes(const ClExecutable& executabl
   return shortest;
 }
 
-// Rates of the operations that have any: kCounts ways to count, then the convolution.
-absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<ClDevice>& device,
+// Rates of the operations that have any: the ways to count, then the convolution.
+absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<const PlanDevice>& device,
                                             DevicePlan plan, std::mt19937& random) {
   const int64_t row_bytes = plan.buffers[static_cast<size_t>(plan.inputs[0].buffer)].row_bytes;
   const TensorSpec bits{"bits", DType::kUInt8, {row_bytes}, row_bytes};
   BITMILL_ASSIGN_OR_RETURN(
-      const std::unique_ptr<ClExecutable> executable,
-      ClExecutable::Create(device, Signature{{bits}, {bits}, true}, std::move(plan)));
+      const std::unique_ptr<DeviceExecutable> executable,
+      DeviceExecutable::Create(device, Signature{{bits}, {bits}, true}, std::move(plan)));
   BITMILL_ASSIGN_OR_RETURN(const std::vector<int64_t> ns, ShortestTimes(*executable, random));
   const std::vector<Operation> operations = executable->operations();
   std::vector<double> rates;
@@ -126,17 +126,17 @@ absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<ClDevice>& dev
 
 }  // namespace
 
-absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device) {
+absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<const PlanDevice>& device) {
   std::mt19937 random(1);
   DeviceSpeed speed;
   for (ConvSpeed size : kConvolutions) {
-    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
-                             SpeedPlan(size, ConvTilesFor(device->info()), random));
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, SpeedPlan(size, *device, random));
     BITMILL_ASSIGN_OR_RETURN(const std::vector<double> rates,
                              RatesOf(device, std::move(plan), random));
-    speed.count_bits =
-        std::max(speed.count_bits, *std::max_element(rates.begin(), rates.begin() + kCounts));
-    size.macs_per_s = rates[kCounts];
+    for (size_t i = 0; i + 1 < rates.size(); ++i) {
+      speed.count_bits = std::max(speed.count_bits, rates[i]);
+    }
+    size.macs_per_s = rates.back();
     speed.convolutions.push_back(size);
   }
   return speed;

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "backends/opencl/cl_device.h"
+#include "backends/device/device_stream.h"
 
 namespace bitmill {
 
@@ -19,12 +19,12 @@ struct ConvSpeed {
 // 1-bit multiply-accumulates a second.
 struct DeviceSpeed {
   double count_bits = 0.0;  // xor and count of words in registers, in the fastest of several ways:
-                            // no kernel can be faster
+                            // no kernel by items can be faster; 0: the device has no such kernels
   std::vector<ConvSpeed> convolutions;  // the four sizes of residual networks
 };
 
 // Runs each a few times, for a fraction of a second, after compiling them; the fastest counts.
 // Errors of the device.
-absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<ClDevice>& device);
+absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<const PlanDevice>& device);
 
 }  // namespace bitmill

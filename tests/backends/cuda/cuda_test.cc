@@ -1,0 +1,164 @@
+// Models through the CUDA backend, with the kernels on the host behind a driver that is made up
+// (fake_cuda.cc): plans, launches, copies, graphs and times as on a device.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "backends/cpu/cpu_backend.h"
+#include "backends/cuda/conv_tiles.h"
+#include "backends/cuda/cuda_plan_device.h"
+#include "backends/device/device_executable.h"
+#include "model/passes/passes.h"
+#include "tests/backends/cpu/random_lowered.h"
+#include "tests/backends/cuda/fake_driver.h"
+#include "tests/backends/opencl/differential.h"
+#include "tests/backends/opencl/golden_models.h"
+
+namespace bitmill {
+namespace {
+
+using testing::HasSubstr;
+
+class CudaGoldenTest : public FakeCudaTest, public testing::WithParamInterface<GoldenModel> {};
+
+TEST_P(CudaGoldenTest, DeviceGivesTheBitsOfTheCpuBackend) {
+  const std::unique_ptr<Backend> cpu = CreateCpuBackend();
+  const auto backend = OpenBackend(*cpu);
+  ASSERT_TRUE(backend.ok()) << backend.status();
+  CheckGoldenModel(GetParam(), **backend, *cpu);
+  EXPECT_GT(fake_->launches, 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Models, CudaGoldenTest, testing::ValuesIn(FindGoldenModels()),
+                         [](const testing::TestParamInfo<GoldenModel>& param) {
+                           return param.param.name;
+                         });
+
+class CudaTest : public FakeCudaTest {
+ protected:
+  void SetUp() override {
+    FakeCudaTest::SetUp();
+    if (HasFatalFailure()) return;
+    auto golden = ReadGoldenCase("fmnist_tfc_w1a1");
+    ASSERT_TRUE(golden.ok()) << golden.status();
+    graph_ = std::move(golden->graph);
+    rows_ = std::move(golden->rows);
+  }
+  // The small model on the device alone.
+  std::unique_ptr<Executable> Compile(int64_t max_rows) {
+    auto backend = OpenBackend(*cpu_);
+    EXPECT_TRUE(backend.ok()) << backend.status();
+    const auto on_cpu = cpu_->Compile(graph_, {.max_rows = max_rows});
+    const auto lowered = Lower(graph_);
+    EXPECT_TRUE(on_cpu.ok() && lowered.ok());
+    auto executable = (*backend)->CompileBeside(*lowered, **on_cpu);
+    EXPECT_TRUE(executable.ok()) << executable.status();
+    return *std::move(executable);
+  }
+
+  const std::unique_ptr<Backend> cpu_ = CreateCpuBackend();
+  Graph graph_;
+  std::vector<RowBytes> rows_;
+};
+
+TEST_F(CudaTest, BatchOfARecordedSizeIsOneGraph) {
+  const auto executable = Compile(8);
+  for (const int64_t rows : {1, 2, 4, 8}) {
+    fake_->graph_launches = 0;
+    const int64_t steps = static_cast<int64_t>(executable->operations().size());
+    fake_->launches = 0;
+    ASSERT_TRUE(RunRows(*executable, absl::MakeConstSpan(rows_).first(8), rows).ok());
+    EXPECT_EQ(fake_->graph_launches, 8 / rows) << rows;
+    EXPECT_LT(fake_->launches, steps * 8 / rows) << rows;
+  }
+  EXPECT_THAT(executable->DescribePlan(), HasSubstr("launched at once for 1, 2, 4, 8 rows"));
+}
+
+TEST_F(CudaTest, SmallBatchIsPaddedToARecordedSize) {
+  const auto executable = Compile(8);
+  const auto wanted = RunRows(*executable, rows_, 1);
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  EXPECT_EQ(executable->computed_rows(5), 8);
+  EXPECT_EQ(executable->computed_rows(3), 4);
+  fake_->graph_launches = 0;
+  const auto got = RunRows(*executable, absl::MakeConstSpan(rows_).first(5), 5);
+  ASSERT_TRUE(got.ok()) << got.status();
+  EXPECT_EQ(fake_->graph_launches, 1);
+  for (size_t r = 0; r < 5; ++r) EXPECT_EQ(got->at(r), wanted->at(r)) << r;
+}
+
+TEST_F(CudaTest, RandomGraphsGiveTheReferencesBits) {
+  auto device = OpenDevice();
+  ASSERT_TRUE(device.ok()) << device.status();
+  std::mt19937 random(29);
+  const MakeExecutable make = [&](const Graph& graph,
+                                  DevicePlan plan) -> absl::StatusOr<std::unique_ptr<Executable>> {
+    return DeviceExecutable::Create(MakeCudaPlanDevice(*device), SignatureOfLowered(graph),
+                                    std::move(plan));
+  };
+  for (const LoweredKind& kind : AllLoweredKinds()) {
+    SCOPED_TRACE(KindName(kind));
+    CheckAgainstReference(RandomLowered(kind, random), make, random,
+                          CudaConvTiles(fake_->capability));
+    if (HasFatalFailure()) return;
+  }
+  for (int i = 0; i < 12; ++i) {
+    SCOPED_TRACE(testing::Message() << "graph " << i);
+    CheckAgainstReference(RandomPooling(i % 2 == 0, random), make, random);
+    CheckAgainstReference(RandomFloat(i % 2 == 0, random), make, random);
+    CheckAgainstReference(RandomResidual(random), make, random);
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_F(CudaTest, ContextsOfOneModelRunAtTheSameTime) {
+  const auto executable = Compile(4);
+  const auto wanted = RunRows(*executable, rows_, 4);
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  constexpr int kThreads = 4;
+  std::vector<absl::StatusOr<std::vector<RowBytes>>> got(kThreads, absl::UnknownError("not run"));
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back(
+        [&, t] { got[static_cast<size_t>(t)] = RunRows(*executable, rows_, t + 1); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  for (const auto& answers : got) {
+    ASSERT_TRUE(answers.ok()) << answers.status();
+    EXPECT_EQ(*answers, *wanted);
+  }
+}
+
+// Every command of the fake driver takes 10 us.
+TEST_F(CudaTest, EventsTellTheTimeOfEachCommand) {
+  const auto executable = Compile(4);
+  const std::vector<Operation> operations = executable->operations();
+  std::vector<int64_t> ns(operations.size(), 0);
+  OperationTimes times{absl::MakeSpan(ns), 0};
+  std::vector<std::byte> output(static_cast<size_t>(executable->signature().outputs[0].row_bytes));
+  const std::byte* input_row = rows_[0][0].data();
+  std::byte* output_row = output.data();
+  const std::byte* const* input_port = &input_row;
+  std::byte* const* output_port = &output_row;
+  const auto context = executable->CreateContext();
+  for (int run = 1; run <= 2; ++run) {
+    ASSERT_TRUE(executable
+                    ->RunTimed({1, absl::MakeConstSpan(&input_port, 1),
+                                absl::MakeConstSpan(&output_port, 1)},
+                               *context, times)
+                    .ok());
+    EXPECT_EQ(times.rows, run);
+    for (size_t i = 0; i + 2 < ns.size(); ++i) {
+      EXPECT_NEAR(static_cast<double>(ns[i]), run * 10'000.0, 10.0) << operations[i].name;
+    }
+  }
+  EXPECT_EQ(operations[ns.size() - 2].name, "device queued");
+  EXPECT_GE(ns[ns.size() - 2], 0);
+  EXPECT_EQ(ns.back(), 0);
+}
+
+}  // namespace
+}  // namespace bitmill
