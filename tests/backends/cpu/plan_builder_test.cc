@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/plan.h"
 #include "tests/backends/cpu/plan_runner.h"
 
@@ -177,12 +178,26 @@ TEST(PlanBuilderTest, PoolingWindowInThePaddingIsRefused) {
   EXPECT_THAT(std::string(executable.status().message()), HasSubstr("pool"));
 }
 
-TEST(PlanBuilderTest, OutputsThatHoldBitsAreRefused) {
-  Graph graph = GraphOf({1, 8});
-  const ValueId bits = AddValue(graph, {1, 8}, kBits);
+// Between the parts of a divided model (backends/coded_port.h).
+TEST(PlanBuilderTest, OutputsThatHoldBitsAreWholeWords) {
+  Graph graph = GraphOf({1, 10});
+  const ValueId bits = AddValue(graph, {1, 10}, kBits);
   AddNode(graph, "sign", SignOp(), graph.inputs[0].value, bits);
   graph.outputs.push_back({bits, "y", DType::kFloat32, {}});
-  EXPECT_EQ(CompileLowered(graph, "ref", 1).status().code(), absl::StatusCode::kInternal);
+  const auto prepared = CreateCpuBackend()->PrepareLowered(graph, {});
+  ASSERT_TRUE(prepared.ok()) << prepared.status();
+  const auto executable = (*prepared)->MakeExecutable({});
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  const float values[10] = {-1, 1, 1, -1, -1, 1, 1, 1, 1, -1};
+  RowBytes row(1);
+  row[0].resize(sizeof(values));
+  std::memcpy(row[0].data(), values, sizeof(values));
+  const auto actual = RunRows(**executable, std::vector<RowBytes>(1, row), 1);
+  ASSERT_TRUE(actual.ok()) << actual.status();
+  ASSERT_EQ((*actual)[0][0].size(), sizeof(uint64_t));
+  uint64_t word = 0;
+  std::memcpy(&word, (*actual)[0][0].data(), sizeof(word));
+  EXPECT_EQ(word, 0b1000011001U);
 }
 
 TEST(PlanBuilderTest, ValuesThatDieShareTheArena) {
