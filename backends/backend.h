@@ -217,7 +217,8 @@ class Backend {
   // codes (backends/coded_port.h). Precisions that change the graph are Unimplemented, as is all of
   // it for a backend that cannot. Thread-safe.
   virtual absl::StatusOr<std::unique_ptr<PreparedModel>> PrepareLowered(
-      Graph lowered, const CompileOptions& options) const {
+      Graph lowered,  // NOLINT(performance-unnecessary-value-param): overriders keep it
+      const CompileOptions& options) const {
     static_cast<void>(options);
     return absl::UnimplementedError("backend " + name() + " takes no lowered graph '" +
                                     lowered.name + "'");

@@ -69,6 +69,7 @@ DataExecutable::DataExecutable(std::vector<std::unique_ptr<Executable>> executab
 
 std::string DataExecutable::backend_name() const {
   std::vector<std::string> names;
+  names.reserve(executables_.size());
   for (const auto& executable : executables_) names.push_back(executable->backend_name());
   names.erase(std::unique(names.begin(), names.end()), names.end());
   std::string text;

@@ -154,6 +154,7 @@ double PowerGovernor::DeviceWatts() const {
 void PowerGovernor::Keep() {
   std::vector<MetricPoint> points;
   const std::vector<SourceWatts> sources = meter_.Watts();
+  points.reserve(2 * sources.size());
   for (const SourceWatts& source : sources) {
     points.push_back(Gauge("bitmill_power_watts", "Power of the last seconds.",
                            {{"source", EnergySourceName(source.source)}}, source.watts));

@@ -164,7 +164,7 @@ absl::StatusOr<std::vector<ModelHandle>> DiskRepository::Reload(const std::strin
     reloading.room = *std::move(room);
     status = LoadCaught(name, &reloading);
   }
-  const absl::StatusOr<std::vector<ModelHandle>> versions = table_.Versions(name);
+  absl::StatusOr<std::vector<ModelHandle>> versions = table_.Versions(name);
   const int64_t took = clock_.Now() - start;
   evictor_.CountReload(name, took, versions.ok());
   if (versions.ok()) {

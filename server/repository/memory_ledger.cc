@@ -178,6 +178,7 @@ void MemoryLedger::WaitForRelease(int64_t ns) {
 std::vector<MemoryLedger::Device> MemoryLedger::Devices() const {
   const MutexLock lock(&mutex_);
   std::vector<Device> devices;
+  devices.reserve(accounts_.size());
   for (const auto& [name, account] : accounts_) {
     devices.push_back({name, account.budget_bytes, account.held_bytes});
   }
@@ -187,6 +188,7 @@ std::vector<MemoryLedger::Device> MemoryLedger::Devices() const {
 std::vector<MemoryLedger::Holder> MemoryLedger::Holders() const {
   const MutexLock lock(&mutex_);
   std::vector<Holder> holders;
+  holders.reserve(holders_.size());
   for (const auto& [id, holder] : holders_) holders.push_back(holder);
   return holders;
 }

@@ -24,6 +24,7 @@ absl::StatusOr<std::vector<ModelDescriptionHandle>> ModelRepository::DescribeAll
     models = *std::move(versions);
   }
   std::vector<ModelDescriptionHandle> all;
+  all.reserve(models.size());
   for (const ModelHandle& model : models) all.push_back(DescribeModel(*model));
   return all;
 }

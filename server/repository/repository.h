@@ -160,7 +160,9 @@ class ModelRepository {
   // called once, from another thread, at the earliest before this returns; the model stays in
   // memory while it runs. False: the model is not evicted, and `then` is not called. Never waits.
   // Thread-safe.
-  virtual bool Wake(absl::string_view name, Woken then) {
+  virtual bool Wake(
+      absl::string_view name,
+      Woken then) {  // NOLINT(performance-unnecessary-value-param): overriders keep it
     static_cast<void>(name);
     static_cast<void>(then);
     return false;
