@@ -90,7 +90,7 @@ class ParallelBackendTest : public testing::Test {
     }
   }
 
-  const SystemClock clock_;
+  SystemClock clock_;
   ThreadTeam team_{2};
   Graph graph_;
   std::vector<RowBytes> rows_, wanted_;

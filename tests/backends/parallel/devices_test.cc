@@ -110,7 +110,7 @@ class DevicePartsTest : public testing::Test {
     }
   }
 
-  const SystemClock clock_;
+  SystemClock clock_;
   ThreadTeam team_{2};
   FakeOpenCl* fake_ = nullptr;
   std::unique_ptr<Backend> backend_;

@@ -66,7 +66,7 @@ class EvictionTest : public ::testing::Test {
     return {};
   }
 
-  const SystemClock clock_;
+  SystemClock clock_;
   TemporaryFolder root_;
   FakeBackend backend_;
   std::unique_ptr<ServerMetrics> metrics_;
