@@ -95,7 +95,7 @@ size_t BatchRouter::Least(const Forecasts& forecasts, int64_t Forecast::*value) 
 
 size_t BatchRouter::LeastEnergy(const Forecasts& forecasts, size_t best) const {
   if (watts_[0] <= 0) return best;
-  const std::array<float, kMostBackends>& watts = watts_;
+  const std::array<float, kMostBackends> watts = watts_;
   const auto joules = [&](size_t i) { return watts[i] * static_cast<float>(forecasts[i].run_ns); };
   const int64_t in_time = forecasts[best].finish_ns * kEnergyPatience;
   size_t least = best;
