@@ -46,11 +46,12 @@ struct Plan {
 // `graph` is lowered; nothing of it is referenced afterwards except the constants that reference
 // steps and constant outputs need. `threads`: at most so many work on one batch. Constants that
 // steps pack are taken from and added to `constants` (null: for this plan alone), and layers are
-// computed as `choices` says (null: the usual way); neither is referenced afterwards. Errors name
-// the node; Internal when a choice names what is not there.
+// computed as `choices` says (null: the usual way); neither is referenced afterwards. Rows are
+// grouped by `schedule`. Errors name the node; Internal when a choice names what is not there.
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
                                int threads = 1, PlanConstants* constants = nullptr,
-                               const KernelChoices* choices = nullptr);
+                               const KernelChoices* choices = nullptr,
+                               RowScheduler schedule = ScheduleRows);
 
 // A table: one line a step, then totals.
 std::string DescribePlanText(const Plan& plan, const std::string& title);

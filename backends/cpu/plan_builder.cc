@@ -43,7 +43,7 @@ class PlanBuilder {
     plan_.threads = threads;
   }
 
-  absl::StatusOr<Plan> Build() {
+  absl::StatusOr<Plan> Build(RowScheduler schedule) {
     BITMILL_ASSIGN_OR_RETURN(uses_, AnalyseValues(graph_));
     buffers_.assign(uses_.size(), -1);
     writers_.assign(uses_.size(), 0);
@@ -57,7 +57,7 @@ class PlanBuilder {
       }
     }
     BITMILL_RETURN_IF_ERROR(AddOutputs());
-    return Finish();
+    return Finish(schedule);
   }
 
  private:
@@ -424,7 +424,7 @@ class PlanBuilder {
     return true;
   }
 
-  absl::StatusOr<Plan> Finish() {
+  absl::StatusOr<Plan> Finish(RowScheduler schedule) {
     const auto used = [&](int32_t buffer) { return builder_.needs()[static_cast<size_t>(buffer)]; };
     FusionPlan fusion;
     fusion.first_use = [&](int32_t buffer) { return used(buffer).first_use; };
@@ -445,7 +445,7 @@ class PlanBuilder {
       pushed.push_back(one ? PushedSteps{step, step} : *next++);
       step = pushed.back().last + 1;
     }
-    BITMILL_RETURN_IF_ERROR(PlanMemory(builder_, pushed, plan_));
+    BITMILL_RETURN_IF_ERROR(PlanMemory(builder_, pushed, schedule, plan_));
     plan_.forms = builder_.forms();
     const bool measured = NameChoices();
     for (const StepPtr& step : plan_.steps) {
@@ -474,12 +474,12 @@ class PlanBuilder {
 
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
                                int threads, PlanConstants* constants,
-                               const KernelChoices* choices) {
+                               const KernelChoices* choices, RowScheduler schedule) {
   PlanConstants own;
   const KernelChoices usual;
   return PlanBuilder(graph, kernels, max_rows, threads, constants == nullptr ? own : *constants,
                      choices == nullptr ? usual : *choices)
-      .Build();
+      .Build(schedule);
 }
 
 }  // namespace bitmill

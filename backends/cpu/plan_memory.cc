@@ -44,7 +44,7 @@ std::vector<ScheduledStep> StepsToSchedule(absl::Span<const BufferNeed> needs,
 }  // namespace
 
 absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps> steps,
-                        Plan& plan) {
+                        RowScheduler schedule_rows, Plan& plan) {
   const std::vector<BufferNeed>& needs = builder.needs();
   std::vector<ArenaRequest> requests;
   requests.reserve(needs.size());
@@ -54,8 +54,8 @@ absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps
                                                      " bytes of working memory, at most ",
                                                      kMaxRowArenaBytes, " are allowed"));
   }
-  RowSchedule schedule = ScheduleRows(StepsToSchedule(needs, steps, plan), builder.chunk_rows(),
-                                      builder.kernels().cache_bytes);
+  RowSchedule schedule = schedule_rows(StepsToSchedule(needs, steps, plan), builder.chunk_rows(),
+                                       builder.kernels().cache_bytes);
   plan.chunk_rows = schedule.chunk_rows;
   plan.segments = std::move(schedule.segments);
   const auto segment_of = [&](int32_t use) {

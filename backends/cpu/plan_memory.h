@@ -16,8 +16,9 @@ struct PushedSteps {
 };
 
 // For a plan whose steps and threads are known: its segments, and where each buffer lies.
-// `steps`: of each step of the plan. ResourceExhausted where one row needs too much.
+// `steps`: of each step of the plan; `schedule_rows` groups their rows. ResourceExhausted where one
+// row needs too much.
 absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps> steps,
-                        Plan& plan);
+                        RowScheduler schedule_rows, Plan& plan);
 
 }  // namespace bitmill

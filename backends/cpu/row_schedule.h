@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/types/span.h"
 
 namespace bitmill {
@@ -40,5 +41,9 @@ struct RowSchedule {
 // the bytes that come from the second-level cache, of `cache_bytes`, and from beyond it.
 RowSchedule ScheduleRows(absl::Span<const ScheduledStep> steps, int64_t max_rows,
                          int64_t cache_bytes);
+
+// ScheduleRows or what takes its place: any schedule computes the same.
+using RowScheduler = absl::FunctionRef<RowSchedule(absl::Span<const ScheduledStep> steps,
+                                                   int64_t max_rows, int64_t cache_bytes)>;
 
 }  // namespace bitmill
