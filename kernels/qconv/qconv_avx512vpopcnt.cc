@@ -57,13 +57,16 @@ struct Strip {
   int64_t channel;  // of the output
   __mmask16 lanes[kMostPairs];
   __mmask16 padded[kMostPairs];  // to blocks: what of base, scale and bias may be read
+  bool full;                     // all lanes exist
 };
 
-// Some steps of the window, expanded: [steps][pairs][64].
+// Some steps of the window, expanded, or weights of 8 bits where they are: 64 bytes of each step
+// and pair.
 struct Chunk {
   const int32_t* step_bytes;
   int64_t steps;
   const int8_t* weights;
+  int64_t step_stride, pair_stride;
   bool first, last;
 };
 
@@ -129,8 +132,8 @@ inline void AddProducts(Indices<kPair...>, __m512i a, const __m512i* weights, __
 }
 
 template <int... kPair>
-inline void LoadWeights(Indices<kPair...>, const int8_t* place, __m512i* weights) {
-  ((weights[kPair] = _mm512_load_si512(place + kPair * kPairBytes)), ...);
+inline void LoadWeights(Indices<kPair...>, const int8_t* place, int64_t stride, __m512i* weights) {
+  ((weights[kPair] = _mm512_loadu_si512(place + kPair * stride)), ...);
 }
 
 template <int... kPair>
@@ -149,25 +152,43 @@ inline void Store(Indices<kPair...>, const __m512i* sums, int32_t* place) {
   (_mm512_store_si512(place + kPair * kPairLanes, sums[kPair]), ...);
 }
 
-template <int... kPair>
-inline void OutputNumbers(Indices<kPair...>, const Strip& strip, const __m512i* sums, int64_t out) {
-  int32_t* const place = strip.args.out_int32 + strip.channel + out;
-  (_mm512_mask_storeu_epi32(place + kPair * kPairLanes, strip.lanes[kPair], sums[kPair]), ...);
+template <bool kFull>
+inline void StoreLanes(const Strip& strip, int pair, __m512i values, void* place) {
+  if constexpr (kFull) {
+    _mm512_storeu_si512(place, values);
+  } else {
+    _mm512_mask_storeu_epi32(place, strip.lanes[pair], values);
+  }
 }
 
-inline __m512 Scaled(const Strip& strip, int pair, __m512i sums) {
-  const int64_t channel = strip.channel + pair * kPairLanes;
-  const __m512 scale = _mm512_maskz_loadu_ps(strip.padded[pair], strip.args.scale + channel);
-  const __m512 bias = _mm512_maskz_loadu_ps(strip.padded[pair], strip.args.bias + channel);
-  return _mm512_add_ps(_mm512_mul_ps(_mm512_cvtepi32_ps(sums), scale), bias);
+template <bool kFull>
+inline __m512 LoadFloats(const Strip& strip, int pair, const float* values) {
+  const float* const place = values + strip.channel + pair * kPairLanes;
+  if constexpr (kFull) return _mm512_loadu_ps(place);
+  return _mm512_maskz_loadu_ps(strip.padded[pair], place);
 }
 
-template <int... kPair>
-inline void OutputFloats(Indices<kPair...>, const Strip& strip, const __m512i* sums, int64_t out) {
-  float* const place = strip.args.out_float + strip.channel + out;
-  (_mm512_mask_storeu_ps(place + kPair * kPairLanes, strip.lanes[kPair],
-                         Scaled(strip, kPair, sums[kPair])),
-   ...);
+template <bool kFull>
+inline __m512i Scaled(const Strip& strip, int pair, __m512i sums) {
+  const __m512 scaled =
+      _mm512_mul_ps(_mm512_cvtepi32_ps(sums), LoadFloats<kFull>(strip, pair, strip.args.scale));
+  return _mm512_castps_si512(
+      _mm512_add_ps(scaled, LoadFloats<kFull>(strip, pair, strip.args.bias)));
+}
+
+// Inlined always: sums that a call takes by address would leave their registers.
+template <bool kFull, int... kPair>
+inline __attribute__((always_inline)) void Output(Indices<kPair...>, const Strip& strip,
+                                                  const __m512i* sums, int64_t out) {
+  if (strip.args.out_int32 != nullptr) {
+    int32_t* const place = strip.args.out_int32 + strip.channel + out;
+    (StoreLanes<kFull>(strip, kPair, sums[kPair], place + kPair * kPairLanes), ...);
+  } else {
+    float* const place = strip.args.out_float + strip.channel + out;
+    (StoreLanes<kFull>(strip, kPair, Scaled<kFull>(strip, kPair, sums[kPair]),
+                       place + kPair * kPairLanes),
+     ...);
+  }
 }
 
 // A chunk for a tile of pixels; sums[pixel][pair][16] are kept from chunk to chunk.
@@ -184,18 +205,19 @@ void CountTile(const Strip& strip, const QconvPixel* pixels, const Chunk& chunk,
     (Load(kPairs, sums + kPixel * kSumLanes, total[kPixel]), ...);
   }
   const int8_t* weights = chunk.weights;
-  for (int64_t s = 0; s < chunk.steps; ++s, weights += Pairs::kCount * kPairBytes) {
+  const int64_t step_stride = chunk.step_stride, pair_stride = chunk.pair_stride;
+  for (int64_t s = 0; s < chunk.steps; ++s, weights += step_stride) {
     const int64_t offset = chunk.step_bytes[s];
     __m512i w[Pairs::kCount];
-    LoadWeights(kPairs, weights, w);
+    LoadWeights(kPairs, weights, pair_stride, w);
     (AddProducts(kPairs, Broadcast(windows[kPixel] + offset), w, total[kPixel]), ...);
   }
   if (!chunk.last) {
     (Store(kPairs, total[kPixel], sums + kPixel * kSumLanes), ...);
-  } else if (strip.args.out_int32 != nullptr) {
-    (OutputNumbers(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
+  } else if (strip.full) {
+    (Output<true>(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
   } else {
-    (OutputFloats(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
+    (Output<false>(kPairs, strip, total[kPixel], pixels[kPixel].out), ...);
   }
 }
 
@@ -244,12 +266,16 @@ void RunPairs(const QconvArgs& args, const QconvGroup& group, const QconvPixel* 
   alignas(64) int8_t weights[kChunkSteps * kStepBytes];
   alignas(64) int32_t sums[kListPixels * kPairs * kPairLanes];
   int32_t steps[kChunkSteps];
-  Strip strip = {args, group.channel + channel, {}, {}};
+  Strip strip = {args, group.channel + channel, {}, {}, true};
   for (int pair = 0; pair < kPairs; ++pair) {
     const int64_t left = group.channels - channel - pair * kPairLanes;
     strip.lanes[pair] = FirstLanes(left);
     strip.padded[pair] = FirstLanes((left + kLanes - 1) / kLanes * kLanes);
+    strip.full = strip.full && left >= kPairLanes;
   }
+  const QconvBlock first_block = QconvBlockOf(group, channel / kLanes);
+  // Bytes already, and pairs of blocks: nothing to expand.
+  const bool in_place = args.kind == QconvWeights::k8Bit && strip.full;
   // Chunks as equal as can be, in whole units of weights.
   constexpr int64_t kMostUnitSteps = 8;
   const int64_t chunks = (group.steps + kChunkSteps - 1) / kChunkSteps;
@@ -260,11 +286,23 @@ void RunPairs(const QconvArgs& args, const QconvGroup& group, const QconvPixel* 
   do {
     const int64_t left = group.steps - first;
     const int64_t count = left < most ? left : most;
-    const Chunk chunk = {QconvStepsOf(args, group, first, count, steps), count, weights, first == 0,
-                         count == left};
-    for (int64_t pair = 0; pair < kPairs; ++pair) {
-      ExpandPair(args.kind, QconvBlockOf(group, channel / kLanes + pair * 2), first, count,
-                 weights + pair * kPairBytes, kStepBytes);
+    Chunk chunk = {QconvStepsOf(args, group, first, count, steps),
+                   count,
+                   weights,
+                   kStepBytes,
+                   kPairBytes,
+                   first == 0,
+                   count == left};
+    if (in_place) {
+      chunk.weights =
+          reinterpret_cast<const int8_t*>(first_block.units) + first * first_block.unit_stride;
+      chunk.step_stride = first_block.unit_stride;
+      chunk.pair_stride = group.unit_count * kPairBytes;
+    } else {
+      for (int64_t pair = 0; pair < kPairs; ++pair) {
+        ExpandPair(args.kind, QconvBlockOf(group, channel / kLanes + pair * 2), first, count,
+                   weights + pair * kPairBytes, kStepBytes);
+      }
     }
     CountChunk<Pairs>(strip, pixels, pixel_count, chunk, sums);
     first += count;

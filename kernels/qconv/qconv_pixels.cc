@@ -30,11 +30,17 @@ void ListQconvPixels(const QconvArgs& args, int64_t first, int64_t count, QconvP
   int64_t x = first % args.out_w;
   int64_t y = first / args.out_w % args.out_h;
   int64_t n = first / args.out_w / args.out_h;
-  for (int64_t i = 0; i < count; ++i) {
-    pixels[i].window = args.input + n * args.image_bytes + y * args.stride_h * args.row_bytes +
-                       x * args.stride_w * args.pixel_bytes;
-    pixels[i].out = n * args.out_image + y * args.out_row + x * args.out_pixel;
-    if (++x < args.out_w) continue;
+  const int64_t step = int64_t{args.stride_w} * args.pixel_bytes;
+  while (count > 0) {
+    const int64_t run = count < args.out_w - x ? count : args.out_w - x;  // of the line
+    const uint8_t* window =
+        args.input + n * args.image_bytes + y * args.stride_h * args.row_bytes + x * step;
+    int64_t out = n * args.out_image + y * args.out_row + x * args.out_pixel;
+    for (int64_t i = 0; i < run; ++i, window += step, out += args.out_pixel) {
+      pixels[i] = {window, out};
+    }
+    pixels += run;
+    count -= run;
     x = 0;
     if (++y < args.out_h) continue;
     y = 0;

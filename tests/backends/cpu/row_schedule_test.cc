@@ -102,7 +102,8 @@ TEST(RowScheduleTest, GroupsOfRowsGiveTheBitsOfOneRow) {
   for (int round = 0; round < 24; ++round) {
     const Graph graph = RandomResidual(random);
     const std::vector<RowBytes> rows = RandomRows(graph, random);
-    const CpuExecutable one(SignatureOfLowered(graph), PlanFor(graph, 1, 1, ScheduleRows), 1, "test");
+    const CpuExecutable one(SignatureOfLowered(graph), PlanFor(graph, 1, 1, ScheduleRows), 1,
+                            "test");
     const auto want = RunRows(one, rows, 1);
     ASSERT_TRUE(want.ok()) << want.status();
     for (int drawn = 0; drawn < 3; ++drawn) {
