@@ -18,6 +18,7 @@
 #include "backends/cpu/qconv_filter.h"
 #include "backends/cpu/steps.h"
 #include "base/aligned_buffer.h"
+#include "kernels/qconv/qconv_lookup.h"
 
 namespace bitmill {
 namespace {
@@ -370,8 +371,10 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   }
 
   StepInfo& info = step->mutable_info();
-  info.kernel =
-      absl::StrCat(step->kernel->name, KindName(args.kind), step->filter.sparse_choice.Text());
+  const bool two_of_four =
+      step->kernel->two_of_four && step->prepared_bytes > 0 && !QconvTakesTables(args);
+  info.kernel = absl::StrCat(step->kernel->name, KindName(args.kind), two_of_four ? " 2:4" : "",
+                             step->filter.sparse_choice.Text());
   info.macs = window.macs();
   info.blocked = step->epilogue_in_scratch;
   info.output_anywhere = step->epilogue_in_scratch && step->epilogue.stores_floats();

@@ -68,6 +68,10 @@ void PrepareQconvLookup(const QconvArgs& args, const QconvLookupForm& form, uint
   }
 }
 
+bool QconvTakesTables(const QconvArgs& args) {
+  return args.kind == QconvWeights::k1Bit || (args.kind == QconvWeights::k2Bit && args.levels <= 4);
+}
+
 int64_t QconvLookupBytesAvx512Vpopcnt(const QconvArgs& args) {
   // The break-even with multiplied bytes as it was measured
   // (docs/decisions/0012-table-products.md).

@@ -43,6 +43,10 @@ struct QconvRun {
 // Steps `first` to `first + count - 1` as runs; returns how many (at most `count`).
 int64_t ListQconvRuns(const QconvArgs& args, int64_t first, int64_t count, QconvRun* runs);
 
+// Whether weights of this kind are prepared as indices, if at all: 1 bit, or 2 bits and at most 4
+// levels.
+bool QconvTakesTables(const QconvArgs& args);
+
 // The whole convolution, by args.prepared: 2-bit weights and 4 levels at most, or 1-bit weights and
 // 16.
 void QconvLookupAvx512Vpopcnt(const QconvArgs& args);

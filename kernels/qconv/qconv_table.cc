@@ -4,6 +4,7 @@
 #include <sys/auxv.h>
 #endif
 
+#include "kernels/qconv/qconv_2of4.h"
 #include "kernels/qconv/qconv_lookup.h"
 
 namespace bitmill {
@@ -25,6 +26,21 @@ void QconvNeon(const QconvArgs& args);
 #endif
 
 namespace {
+
+#if defined(BITMILL_X86)
+int64_t PreparedBytesAvx512Vpopcnt(const QconvArgs& args) {
+  return QconvTakesTables(args) ? QconvLookupBytesAvx512Vpopcnt(args)
+                                : Qconv2of4BytesAvx512Vpopcnt(args);
+}
+
+void PrepareAvx512Vpopcnt(const QconvArgs& args, void* prepared) {
+  if (QconvTakesTables(args)) {
+    PrepareQconvLookupAvx512Vpopcnt(args, prepared);
+  } else {
+    PrepareQconv2of4(args, static_cast<uint8_t*>(prepared));
+  }
+}
+#endif
 
 // Measured with bitmill bench --suite kernels --filter sparse on ternary weights
 // (docs/decisions/0009-sparse-blocks.md).
@@ -48,13 +64,16 @@ constexpr QconvKernel kKernels[] = {
      PreparedQconvBytesAmx,
      PrepareQconvAmx,
      QconvScratchBytesAmx,
+     false,
      "qconv_avx512vpopcnt"},
     {"qconv_avx512vpopcnt",
      Isa::kAvx512Vpopcnt,
      QconvAvx512Vpopcnt,
      {kAvx512VpopcntForms, 3},
-     QconvLookupBytesAvx512Vpopcnt,
-     PrepareQconvLookupAvx512Vpopcnt},
+     PreparedBytesAvx512Vpopcnt,
+     PrepareAvx512Vpopcnt,
+     nullptr,
+     true},
     {"qconv_avx512", Isa::kAvx512, QconvAvx512, {kAvx512Forms, 3}},
     {"qconv_avxvnni", Isa::kAvxVnni, QconvAvxVnni, {kAvxVnniForms, 3}},
     {"qconv_avx2",

@@ -154,9 +154,12 @@ struct LowBits {
   bool ternary;
   int32_t levels;  // of activations
   Ceiling arithmetic;
+  bool two_of_four = false;  // of neighbouring weights are zero; products with them count
 };
 constexpr LowBits kTernaryBytes = {"ternary x int8", QconvWeights::k2Bit, true, 256,
                                    Ceiling::kLowBitInt8};
+constexpr LowBits kPrunedBytes = {
+    "2:4 ternary x int8", QconvWeights::k2Bit, true, 256, Ceiling::kLowBitInt8, true};
 constexpr LowBits kTwoBits = {"2 x 2 bit", QconvWeights::k2Bit, false, 4, Ceiling::kTwoBit};
 constexpr LowBits kFourBits = {"4 x 4 bit", QconvWeights::k4Bit, false, 16, Ceiling::kLowBitInt8};
 
@@ -173,6 +176,12 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch, con
   for (uint8_t& codes : data->weights) {
     if (!bits.ternary) break;
     codes = static_cast<uint8_t>(codes | (~(codes | codes >> 1) & 0x55));
+  }
+  // A lane has four neighbours in as many bytes, each of four steps.
+  for (size_t lane = 0; bits.two_of_four && lane < data->weights.size(); lane += 4) {
+    constexpr uint8_t kZeros = 0xaa;
+    const size_t first = data->weights[lane] % 4;
+    for (const size_t i : {first, first + 1}) data->weights[lane + i % 4] = kZeros;
   }
   for (int64_t y = 0; y < shape.kernel(); ++y) {
     for (int64_t x = 0; x < shape.kernel(); ++x) {
@@ -266,6 +275,7 @@ std::vector<SuiteGroup> SuiteGroups(Isa isa, bool only_best, const std::vector<i
     for (const LayerShape& shape : kConvs) {
       groups.push_back(QconvGroup(shape, batch, kTernaryBytes, isa, only_best));
       groups.push_back(QconvGroup(shape, batch, kTwoBits, isa, only_best));
+      groups.push_back(QconvGroup(shape, batch, kPrunedBytes, isa, only_best));
     }
   }
   for (const LayerShape& shape : kDenses) {

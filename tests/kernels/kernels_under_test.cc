@@ -5,6 +5,8 @@
 #include <iterator>
 #include <string_view>
 
+#include "kernels/qconv/qconv_2of4.h"
+#include "kernels/qconv/qconv_lookup.h"
 #include "tests/kernels/emulated.h"
 
 namespace bitmill::test {
@@ -58,7 +60,20 @@ std::vector<PoolKernel> PoolKernelsUnderTest() {
 std::vector<QconvKernel> QconvKernelsUnderTest() {
   int count = 0;
   const QconvKernel* table = QconvKernels(&count);
-  return Runnable(table, count, EmulatedQconvKernels());
+  std::vector<QconvKernel> kernels = Runnable(table, count, EmulatedQconvKernels());
+  // 2:4 weights are prepared wherever they can be, not only where that pays.
+  for (QconvKernel& kernel : kernels) {
+    if (kernel.prepared_bytes == nullptr || kernel.isa != Isa::kAvx512Vpopcnt) continue;
+    kernel.prepared_bytes = [](const QconvArgs& args) {
+      if (QconvTakesTables(args)) return QconvLookupBytesAvx512Vpopcnt(args);
+      return QconvIs2of4(args) ? Qconv2of4Bytes(args) : 0;
+    };
+    kernel.prepare = [](const QconvArgs& args, void* prepared) {
+      if (QconvTakesTables(args)) return PrepareQconvLookupAvx512Vpopcnt(args, prepared);
+      PrepareQconv2of4(args, static_cast<uint8_t*>(prepared));
+    };
+  }
+  return kernels;
 }
 
 std::vector<RequantKernel> RequantKernelsUnderTest() {

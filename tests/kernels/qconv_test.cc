@@ -7,6 +7,7 @@
 
 #include "base/aligned_buffer.h"
 #include "base/check.h"
+#include "kernels/qconv/qconv_2of4.h"
 #include "kernels/qconv/qconv_lookup.h"
 #include "kernels/qconv/sparse_qconv.h"
 #include "tests/kernels/guarded.h"
@@ -32,6 +33,7 @@ struct QconvShape {
   bool as_float = false;
   // So many of the runs of empty_run channels x empty_channels outputs of a tap are zero.
   int32_t empty_percent = 0, empty_run = 16, empty_channels = 16;
+  bool two_of_four = false;  // at most, of neighbouring channels, are not zero
 
   int32_t out_h() const {
     return (in_h + 2 * pad - dilation_h * (kernel_h - 1) - 1) / stride_h + 1;
@@ -66,10 +68,12 @@ std::string ToString(const QconvShape& s) {
                               int32_t{s.as_float},
                               s.empty_percent,
                               s.empty_run,
-                              s.empty_channels}) {
+                              s.empty_channels,
+                              int32_t{s.two_of_four}}) {
     text.append(1, ' ').append(std::to_string(value));
   }
-  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme ternary float empty:" +
+  return "batch h w c o kh kw sh sw dh dw pad zero extra kind levels extreme ternary float empty "
+         "2:4:" +
          text;
 }
 
@@ -258,6 +262,15 @@ class QconvCase {
  private:
   void PruneWeights(std::mt19937& random) {
     const QconvShape& s = shape_;
+    for (size_t c = 0; s.two_of_four && c < weights_.size() / s.taps(); c += 4) {
+      // Four channels of an output begin at multiples of four: only such counts have the pattern.
+      for (int32_t t = 0; t < s.taps(); ++t) {
+        const uint32_t kept = random() % 4, other = random() % 4;
+        for (uint32_t i = 0; i < 4; ++i) {
+          if (i != kept && i != other) weights_[(c + i) * s.taps() + t] = 0;
+        }
+      }
+    }
     if (s.empty_percent == 0) return;
     for (int32_t o = 0; o < s.out_channels; o += s.empty_channels) {
       for (int32_t t = 0; t < s.taps(); ++t) {
@@ -682,6 +695,75 @@ TEST(QconvLookupTest, IsExactForFewLevels) {
   EXPECT_EQ(QconvLookupBytesAvx512Vpopcnt(args), 0);
   EXPECT_EQ(QconvLookupBytesAvx2(args), 0);
 }
+
+class TwoOfFourTest : public ::testing::TestWithParam<QconvWeights> {};
+
+// Odd numbers of steps, steps that lie apart, several chunks, strips of every size, lists of
+// pixels.
+TEST_P(TwoOfFourTest, IsExact) {
+  uint32_t seed = 71;
+  for (const int32_t channels : {4, 12, 16, 36, 128}) {
+    for (const int32_t out_channels : {1, 16, 27, 33, 64, 80, 100, 130}) {
+      for (const int32_t kernel : {1, 3}) {
+        const int32_t width = out_channels == 64 ? 15 : 1 + static_cast<int32_t>(seed % 5);
+        const QconvShape shape{.batch = 1 + static_cast<int32_t>(seed % 2),
+                               .in_h = out_channels == 64 ? 15 : 4,
+                               .in_w = width + kernel,
+                               .channels = channels,
+                               .out_channels = out_channels,
+                               .kernel_h = kernel,
+                               .kernel_w = kernel,
+                               .stride_w = 1 + static_cast<int32_t>(seed % 2),
+                               .pad = kernel / 2,
+                               .zero_point = 7,
+                               .extra_bytes = seed % 3 == 0 ? 4 : 0,
+                               .kind = GetParam(),
+                               .extreme = static_cast<Extreme>(seed % 3),
+                               .as_float = seed % 4 < 2,
+                               .two_of_four = true};
+        ExpectAllKernelsRight(shape, ++seed);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
+// 20 input channels and 9 output channels: what decides is one weight too many, wherever it is.
+TEST_P(TwoOfFourTest, IsSeen) {
+  constexpr int32_t kChannels = 20, kOuts = 9, kTaps = 3;
+  std::vector<int8_t> weights(kChannels * kOuts * kTaps);
+  for (size_t i = 0; i < weights.size(); ++i) {
+    weights[i] = i / kTaps % 4 < 2 ? static_cast<int8_t>(i % 2 == 0 ? 1 : -1) : int8_t{0};
+  }
+  QconvArgs args = {};
+  args.kind = GetParam();
+  args.out_channels = kOuts;
+  args.steps = kTaps * kChannels / 4;
+  args.levels = 256;
+  const auto sees = [&] {
+    std::vector<uint8_t> packed(
+        static_cast<size_t>(PackedQconvBytes(GetParam(), kOuts, kChannels, kTaps)));
+    PackQconvWeights(weights.data(), GetParam(), kOuts, kChannels, kTaps, packed.data());
+    args.weights = packed.data();
+    return QconvIs2of4(args);
+  };
+  EXPECT_TRUE(sees());
+  for (size_t i = 0; i < weights.size(); ++i) {
+    if (weights[i] != 0) continue;
+    weights[i] = 1;
+    EXPECT_FALSE(sees()) << "weight " << i;
+    weights[i] = 0;
+  }
+  EXPECT_EQ(Qconv2of4Bytes(args), 2 * 64 * ((args.steps + 1) / 2));
+}
+
+// 1-bit weights have no zero.
+INSTANTIATE_TEST_SUITE_P(Weights, TwoOfFourTest,
+                         ::testing::Values(QconvWeights::k2Bit, QconvWeights::k4Bit,
+                                           QconvWeights::k8Bit),
+                         [](const auto& suite) {
+                           return std::to_string(1 << static_cast<int>(suite.param)) + "Bit";
+                         });
 
 INSTANTIATE_TEST_SUITE_P(Weights, QconvTest,
                          ::testing::Values(QconvWeights::k1Bit, QconvWeights::k2Bit,

@@ -177,6 +177,22 @@ void Prune(Draw& draw, const Shape& shape, absl::Span<int8_t> weights) {
   }
 }
 
+// Leaves two of the weights of four neighbouring input channels, if as many.
+void PruneTwoOfFour(Draw& draw, const Shape& shape, absl::Span<int8_t> weights) {
+  const int64_t taps = shape[2] * shape[3];
+  for (int64_t o = 0; o < shape[0]; ++o) {
+    for (int64_t first = 0; first < shape[1]; first += 4) {
+      for (int64_t t = 0; t < taps; ++t) {
+        const int64_t kept = first + draw.Between(0, 3), other = first + draw.Between(0, 3);
+        for (int64_t c = first; c < std::min(first + 4, shape[1]); ++c) {
+          if (c == kept || c == other) continue;
+          weights[static_cast<size_t>((o * shape[1] + c) * taps + t)] = 0;
+        }
+      }
+    }
+  }
+}
+
 SharedTensor DrawWeights(Draw& draw, const LoweredKind& kind, const Shape& shape) {
   auto weights = std::make_shared<Tensor>(*Tensor::Create(DType::kInt8, shape));
   const int64_t top = (int64_t{1} << (kind.weight_bits - 1)) - 1;
@@ -188,6 +204,7 @@ SharedTensor DrawWeights(Draw& draw, const LoweredKind& kind, const Shape& shape
     }
   }
   if (kind.pruned) Prune(draw, shape, weights->span<int8_t>());
+  if (kind.two_of_four) PruneTwoOfFour(draw, shape, weights->span<int8_t>());
   return weights;
 }
 

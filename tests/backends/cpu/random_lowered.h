@@ -14,11 +14,13 @@ struct LoweredKind {
   int weight_bits = 1;  // 1, 2, 4 or 8
   bool ternary = false;
   LowBitConvOp::Epilogue epilogue = LowBitConvOp::Epilogue::kFloat;
-  bool bits_out = true;    // kThresholds: bits or codes
-  bool dense = false;      // 1x1 over one pixel
-  int64_t channels = 0;    // 0: drawn from 1 to 130
-  bool pruned = false;     // whole blocks of weights are zero; not of 1 bit
-  int64_t outputs = 0;     // of dense layers; 0: drawn
+  bool bits_out = true;  // kThresholds: bits or codes
+  bool dense = false;    // 1x1 over one pixel
+  int64_t channels = 0;  // 0: drawn from 1 to 130
+  bool pruned = false;   // whole blocks of weights are zero; not of 1 bit
+  int64_t outputs = 0;   // of dense layers; 0: drawn
+  bool two_of_four =
+      false;               // weights of neighbouring channels, at most, are not zero; not of 1 bit
   bool depthwise = false;  // one output a channel, of that channel alone
 };
 

@@ -264,6 +264,26 @@ TEST(SparseWeightsTest, PrunedLayersMatchTheDefinition) {
   EXPECT_GT(dense, Rounds(5));
 }
 
+TEST(SparseWeightsTest, TwoOfFourLayersMatchTheDefinition) {
+  std::mt19937 random(20);
+  int taken = 0;
+  for (int round = 0; round < Rounds(40); ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const auto kinds = AllKinds();
+    LoweredKind kind = kinds[random() % kinds.size()];
+    while (kind.weight_bits == 1 || kind.bits_in) kind = kinds[random() % kinds.size()];
+    kind.two_of_four = true;
+    kind.channels = 4 * (1 + static_cast<int64_t>(random() % 40));
+    const Graph graph = RandomLowered(kind, random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "auto", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    if (absl::StrContains((*executable)->DescribePlan(), " 2:4")) ++taken;
+  }
+  // The processor decides whether the form pays.
+  EXPECT_TRUE(taken == 0 || taken > Rounds(8)) << taken;
+}
+
 TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
   std::mt19937 random(16);
   int fused = 0, pooled = 0;
