@@ -473,8 +473,8 @@ class PlanBuilder {
 }  // namespace
 
 absl::StatusOr<Plan> BuildPlan(const Graph& graph, const KernelSet& kernels, int64_t max_rows,
-                               int threads, PlanConstants* constants,
-                               const KernelChoices* choices, RowScheduler schedule) {
+                               int threads, PlanConstants* constants, const KernelChoices* choices,
+                               RowScheduler schedule) {
   PlanConstants own;
   const KernelChoices usual;
   return PlanBuilder(graph, kernels, max_rows, threads, constants == nullptr ? own : *constants,

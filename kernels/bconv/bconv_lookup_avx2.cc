@@ -19,11 +19,11 @@
 // at a time into a buffer that stays in the first-level cache, for a whole tile of pixels (all of
 // them when one chunk is enough): 88 operations a word of 32 channels, against 48 a pair of pixels.
 //
-// Tried on Zen 4 (79 to 83 % of the ceiling, 69 % for 64 channels): two pairs of pixels at a time, so
-// that weights are loaded once for both (1.03 times as fast for 64 channels, in assembly, as all
+// Tried on Zen 4 (79 to 83 % of the ceiling, 69 % for 64 channels): two pairs of pixels at a time,
+// so that weights are loaded once for both (1.03 times as fast for 64 channels, in assembly, as all
 // registers are taken; half as fast without); offsets listed once an input line for all windows of
-// 3x3 taps (1.00); a multiplication instead of the shift, which frees a port of the shuffles (0.98).
-// So what is left is how the additions, ands and shifts share ports with the shuffles.
+// 3x3 taps (1.00); a multiplication instead of the shift, which frees a port of the shuffles
+// (0.98). So what is left is how the additions, ands and shifts share ports with the shuffles.
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
