@@ -259,7 +259,8 @@ void FinishTile(const BconvArgs& args, const BconvGroup& group, const LineTile& 
   const int32_t* bases[kPixels];
   for (int p = 0; p < kPixels; ++p) bases[p] = args.base + channel + pixels[p].table_row;
   const BconvSpan span = {tile.image, tile.line, tile.column, kPixels, out, channel, nullptr, 0};
-  const Half half = {args, span, bases, channel, lanes};
+  // Without masks the compiler folds loads into what uses them, which is slower here.
+  const Half<false> half = {args, span, bases, channel, lanes};
   FinishHalf<kPixels>(
       half, [&](int p)
                 __attribute__((always_inline)) { return Join(sums[0][p], sums[kBlocks - 1][p]); });

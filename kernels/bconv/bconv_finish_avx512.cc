@@ -57,8 +57,8 @@ inline void Transpose(Values<kMaxPixels>& values) {
   });
 }
 
-template <typename CountOf>
-void StorePlanes(const Half& half, CountOf count_of) {
+template <bool kFull, typename CountOf>
+void StorePlanes(const Half<kFull>& half, CountOf count_of) {
   Values<kMaxPixels> values;
   Scale(half, count_of, values);
   Transpose(values);
@@ -72,6 +72,20 @@ void StorePlanes(const Half& half, CountOf count_of) {
       });
 }
 
+template <bool kFull>
+void FinishCounts(const Half<kFull>& half, const int32_t* counts) {
+  const auto count_of = [&](int p) __attribute__((always_inline)) {
+    return _mm512_load_si512(counts + p * kSpanLanes);
+  };
+  if (half.args.out_channel != 1) {
+    StorePlanes(half, count_of);
+  } else if (half.span.count > kMaxPixels / 2) {
+    FinishHalf<kMaxPixels>(half, count_of);
+  } else {
+    FinishHalf<kMaxPixels / 2>(half, count_of);
+  }
+}
+
 }  // namespace
 
 void FinishBconvSpanAvx512(const BconvArgs& args, const BconvSpan& span) {
@@ -83,17 +97,12 @@ void FinishBconvSpanAvx512(const BconvArgs& args, const BconvSpan& span) {
     if (left <= 0) return;
     const auto lanes =
         static_cast<__mmask16>(left >= kSpanLanes ? 0xffff : (uint32_t{1} << left) - 1);
-    const Half half = {args, span, bases, channel, lanes};
     const int32_t* const counts = span.counts + i * span.second;
-    const auto count_of = [&](int p) __attribute__((always_inline)) {
-      return _mm512_load_si512(counts + p * kSpanLanes);
-    };
-    if (args.out_channel != 1) {
-      StorePlanes(half, count_of);
-      continue;
+    if (lanes == 0xffff) {
+      FinishCounts(Half<true>{args, span, bases, channel, lanes}, counts);
+    } else {
+      FinishCounts(Half<false>{args, span, bases, channel, lanes}, counts);
     }
-    span.count > kMaxPixels / 2 ? FinishHalf<kMaxPixels>(half, count_of)
-                                : FinishHalf<kMaxPixels / 2>(half, count_of);
   }
 }
 

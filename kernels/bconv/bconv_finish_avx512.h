@@ -37,25 +37,43 @@ inline __attribute__((always_inline)) void ForEachOf(int64_t count, Fn fn) {
   });
 }
 
-// 16 channels of a span: which of them there are, and where they begin.
+// 16 channels of a span: which of them there are, and where they begin. kFull: all of them, and
+// whatever is read and written in memory is so without masks.
+template <bool kFull>
 struct Half {
   const BconvArgs& args;
   const BconvSpan& span;
   const int32_t* const* bases;  // of each pixel, the span's first channel
   int64_t channel;
   __mmask16 lanes;
+
+  __m512 Load(const float* from) const {
+    if constexpr (kFull) return _mm512_loadu_ps(from);
+    return _mm512_maskz_loadu_ps(lanes, from);
+  }
+  __m512i Load(const int32_t* from) const {
+    if constexpr (kFull) return _mm512_loadu_si512(from);
+    return _mm512_maskz_loadu_epi32(lanes, from);
+  }
+  void Store(float* to, __m512 values) const {
+    if constexpr (kFull) {
+      _mm512_storeu_ps(to, values);
+    } else {
+      _mm512_mask_storeu_ps(to, lanes, values);
+    }
+  }
 };
 
 // count_of(p): counts of pixel p.
-template <int kPixels, typename CountOf>
-inline __attribute__((always_inline)) void Scale(const Half& half, CountOf count_of,
+template <bool kFull, int kPixels, typename CountOf>
+inline __attribute__((always_inline)) void Scale(const Half<kFull>& half, CountOf count_of,
                                                  Values<kPixels>& values) {
   const BconvArgs& args = half.args;
-  const __m512 scale = _mm512_maskz_loadu_ps(half.lanes, args.scale + half.channel);
-  const __m512 bias = _mm512_maskz_loadu_ps(half.lanes, args.bias + half.channel);
+  const __m512 scale = half.Load(args.scale + half.channel);
+  const __m512 bias = half.Load(args.bias + half.channel);
   const int64_t offset = half.channel - half.span.channel;
   ForEach<kPixels>([&](int p) __attribute__((always_inline)) {
-    const __m512i base = _mm512_maskz_loadu_epi32(half.lanes, half.bases[p] + offset);
+    const __m512i base = half.Load(half.bases[p] + offset);
     const __m512i x = count_of(p);
     const __m512 value = _mm512_cvtepi32_ps(_mm512_sub_epi32(base, _mm512_add_epi32(x, x)));
     values.of[p] = _mm512_add_ps(_mm512_mul_ps(value, scale), bias);
@@ -77,19 +95,19 @@ inline __m512 Clip(__m512 x, __m512 a, __m512 b) {
   return _mm512_mask_mov_ps(low, _mm512_cmp_ps_mask(b, low, _CMP_LT_OQ), b);
 }
 
-template <int kPixels>
-inline __attribute__((always_inline)) void AddMap(const Half& half, const float* map,
+template <bool kFull, int kPixels>
+inline __attribute__((always_inline)) void AddMap(const Half<kFull>& half, const float* map,
                                                   Values<kPixels>& values) {
   const float* const from = map + half.span.out + half.channel;
   ForEachOf<kPixels>(
       half.span.count, [&](int p) __attribute__((always_inline)) {
-        const __m512 other = _mm512_maskz_loadu_ps(half.lanes, from + p * half.args.out_pixel);
+        const __m512 other = half.Load(from + p * half.args.out_pixel);
         values.of[p] = _mm512_add_ps(values.of[p], other);
       });
 }
 
-template <int kPixels>
-inline __attribute__((always_inline)) void Apply(const Half& half, const BconvFinishOp& op,
+template <bool kFull, int kPixels>
+inline __attribute__((always_inline)) void Apply(const Half<kFull>& half, const BconvFinishOp& op,
                                                  Values<kPixels>& values) {
   if (op.map != nullptr) return AddMap(half, op.map, values);
   const auto load = [&](const float* from) {
@@ -120,8 +138,8 @@ inline __attribute__((always_inline)) void Apply(const Half& half, const BconvFi
   }
 }
 
-template <int kPixels>
-inline __attribute__((always_inline)) void StoreSigns(const Half& half,
+template <bool kFull, int kPixels>
+inline __attribute__((always_inline)) void StoreSigns(const Half<kFull>& half,
                                                       const Values<kPixels>& values) {
   const BconvFinish& finish = *half.args.finish;
   const __m512 thresholds = _mm512_loadu_ps(finish.thresholds + half.channel);
@@ -132,7 +150,7 @@ inline __attribute__((always_inline)) void StoreSigns(const Half& half,
   const auto below = [&](int p) __attribute__((always_inline)) {
     return _mm512_cmp_ps_mask(values.of[p], thresholds, _CMP_NGE_UQ);
   };
-  if (half.lanes == 0xffff && inverted == 0) {
+  if ((kFull || half.lanes == 0xffff) && inverted == 0) {
     ForEachOf<kPixels>(
         half.span.count, [&](int p) __attribute__((always_inline)) {
           const __mmask16 bits = below(p);
@@ -147,8 +165,8 @@ inline __attribute__((always_inline)) void StoreSigns(const Half& half,
       });
 }
 
-template <int kPixels, typename CountOf>
-inline __attribute__((always_inline)) void FinishHalf(const Half& half, CountOf count_of) {
+template <int kPixels, bool kFull, typename CountOf>
+inline __attribute__((always_inline)) void FinishHalf(const Half<kFull>& half, CountOf count_of) {
   const BconvFinish& finish = *half.args.finish;
   Values<kPixels> values;
   Scale(half, count_of, values);
@@ -156,7 +174,7 @@ inline __attribute__((always_inline)) void FinishHalf(const Half& half, CountOf 
   float* const to = half.args.out_float + half.span.out + half.channel;
   ForEachOf<kPixels>(
       half.span.count, [&](int p) __attribute__((always_inline)) {
-        _mm512_mask_storeu_ps(to + p * half.args.out_pixel, half.lanes, values.of[p]);
+        half.Store(to + p * half.args.out_pixel, values.of[p]);
       });
   if (finish.signs != nullptr) StoreSigns(half, values);
 }
