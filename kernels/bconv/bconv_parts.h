@@ -62,6 +62,14 @@ void PrepareBconvRowsAvx2(const BconvArgs& args, uint8_t* rows);
 // AVX2, exclusive or and byte-wise popcount; any size. For few pixels.
 void BconvDirectAvx2(const BconvArgs& args);
 
+// Whether AVX-512 without vpopcntq leaves calls like this one to the lookup: windows of few words.
+inline bool BconvLooksUpAvx512(const BconvArgs& args) {
+  constexpr int64_t kMinPixels = 8;
+  const int64_t most_words = args.planes == 1 ? 40 : 20;
+  return args.sparse == nullptr && int64_t{args.batch} * args.out_h * args.out_w >= kMinPixels &&
+         int64_t{args.taps} * args.c_words <= most_words;
+}
+
 // AVX-512: writes the outputs of 1 or 2 blocks from `channel` on, given their differences
 // counts[block][pixel][8].
 void StoreBconvTileAvx512(const BconvArgs& args, const BconvPixel* pixels, int64_t pixel_count,

@@ -1,5 +1,7 @@
 #include "kernels/bconv/bconv_table.h"
 
+#include "kernels/bconv/bconv_parts.h"
+
 namespace bitmill {
 
 void BconvRef(const BconvArgs& args);
@@ -23,6 +25,12 @@ void BconvNeon(const BconvArgs& args);
 #endif
 
 namespace {
+
+#if defined(BITMILL_X86)
+int64_t PreparedBytesAvx512(const BconvArgs& args) {
+  return BconvLooksUpAvx512(args) ? PreparedBconvBytesAvx2(args) : 0;
+}
+#endif
 
 // Measured with bitmill bench --suite kernels --filter sparse on ternary weights
 // (docs/decisions/0009-sparse-blocks.md).
@@ -55,6 +63,8 @@ constexpr BconvKernel kKernels[] = {
     {.name = "bconv_avx512",
      .isa = Isa::kAvx512,
      .run = BconvAvx512,
+     .prepared_bytes = PreparedBytesAvx512,
+     .prepare = PrepareBconvAvx2,
      .sparse = {kAvx512Forms, 1},
      .rival = "bconv_avx2"},
     {.name = "bconv_avx2",
