@@ -134,6 +134,52 @@ def test_shipped_models_on_an_opencl_device_answer_the_bits_of_the_cpu(on_driver
     assert list(kernels.glob("opencl-*.bin"))
 
 
+def loaded(server: Server, name: str) -> str:
+    """What the log says that the model's plan is: "from cache, 12 ms"."""
+    return re.search(rf"model loaded name={name} .*plan='([^']*)'", server.text()).group(1)
+
+
+def test_a_model_is_loaded_on_an_opencl_device_from_what_was_kept(on_driver, kernels, tmp_path):
+    """No model is read, packed or measured twice; that a warm load is short is shown by the best of some."""
+    repository = tmp_path / "models"
+    add_model(repository, "wide", SHIPPED / "fmnist_wide_w1a1" / "1" / "model.onnx")
+    rows = np.load(GOLDEN / "fmnist_wide_w1a1.npz")["x"].astype(np.float32)
+    arguments = ["--backend", "opencl", "--opencl-cache", str(kernels), "--plan-cache", str(tmp_path / "plans")]
+    on_cpu, _ = answers(repository, {"wide": rows}, "--plan-cache", "off")
+
+    def load(*more: str) -> str:
+        with Server(repository, [*arguments, *more], start_seconds=180) as server, triton.InferenceServerClient(server.address) as client:
+            assert infer(client, "wide", rows).tobytes() == on_cpu["wide"]
+            assert "goes on without its device" not in server.text()
+            return loaded(server, "wide")
+
+    assert load("--tune=0.5").startswith("compiled in")
+    milliseconds = []
+    while len(milliseconds) < 8 and min(milliseconds, default=50) >= 50:
+        found = re.fullmatch(r"from cache, (\d+) ms", load())
+        assert found
+        milliseconds.append(int(found.group(1)))
+    print(f"warm loads: {milliseconds} ms")
+    assert min(milliseconds) < 50
+
+
+def test_tiles_are_measured_once_on_an_opencl_device(on_driver, kernels, tmp_path):
+    model = SHIPPED / "fmnist_wide_w1a1" / "1" / "model.onnx"
+    command = [PROGRAM, "inspect", "--plan", "--backend", "opencl", "--opencl-cache", str(kernels), "--plan-cache", "off", "--max-rows", "4"]
+
+    def inspect(*more: str) -> str:
+        return subprocess.run([*command, *more, str(model)], capture_output=True, text=True, timeout=180, check=True).stdout
+
+    plain = inspect()
+    assert "times as fast" not in plain and re.search(r"bm_conv_\w+ .*runs of \d+", plain)
+    measured = inspect("--tune=30")
+    assert re.search(r"^plan: compiled in .*, tiles of \d+ shapes measured, \d\.\d\d times as fast", measured, re.M)
+    assert re.search(r"bm_conv_\w+ .*, measured \d\.\d\d times as fast", measured)
+    for again in (inspect("--tune=30"), inspect()):
+        assert re.search(r"^plan: compiled in .*, tiles of \d+ shapes as measured before", again, re.M)
+        assert re.findall(r"measured \d\.\d\d times as fast", again)[0] in measured
+
+
 def test_a_model_names_its_opencl_device(device, kernels, tmp_path):
     for name in ("here", "there"):
         add_model(tmp_path, name, SHIPPED / "fmnist_tfc_w1a1" / "1" / "model.onnx")
