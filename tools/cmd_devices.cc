@@ -128,14 +128,15 @@ absl::Status PrintSpeed(const Shown& shown) {
   if (speed.count_bits > 0) {
     std::printf("  counts    %.1f G 1-bit MAC/s at most\n", speed.count_bits / kGiga);
   }
-  for (const ConvSpeed& conv : speed.convolutions) {
+  for (const ConvSpeed& conv : speed.convolutions) {  // in its fastest tile
     const std::string share =
         speed.count_bits > 0
             ? absl::StrFormat(", %.0f %% of that", 100.0 * conv.macs_per_s / speed.count_bits)
             : "";
-    std::printf("  convolves %.1f G 1-bit MAC/s%s (3 x 3, %d x %d pixels, %d channels)\n",
+    std::printf("  convolves %.1f G 1-bit MAC/s%s (3 x 3, %d x %d pixels, %d channels%s%s)\n",
                 conv.macs_per_s / kGiga, share.c_str(), static_cast<int>(conv.side),
-                static_cast<int>(conv.side), static_cast<int>(conv.channels));
+                static_cast<int>(conv.side), static_cast<int>(conv.channels),
+                conv.tile.empty() ? "" : "; ", conv.tile.c_str());
   }
   return absl::OkStatus();
 }

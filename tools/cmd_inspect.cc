@@ -13,10 +13,13 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "backends/cpu/calibrate.h"
+#include "backends/cpu/cpu_backend.h"
+#include "backends/opencl/opencl_backend.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
 #include "model/passes/passes.h"
 #include "tools/local/local_model.h"
+#include "tools/opencl_options.h"
 #include "tools/precision_options.h"
 #include "tools/text/text_table.h"
 #include "tools/tune_option.h"
@@ -195,6 +198,11 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
                   "Where compiled plans are kept: beside the model, a folder, or off")
       ->type_name("DIR|beside|off")
       ->capture_default_str();
+  command.add_option("--backend", options.backend, "What the plan is for: cpu or opencl")
+      ->type_name("NAME")
+      ->check(CLI::IsMember({"cpu", "opencl"}))
+      ->capture_default_str();
+  AddOpenClOptions(command, options.opencl_device, options.opencl_cache);
   AddTuneOption(command, options.tune_seconds);
   AddPrecisionOptions(command, options.precision);
   command
@@ -220,18 +228,34 @@ absl::Status RunInspect(const InspectOptions& options) {
   compile.isa = options.isa;
   compile.tune_seconds = options.tune_seconds;
   compile.max_rows = graph.batchable ? options.max_rows : 1;
+  const std::unique_ptr<Backend> cpu = CreateCpuBackend();
+  std::unique_ptr<Backend> device;
+  if (options.backend == "opencl") {
+    OpenClOptions opencl;
+    opencl.device = options.opencl_device;
+    opencl.cache_folder = options.opencl_cache == "off" ? "" : options.opencl_cache;
+    BITMILL_ASSIGN_OR_RETURN(device, CreateOpenClBackend(opencl, *cpu));
+  }
   BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
-                           CompileFileOnCpu(path, compile, ParsePlanCache(options.plan_cache)));
+                           CompileFile(device != nullptr ? *device : *cpu, path, compile,
+                                       ParsePlanCache(options.plan_cache)));
   std::unique_ptr<Executable> executable = std::move(compiled.executable);
   std::string precision_text;
   if (options.precision.precision != "exact" || !options.precision.plain()) {
+    if (device != nullptr) {
+      return absl::InvalidArgumentError(
+          "precisions other than exact are for the backend cpu alone");
+    }
     BITMILL_ASSIGN_OR_RETURN(precision_text, UsePrecision(graph, compile, options, executable));
   }
-  absl::StrAppend(
-      &text, "\ncompiled for ", options.isa == "auto" ? IsaName(BestIsa()) : options.isa.c_str(),
-      ": ", Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
-      Bytes(static_cast<double>(executable->arena_bytes())), " arena, ",
-      WithCommas(static_cast<double>(executable->row_macs())), " multiply-accumulates a row\n");
+  absl::StrAppend(&text, "\ncompiled for ",
+                  device != nullptr       ? device->device_name()
+                  : options.isa == "auto" ? IsaName(BestIsa())
+                                          : options.isa,
+                  ": ", Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
+                  Bytes(static_cast<double>(executable->arena_bytes())), " arena, ",
+                  WithCommas(static_cast<double>(executable->row_macs())),
+                  " multiply-accumulates a row\n");
   if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
   if (options.plan) {
     absl::StrAppend(&text, "\n", executable->DescribePlan());

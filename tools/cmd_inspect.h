@@ -23,6 +23,8 @@ struct InspectOptions {
   int64_t max_rows = 1;
   std::string plan_cache = "beside";
   double tune_seconds = 0.0;
+  std::string backend = "cpu";  // or "opencl", with the next two
+  std::string opencl_device, opencl_cache = "off";
   PrecisionChoice precision;
   std::string labels;  // of the calibration rows; an array of that file, or a file
 };

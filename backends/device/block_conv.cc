@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 
 namespace bitmill {
 namespace {
@@ -75,23 +76,14 @@ std::vector<int32_t> EdgeSums(const BlockFilter& filter, int32_t border) {
   return sums;
 }
 
-// The accumulator is `total` - 2 * (bits that differ). A bit is set when it, or its negative where
-// flip is set, does not reach the threshold; one of 2^31 - 1 is never reached.
 void SetLimits(const LowBitConvOp& op, int64_t total, PlanWriter& writer, DeviceStep& step) {
   const int64_t blocks = step[device::kBlocks];
   std::vector<int64_t> limits(static_cast<size_t>(blocks * kBlock), kNever);
   std::vector<uint8_t> inverted(static_cast<size_t>(blocks * kOctet), 0);
   for (size_t o = 0; o < op.thresholds.size(); ++o) {
-    const int64_t threshold = op.thresholds[o];
-    const bool flip = op.flip[o] != 0;
-    const bool never = threshold == std::numeric_limits<int32_t>::max();
-    int64_t& limit = limits[PlaceOf(static_cast<int64_t>(o))];
-    if (never) {
-      limit = flip ? kNever : -kNever;
-    } else {
-      limit = flip ? total + threshold - 1 : total - threshold;
-    }
-    if (flip) inverted[o / 8] = static_cast<uint8_t>(inverted[o / 8] | 1U << (o % 8));
+    const auto output = static_cast<int64_t>(o);
+    limits[PlaceOf(output)] = DifferenceLimit(op, total, output);
+    if (op.flip[o] != 0) inverted[o / 8] = static_cast<uint8_t>(inverted[o / 8] | 1U << (o % 8));
   }
   step[device::kLimits] = writer.AddConstant(limits);
   step[device::kLimitFlip] = writer.AddConstant(inverted);
@@ -99,10 +91,42 @@ void SetLimits(const LowBitConvOp& op, int64_t total, PlanWriter& writer, Device
 
 }  // namespace
 
+// A bit is set when the accumulator, or its negative where flip is set, does not reach the
+// threshold; one of 2^31 - 1 is never reached.
+int64_t DifferenceLimit(const LowBitConvOp& op, int64_t total, int64_t output) {
+  const auto o = static_cast<size_t>(output);
+  if (o >= op.thresholds.size()) return kNever;
+  const int64_t threshold = op.thresholds[o];
+  const bool flip = op.flip[o] != 0;
+  if (threshold == std::numeric_limits<int32_t>::max()) return flip ? kNever : -kNever;
+  return flip ? total + threshold - 1 : total - threshold;
+}
+
 std::string ConvShape::Text() const {
   return absl::StrCat(out_height, "x", out_width, " of ", outputs, " from ", channels, ", ",
                       kernel_h, "x", kernel_w, ", stride ", stride_h, "x", stride_w, ", dilation ",
                       dilation_w, bits_out ? ", bits" : "");
+}
+
+std::string ConvShape::Key() const {
+  return absl::StrCat(Text(), ", kernels ", bits_in ? "of bits" : "of codes", ", ",
+                      ternary ? "ternary" : absl::StrCat(weight_bits, "-bit"), " weights, ", groups,
+                      " groups, ", rows, " rows");
+}
+
+std::string ConvTile::Text() const {
+  std::string text = lines > 0 ? absl::StrCat("slices of ", lines, lines > 1 ? " lines" : " line",
+                                              ", ", blocks, blocks > 1 ? " blocks" : " block")
+                     : run > 0 ? absl::StrCat("runs of ", run)
+                               : "";
+  if (group_items > 0) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ", "groups of ", group_items);
+  }
+  if (gain > 0.0) {
+    absl::StrAppend(&text, text.empty() ? "" : ", ",
+                    absl::StrFormat("measured %.2f times as fast", gain));
+  }
+  return text;
 }
 
 int64_t ConvShape::max_run() const {
@@ -114,7 +138,7 @@ int64_t ConvShape::max_run() const {
 }
 
 ConvTile DefaultConvTile(const ConvShape& shape) {
-  if (shape.outputs < kMinOutputs) return {};
+  if (shape.outputs < kMinOutputs || !shape.has_blocks() || shape.max_run() == 0) return {};
   return {static_cast<int32_t>(std::min(kDefaultRun, shape.max_run())), kBlockGroups[0]};
 }
 
@@ -140,12 +164,9 @@ ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceVal
 void SetBlocks(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& out,
                PlanWriter& writer, DeviceStep& step) {
   const BlockFilter filter(op);
-  const int64_t runs = (out.width + tile.run - 1) / tile.run;
   const int64_t total = filter.channels * filter.taps();
-  step.group_items = tile.group_items;
   step[device::kBlocks] = static_cast<int32_t>(filter.blocks());
-  step[device::kRun] = tile.run;
-  step[device::kRuns] = static_cast<int32_t>(runs);
+  CutBlocks(tile, out, step);
   step[device::kTotal] = static_cast<int32_t>(total);
   step[device::kSpan] = static_cast<int32_t>(filter.span());
   step[device::kWeights] = writer.AddConstant(PackBlocks(filter));
@@ -157,7 +178,14 @@ void SetBlocks(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& 
   if (out.bits() && op.epilogue == LowBitConvOp::Epilogue::kThresholds) {
     SetLimits(op, total, writer, step);
   }
-  step[device::kItems] = static_cast<int32_t>(out.height * runs * filter.blocks());
+}
+
+void CutBlocks(const ConvTile& tile, const DeviceValue& out, DeviceStep& step) {
+  const int64_t runs = (out.width + tile.run - 1) / tile.run;
+  step.group_items = tile.group_items;
+  step[device::kRun] = tile.run;
+  step[device::kRuns] = static_cast<int32_t>(runs);
+  step[device::kItems] = static_cast<int32_t>(out.height * runs * step[device::kBlocks]);
 }
 
 }  // namespace bitmill

@@ -15,4 +15,11 @@ ConvShape ShapeOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceVal
 void SetBlocks(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& out,
                PlanWriter& writer, DeviceStep& step);
 
+// What of it depends on the tile alone, for a step that has its tables.
+void CutBlocks(const ConvTile& tile, const DeviceValue& out, DeviceStep& step);
+
+// The accumulator of an output is `total` - 2 * (bits that differ): a bit is set when twice those
+// are more than this, and inverted where flip is set. Past the last output never.
+int64_t DifferenceLimit(const LowBitConvOp& op, int64_t total, int64_t output);
+
 }  // namespace bitmill

@@ -111,16 +111,18 @@ bool AreClose(const std::vector<std::byte>& a, const std::vector<std::byte>& b) 
 
 }  // namespace
 
-absl::Status CompareOnCanary(const Executable& tested, const Executable& trusted, bool exact) {
+absl::Status CompareOnCanary(const Executable& tested, const Executable& trusted, bool exact,
+                             bool only_one) {
   std::mt19937 random(20170601);  // always the same rows
   const Signature& signature = trusted.signature();
   std::vector<Rows> inputs;
   inputs.reserve(signature.inputs.size());
   for (const TensorSpec& spec : signature.inputs) inputs.push_back(MakeRows(spec, random));
-  const int64_t batch = std::min({kRows, tested.max_rows(), trusted.max_rows()});
+  const int64_t batch = only_one ? 1 : std::min({kRows, tested.max_rows(), trusted.max_rows()});
   // The first row alone, then those that fit together: an answer does not depend on its batch.
-  for (const int64_t rows : {int64_t{1}, batch}) {
-    for (int64_t first = 0; first + rows <= (rows == batch ? kRows : 1); first += rows) {
+  for (const int64_t rows : only_one ? std::vector<int64_t>{1} : std::vector<int64_t>{1, batch}) {
+    const int64_t end = only_one || rows != batch ? 1 : kRows;
+    for (int64_t first = 0; first + rows <= end; first += rows) {
       BITMILL_ASSIGN_OR_RETURN(const std::vector<Rows> got,
                                CanaryRun::Run(tested, inputs, first, rows));
       BITMILL_ASSIGN_OR_RETURN(const std::vector<Rows> wanted,

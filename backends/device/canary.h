@@ -10,7 +10,9 @@ namespace bitmill {
 // OK when both give the same answers: the same bytes when `exact`, otherwise floats that lie as
 // close as another order of float sums, and a sign that it turned now and then, can bring them.
 // Internal says which output of which row differs; errors of running as they are. Both have the
-// same signature. Runs batches of one row and of a few.
-absl::Status CompareOnCanary(const Executable& tested, const Executable& trusted, bool exact);
+// same signature. Runs batches of one row and of a few; `only_one`: one row alone, which will do
+// for a plan that has passed before, with this driver and these kernels.
+absl::Status CompareOnCanary(const Executable& tested, const Executable& trusted, bool exact,
+                             bool only_one = false);
 
 }  // namespace bitmill

@@ -1,5 +1,6 @@
 #include "backends/device/device_backend.h"
 
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -7,21 +8,25 @@
 #include "backends/device/canary.h"
 #include "backends/device/device_executable.h"
 #include "backends/device/device_plan.h"
+#include "backends/device/plan_bytes.h"
+#include "backends/device/plan_writer.h"
+#include "backends/device/tune_tiles.h"
 #include "backends/fallback_executable.h"
+#include "base/clock.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
 
 namespace bitmill {
 namespace {
 
-// The model on the device alone, if it computes what `cpu` does.
-absl::StatusOr<std::unique_ptr<Executable>> MakeDeviceExecutable(
-    const std::shared_ptr<const PlanDevice>& device, const Graph& lowered, const Executable& cpu) {
-  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
-                           BuildDevicePlan(lowered, cpu.max_rows(), device->conv_tiles()));
+// The plan on the device, if it computes what `cpu` does. `passed_before`: on this device.
+absl::StatusOr<std::unique_ptr<Executable>> RunPlan(const std::shared_ptr<const PlanDevice>& device,
+                                                    DevicePlan plan, const Executable& cpu,
+                                                    bool passed_before) {
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DeviceExecutable> executable,
                            DeviceExecutable::Create(device, cpu.signature(), std::move(plan)));
-  const absl::Status canary = CompareOnCanary(*executable, cpu, executable->plan().exact);
+  const absl::Status canary =
+      CompareOnCanary(*executable, cpu, executable->plan().exact, passed_before);
   if (!canary.ok()) {
     return absl::Status(canary.code(), absl::StrCat(device->backend_name(), " device ",
                                                     device->name(), ": ", canary.message()));
@@ -29,33 +34,72 @@ absl::StatusOr<std::unique_ptr<Executable>> MakeDeviceExecutable(
   return std::unique_ptr<Executable>(std::move(executable));
 }
 
-// A lowered graph, and the same model for the CPU.
+// A lowered graph, or the plan that was kept of it, and the same model for the CPU.
 class DevicePreparedModel final : public PreparedModel {
  public:
   DevicePreparedModel(std::shared_ptr<const PlanDevice> device, Graph lowered,
+                      std::unique_ptr<PreparedModel> cpu, double tune_seconds)
+      : device_(std::move(device)),
+        lowered_(std::move(lowered)),
+        cpu_(std::move(cpu)),
+        tune_seconds_(tune_seconds) {}
+  DevicePreparedModel(std::shared_ptr<const PlanDevice> device, KeptPlan kept,
                       std::unique_ptr<PreparedModel> cpu)
-      : device_(std::move(device)), lowered_(std::move(lowered)), cpu_(std::move(cpu)) {}
+      : device_(std::move(device)), cpu_(std::move(cpu)), opened_(std::move(kept)) {}
 
   const Signature& signature() const override { return cpu_->signature(); }
+  std::string tuning() const override { return tuning_; }
+  PlanSource source() const override { return cpu_->source(); }
+  bool grown() const override { return cpu_->grown(); }
 
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) override {
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu, cpu_->MakeExecutable(limits));
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable,
-                             MakeDeviceExecutable(device_, lowered_, *cpu));
-    return std::make_unique<FallbackExecutable>(std::move(executable), std::move(cpu),
-                                                lowered_.name);
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, MakePlan(cpu->max_rows()));
+    BITMILL_ASSIGN_OR_RETURN(
+        std::unique_ptr<Executable> executable,
+        RunPlan(device_, std::move(plan), *cpu, /*passed_before=*/opened_.has_value()));
+    return std::make_unique<FallbackExecutable>(
+        std::move(executable), std::move(cpu),
+        opened_.has_value() ? opened_->model : lowered_.name);
   }
 
+  // The CPU's plan file; the device keeps its own plan, which has passed the canary by then.
   absl::Status Save(const std::string& path, const PlanSource& source) const override {
-    static_cast<void>(source);
-    return absl::UnimplementedError(absl::StrCat(path, ": device plans are not kept in files"));
+    if (!opened_.has_value()) {
+      if (encoded_.empty()) {
+        return absl::UnimplementedError(absl::StrCat(path, ": this device plan is not kept"));
+      }
+      BITMILL_RETURN_IF_ERROR(device_->Keep(PlanName(source.hash), encoded_));
+    }
+    return cpu_->Save(path, source);
   }
 
  private:
+  absl::StatusOr<DevicePlan> MakePlan(int64_t max_rows) {
+    if (opened_.has_value()) {
+      DevicePlan plan = opened_->plan;
+      if (plan.max_rows == max_rows) return plan;
+      plan.max_rows = max_rows;
+      BITMILL_RETURN_IF_ERROR(PlaceBuffers(plan));
+      return plan;
+    }
+    const TileTuning tiles = TuneTiles(device_, lowered_, max_rows, tune_seconds_, SystemClock());
+    tuning_ = tiles.Text();
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered_, max_rows, tiles.choose));
+    if (device_->keeps()) {
+      absl::StatusOr<std::string> bytes = EncodePlan({lowered_.name, plan, tune_seconds_});
+      if (bytes.ok()) encoded_ = *std::move(bytes);
+    }
+    return plan;
+  }
+
   const std::shared_ptr<const PlanDevice> device_;
-  const Graph lowered_;
+  const Graph lowered_;  // empty where a plan was opened
   const std::unique_ptr<PreparedModel> cpu_;
+  const double tune_seconds_ = 0.0;
+  const std::optional<KeptPlan> opened_;
+  std::string tuning_, encoded_;
 };
 
 class DeviceBackend final : public Backend {
@@ -68,6 +112,41 @@ class DeviceBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
+    BITMILL_RETURN_IF_ERROR(CheckOptions(options));
+    BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu,
+                             cpu_.PrepareLowered(lowered, ForTheCpu(options)));
+    return std::make_unique<DevicePreparedModel>(device_, std::move(lowered), std::move(cpu),
+                                                 options.tune_seconds);
+  }
+
+  absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
+      const std::string& path, uint32_t model_owner, const CompileOptions& options) const override {
+    if (!device_->keeps()) {
+      return absl::UnimplementedError(absl::StrCat(path, ": this device keeps no plans"));
+    }
+    BITMILL_RETURN_IF_ERROR(CheckOptions(options));
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu,
+                             cpu_.OpenPlan(path, model_owner, ForTheCpu(options)));
+    BITMILL_ASSIGN_OR_RETURN(const std::string bytes,
+                             device_->LoadKept(PlanName(cpu->source().hash)));
+    BITMILL_ASSIGN_OR_RETURN(KeptPlan kept, DecodePlan(bytes));
+    if (options.tune_seconds > 0.0 && kept.tune_seconds <= 0.0) {
+      return absl::NotFoundError(absl::StrCat(path, ": its tiles were not measured"));
+    }
+    return std::make_unique<DevicePreparedModel>(device_, std::move(kept), std::move(cpu));
+  }
+
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
+                                                            const Executable& cpu) const override {
+    const int64_t max_rows = cpu.max_rows();
+    const TileTuning tiles = TuneTiles(device_, lowered, max_rows, /*seconds=*/0.0, SystemClock());
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered, max_rows, tiles.choose));
+    return RunPlan(device_, std::move(plan), cpu, /*passed_before=*/false);
+  }
+
+ private:
+  absl::Status CheckOptions(const CompileOptions& options) const {
     if (options.precision != Precision::kExact) {
       return absl::InvalidArgumentError(absl::StrCat("precision ", PrecisionName(options.precision),
                                                      " is for the backend cpu alone"));
@@ -78,19 +157,14 @@ class DeviceBackend final : public Backend {
           absl::StrCat("GPU ", gpu, " is asked for, but the backend ", name(), " has GPU ",
                        device_->gpu_number(), " open, ", device_->name()));
     }
-    CompileOptions own = options;
-    own.tune_seconds = 0;  // nothing is served by it
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu, cpu_.Prepare(graph, own));
-    BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
-    return std::make_unique<DevicePreparedModel>(device_, std::move(lowered), std::move(cpu));
+    return absl::OkStatus();
   }
 
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
-    return MakeDeviceExecutable(device_, lowered, cpu);
+  static CompileOptions ForTheCpu(CompileOptions options) {
+    options.tune_seconds = 0;  // nothing is served by it; the time is the device's
+    return options;
   }
 
- private:
   const std::shared_ptr<const PlanDevice> device_;
   const Backend& cpu_;
 };

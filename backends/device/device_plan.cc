@@ -27,6 +27,7 @@ std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title)
     const DeviceStep& step = plan.steps[i];
     absl::StrAppendFormat(&text, "%3d  %-24s %-18s %s -> %s  %s", i, step.name, step.kernel,
                           step.input, step.output, step.bits);
+    if (!step.tile.empty()) absl::StrAppend(&text, ", ", step.tile);
     if (step.macs > 0) absl::StrAppendFormat(&text, "  %d MACs", step.macs);
     absl::StrAppend(&text, "\n");
   }

@@ -54,6 +54,7 @@ struct DeviceTiles {
 struct DeviceStep {
   std::string name, kernel;         // kernel: a function of kernels/opencl; "host" for a host step
   std::string input, output, bits;  // for people
+  std::string tile;                 // likewise: how a convolution is cut, where that was chosen
   std::array<int32_t, device::kStepParams> params{};
   int32_t in = -1, in2 = -1, out = -1;                   // buffers
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
@@ -103,12 +104,25 @@ struct ConvTile {
   int32_t group_items = 0;  // of a work group; 0: the device's choice
   ConvTensor tensor = ConvTensor::kNone;
   int32_t pixels = 0;  // of a tile: 128 or 32
+  int32_t lines = 0;   // in slices: lines and blocks of 64 outputs an item; 0: not in slices
+  int32_t blocks = 0;
+  double gain = 0.0;  // measured: so many times as fast as the usual tile; 0: nothing was measured
 
-  friend bool operator==(const ConvTile&, const ConvTile&) = default;
+  // The same way of computing.
+  friend bool operator==(const ConvTile& a, const ConvTile& b) {
+    return a.run == b.run && a.group_items == b.group_items && a.tensor == b.tensor &&
+           a.pixels == b.pixels && a.lines == b.lines && a.blocks == b.blocks;
+  }
+  // "runs of 8, groups of 32, measured 1.31 times as fast"; empty for the plainest tile.
+  std::string Text() const;
 };
 
 inline constexpr char kBlockKernel[] = "bm_conv_block";
-inline constexpr int32_t kBlockGroups[] = {8, 32};  // the sizes of its work groups
+inline constexpr char kSliceKernel[] = "bm_conv_slices";
+inline constexpr int32_t kSliceGroup = 1;
+// The sizes of work groups that plans may name: of that kernel, and of those by octets.
+inline constexpr int32_t kBlockGroups[] = {8, 32};
+inline constexpr int32_t kOctetGroups[] = {0, 8};
 
 // What the best tile depends on.
 struct ConvShape {
@@ -123,6 +137,12 @@ struct ConvShape {
 
   // "14x14 of 256 from 256, 3x3, stride 1x1, bits".
   std::string Text() const;
+  // Everything that the best tile depends on, under one name.
+  std::string Key() const;
+  // Whether kBlockKernel computes it, where max_run() is not 0.
+  bool has_blocks() const { return bits_in && weight_bits == 1 && groups == 1; }
+  // Whether kSliceKernel computes it.
+  bool has_slices() const;
   // Pixels of a line whose windows an item can keep; 0: not even one.
   int64_t max_run() const;
 };

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -14,6 +15,7 @@ namespace bitmill {
 struct ConvSpeed {
   int64_t side = 0, channels = 0;
   double macs_per_s = 0.0;
+  std::string tile;  // the fastest of the device's, as ConvTile::Text() has it
 };
 
 // 1-bit multiply-accumulates a second.

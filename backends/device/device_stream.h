@@ -87,6 +87,22 @@ class PlanDevice {
   // For people: "OpenCL device NAME (platform), kernels from cache, 4 ms".
   virtual std::string Description() const = 0;
   virtual ChooseConvTile conv_tiles() const = 0;
+  // Other tiles of that shape, one of which may be faster here (tune_tiles.h).
+  virtual std::vector<ConvTile> OtherTiles(const ConvShape& shape) const {
+    static_cast<void>(shape);
+    return {};
+  }
+  // Whether Keep() may keep something.
+  virtual bool keeps() const { return false; }
+  // Bytes that outlive the process, for this device with this driver and these kernels. NotFound
+  // when nothing is kept under that name; otherwise why it is not to be trusted.
+  virtual absl::StatusOr<std::string> LoadKept(const std::string& name) const {
+    return absl::NotFoundError(name);
+  }
+  virtual absl::Status Keep(const std::string& name, const std::string& bytes) const {
+    static_cast<void>(bytes);
+    return absl::UnimplementedError(name);
+  }
   // Whether plans may have steps of that kernel.
   virtual bool HasKernel(const std::string& kernel) const {
     static_cast<void>(kernel);

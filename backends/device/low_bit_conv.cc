@@ -1,11 +1,15 @@
 // Low-bit convolutions: weights as kernels/opencl/conv.cl reads them, and the tables beside them.
 #include <algorithm>
+#include <array>
 #include <limits>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "backends/device/block_conv.h"
 #include "backends/device/plan_writer.h"
+#include "backends/device/slice_conv.h"
 #include "backends/device/tile_conv.h"
 #include "base/status_macros.h"
 
@@ -139,8 +143,9 @@ DeviceValue Unpack(const std::string& name, const DeviceValue& bits, PlanWriter&
 }
 
 // Weights and tables by octets; OK unless they are more than a kernel counts.
-absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
-                       const DeviceValue& out, PlanWriter& writer, DeviceStep& step) {
+absl::Status SetOctets(const LowBitConvOp& op, bool bits, const ConvTile& tile,
+                       const DeviceValue& in, const DeviceValue& out, PlanWriter& writer,
+                       DeviceStep& step) {
   const Filter filter(op, bits ? kWordBits : 1);
   // A group's zeros among the words of other groups want a mask.
   const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
@@ -166,6 +171,7 @@ absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
     step[device::kTapSums] =
         writer.AddConstant(TapTable(filter, [](int8_t weight) { return int32_t{weight}; }));
   }
+  step.group_items = tile.group_items;
   step[device::kItems] = static_cast<int32_t>(out.pixels()) * step[device::kOutOctets];
   return absl::OkStatus();
 }
@@ -173,14 +179,34 @@ absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
 // What was chosen, as far as there are kernels for it.
 ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out,
                 const ChooseConvTile& choose, int64_t rows) {
-  if (op.groups > 1) return {};
   ConvShape shape = ShapeOf(op, in, out);
   shape.rows = rows;
   ConvTile tile = choose(shape);
-  if (tile.tensor != ConvTensor::kNone) return tile;
-  if (!in.bits() || op.weight_bits != 1) return {};
+  if (tile.tensor != ConvTensor::kNone && op.groups == 1) return tile;
+  if (tile.lines > 0) return shape.has_slices() ? tile : ConvTile{};
+  ConvTile octets;
+  octets.gain = tile.gain;
+  if (tile.run == 0) octets.group_items = tile.group_items;
+  if (!shape.has_blocks()) return octets;
   tile.run = static_cast<int32_t>(std::min<int64_t>(tile.run, shape.max_run()));
-  return tile;
+  return tile.run > 0 ? tile : octets;
+}
+
+// A convolution of the plan once more, into `out`, cut otherwise: with the same kernel and tables.
+void AddRecut(DeviceStep step, const ConvTile& tile, DeviceValue& out, PlanWriter& writer) {
+  writer.AddBuffer(out);
+  writer.Use(step.in);
+  writer.Use(out.buffer);
+  step.out = out.buffer;
+  step.name = step.tile = tile.Text();
+  if (step.kernel == kSliceKernel) {
+    CutSlices(tile, out, step);
+  } else if (step.kernel == kBlockKernel) {
+    CutBlocks(tile, out, step);
+  } else {
+    step.group_items = tile.group_items;
+  }
+  writer.Push(std::move(step));
 }
 
 }  // namespace
@@ -193,28 +219,51 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
   const bool tensor = tile.tensor != ConvTensor::kNone;  // takes bits whatever the weights
   const DeviceValue input = in.bits() && !bits && !tensor ? Unpack(name, in, writer) : in;
   writer.AddBuffer(out);
-  const std::string kernel = tensor         ? TileKernelName(op, tile, in)
-                             : tile.run > 0 ? kBlockKernel
-                             : bits         ? "bm_conv_bits"
-                                            : "bm_conv_codes";
+  const std::string kernel = tensor           ? TileKernelName(op, tile, in)
+                             : tile.lines > 0 ? kSliceKernel
+                             : tile.run > 0   ? kBlockKernel
+                             : bits           ? "bm_conv_bits"
+                                              : "bm_conv_codes";
   DeviceStep step = writer.Begin(kernel.c_str(), input, out);
   step.name = name;
   absl::StrAppend(&step.bits, ", ", ternary ? "ternary" : absl::StrCat(op.weight_bits),
                   op.weight_bits == 1 ? "-bit" : "", " weights");
+  step.tile = tile.Text();
   SetWindow(op, op.weights->shape()[2], op.weights->shape()[3], step);
   const size_t before = writer.plan().constants.size();
   if (tensor) {
     BITMILL_RETURN_IF_ERROR(SetTiles(op, tile, in, out, writer, step));
+  } else if (tile.lines > 0) {
+    SetSlices(op, tile, input, out, writer, step);
   } else if (tile.run > 0) {
     SetBlocks(op, tile, out, writer, step);
   } else {
-    BITMILL_RETURN_IF_ERROR(SetOctets(op, bits, input, out, writer, step));
+    BITMILL_RETURN_IF_ERROR(SetOctets(op, bits, tile, input, out, writer, step));
   }
   SetEpilogue(op, writer, out, step);
   step.weight_bytes = static_cast<int64_t>(writer.plan().constants.size() - before);
   step.macs = op.weights->shape()[0] * op.weights->shape()[1] * op.weights->shape()[2] *
               op.weights->shape()[3] * out.pixels();
   writer.Push(std::move(step));
+  return absl::OkStatus();
+}
+
+absl::Status AddTiles(const LowBitConvOp& op, const std::vector<ConvTile>& tiles,
+                      const DeviceValue& in, DeviceValue& out, PlanWriter& writer) {
+  const DeviceValue image = out;
+  const auto form = [](const ConvTile& tile) { return tile.lines > 0 ? 2 : tile.run > 0 ? 1 : 0; };
+  std::array<size_t, 3> packed{};  // one past the step that has the tables of a form; 0: none yet
+  for (const ConvTile& tile : tiles) {
+    out = image;
+    size_t& like = packed[static_cast<size_t>(form(tile))];
+    if (like > 0) {
+      AddRecut(DeviceStep(writer.plan().steps[like - 1]), tile, out, writer);
+      continue;
+    }
+    BITMILL_RETURN_IF_ERROR(AddLowBitConv(
+        op, tile.Text(), in, out, [&tile](const ConvShape&) { return tile; }, writer));
+    like = writer.plan().steps.size();
+  }
   return absl::OkStatus();
 }
 

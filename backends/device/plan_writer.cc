@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/arena_planner.h"
+#include "base/status_macros.h"
 #include "base/tensor.h"
 
 namespace bitmill {
@@ -146,37 +147,41 @@ void PlanWriter::SetQuantizer(const Quantizer& quantizer, DeviceStep& step) {
 }
 
 absl::StatusOr<DevicePlan> PlanWriter::Finish() {
+  if (plan_.constants.empty()) plan_.constants.resize(kPlaceBytes);
+  plan_.constant_bytes = static_cast<int64_t>(plan_.constants.size());
+  BITMILL_RETURN_IF_ERROR(PlaceBuffers(plan_));
+  for (const DeviceStep& step : plan_.steps) plan_.row_macs += step.macs;
+  return std::move(plan_);
+}
+
+absl::Status PlaceBuffers(DevicePlan& plan) {
   std::vector<ArenaRequest> requests;
-  requests.reserve(plan_.buffers.size());
-  for (const DeviceBuffer& buffer : plan_.buffers) {
-    requests.push_back({buffer.stride * plan_.max_rows, buffer.first_use, buffer.last_use});
+  requests.reserve(plan.buffers.size());
+  for (const DeviceBuffer& buffer : plan.buffers) {
+    requests.push_back({buffer.stride * plan.max_rows, buffer.first_use, buffer.last_use});
   }
   ArenaPlan arena = PlanArena(requests);
-  plan_.arena_bytes = std::max<int64_t>(arena.bytes, kPlaceBytes);
-  if (plan_.constants.empty()) plan_.constants.resize(kPlaceBytes);
+  plan.arena_bytes = std::max<int64_t>(arena.bytes, kPlaceBytes);
   constexpr int64_t kMaxPlaces = std::numeric_limits<int32_t>::max();
-  plan_.constant_bytes = static_cast<int64_t>(plan_.constants.size());
-  if (std::max(plan_.arena_bytes, plan_.constant_bytes) / kPlaceBytes > kMaxPlaces) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the model needs ", plan_.arena_bytes, " bytes of working memory and ",
-                     plan_.constant_bytes, " of constants on the device, at most ",
-                     kMaxPlaces * kPlaceBytes, " can be addressed"));
+  if (std::max(plan.arena_bytes, plan.constant_bytes) / kPlaceBytes > kMaxPlaces) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "the model needs ", plan.arena_bytes, " bytes of working memory and ", plan.constant_bytes,
+        " of constants on the device, at most ", kMaxPlaces * kPlaceBytes, " can be addressed"));
   }
-  for (size_t b = 0; b < plan_.buffers.size(); ++b) plan_.buffers[b].offset = arena.offsets[b];
-  const auto place = [this](int32_t buffer, DeviceStep& step, device::StepParam where,
-                            device::StepParam row) {
+  for (size_t b = 0; b < plan.buffers.size(); ++b) plan.buffers[b].offset = arena.offsets[b];
+  const auto place = [&plan](int32_t buffer, DeviceStep& step, device::StepParam where,
+                             device::StepParam row) {
     if (buffer < 0) return;
-    const DeviceBuffer& memory = plan_.buffers[static_cast<size_t>(buffer)];
+    const DeviceBuffer& memory = plan.buffers[static_cast<size_t>(buffer)];
     step[where] = Int(memory.offset / kPlaceBytes);
     step[row] = Int(memory.stride / kPlaceBytes);
   };
-  for (DeviceStep& step : plan_.steps) {
+  for (DeviceStep& step : plan.steps) {
     place(step.in, step, device::kIn, device::kInRow);
     place(step.in2, step, device::kIn2, device::kIn2Row);
     place(step.out, step, device::kOut, device::kOutRow);
-    plan_.row_macs += step.macs;
   }
-  return std::move(plan_);
+  return absl::OkStatus();
 }
 
 }  // namespace bitmill

@@ -66,6 +66,10 @@ class PlanWriter {
   DevicePlan plan_;
 };
 
+// Places the buffers for plan.max_rows rows and tells the steps. ResourceExhausted when arena or
+// constants are too large for a step's parameters.
+absl::Status PlaceBuffers(DevicePlan& plan);
+
 // The window of a convolution or pool: anything with these fields.
 template <typename Op>
 void SetWindow(const Op& op, int64_t kernel_h, int64_t kernel_w, DeviceStep& step) {
@@ -89,6 +93,10 @@ inline int32_t BitsOf(float value) {
 // One function an operation; each adds its step or steps. `in` has a buffer, `out` gets one.
 absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
                            DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer);
+// The same convolution once for each tile, one packing for all of a kernel; `out` is the last
+// one's.
+absl::Status AddTiles(const LowBitConvOp& op, const std::vector<ConvTile>& tiles,
+                      const DeviceValue& in, DeviceValue& out, PlanWriter& writer);
 void AddQuantize(const QuantizeOp& op, const std::string& name, const DeviceValue& in,
                  DeviceValue& out, PlanWriter& writer);
 void AddDequantize(const std::string& name, const DeviceValue& in, DeviceValue& out,

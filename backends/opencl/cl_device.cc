@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "backends/device/device_plan.h"
 #include "base/clock.h"
@@ -40,14 +41,20 @@ ProgramKey KeyFor(const ClDeviceInfo& info, const std::string& options) {
           {"version", info.version},
           {"platform", absl::StrCat(info.platform, " ", info.platform_version)},
           {"options", options},
+          {"groups",
+           absl::StrCat(absl::StrJoin(kBlockGroups, " "), ", ", absl::StrJoin(kOctetGroups, " "))},
           {"source",
            absl::StrCat(source.size(), " ", absl::Hex(HashBytes(source.data(), source.size())))}};
 }
 
 // The sizes of work groups that plans may name, see RunEachKernel.
 std::vector<int32_t> GroupsOf(const std::string& kernel) {
-  if (kernel != kBlockKernel) return {0};
-  return {std::begin(kBlockGroups), std::end(kBlockGroups)};
+  if (kernel == kBlockKernel) return {std::begin(kBlockGroups), std::end(kBlockGroups)};
+  if (kernel == kSliceKernel) return {kSliceGroup};
+  if (kernel == "bm_conv_bits" || kernel == "bm_conv_codes") {
+    return {std::begin(kOctetGroups), std::end(kOctetGroups)};
+  }
+  return {0};
 }
 
 }  // namespace
@@ -73,6 +80,12 @@ absl::StatusOr<std::shared_ptr<ClDevice>> ClDevice::Open(std::shared_ptr<const C
   device->context_ = ClContextHandle(device->api(), context);
   BITMILL_RETURN_IF_ERROR(device->BuildProgram());
   return device;
+}
+
+ProgramKey ClDevice::KeyOf(const std::string& name) const {
+  ProgramKey key = key_;
+  key.emplace_back("name", name);
+  return key;
 }
 
 absl::Status ClDevice::BuildProgram() {

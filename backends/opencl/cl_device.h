@@ -24,6 +24,9 @@ class ClDevice {
 
   const ClApi& api() const { return *api_; }
   const ClDeviceInfo& info() const { return info_; }
+  // Files for this device with this driver and these kernels: of a name each.
+  const ProgramCache& cache() const { return cache_; }
+  ProgramKey KeyOf(const std::string& name) const;
   // How the kernels came about: "compiled in 1830 ms", "from cache, 4 ms".
   const std::string& origin() const { return origin_; }
 

@@ -40,6 +40,16 @@ class ClPlanDevice final : public PlanDevice {
                         "), kernels ", device_->origin());
   }
   ChooseConvTile conv_tiles() const override { return ConvTilesFor(device_->info()); }
+  std::vector<ConvTile> OtherTiles(const ConvShape& shape) const override {
+    return PossibleTiles(shape);
+  }
+  bool keeps() const override { return device_->cache().enabled(); }
+  absl::StatusOr<std::string> LoadKept(const std::string& name) const override {
+    return device_->cache().Load(device_->KeyOf(name));
+  }
+  absl::Status Keep(const std::string& name, const std::string& bytes) const override {
+    return device_->cache().Save(device_->KeyOf(name), bytes);
+  }
 
   absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {
     BITMILL_ASSIGN_OR_RETURN(

@@ -4,6 +4,7 @@ Tests whose name has `opencl_device` load a driver: script/check leaves them out
 and memory but not what it does about them.
 """
 import os
+import platform
 import re
 import subprocess
 import urllib.request
@@ -14,7 +15,7 @@ import pytest
 import tritonclient.grpc as triton
 
 from conftest import infer
-from server import DATA, GOLDEN, PROGRAM, SHIPPED, Server, add_model
+from server import DATA, GOLDEN, PROGRAM, ROOT, SHIPPED, Server, add_model
 
 INTEGER_MODELS = ["digits_w1a1", "fmnist_tfc_w1a1", "fmnist_wide_w1a1", "fmnist_wide_ternary_w158a8"]
 
@@ -31,6 +32,36 @@ def device() -> None:
     if not re.search(r"^opencl \d+ .*usable", devices("--verbose"), re.M):
         assert not os.environ.get("BITMILL_REQUIRE_OPENCL"), "no OpenCL device"
         pytest.skip("no OpenCL device here; install the package pocl-opencl-icd")
+
+
+def intel_environment() -> dict[str, str] | None:
+    """What makes Intel's runtime for CPUs the only driver (script/intel-opencl); None where it is not installed."""
+    runtime = ROOT / ".cache" / "intel-opencl"
+    if not (runtime / "icd" / "intel.icd").exists():
+        required = os.environ.get("BITMILL_REQUIRE_OPENCL") and platform.machine() == "x86_64"
+        assert not required, "Intel's OpenCL runtime is not installed; script/setup --test does"
+        return None
+    return {"OCL_ICD_VENDORS": str(runtime / "icd"), "LD_PRELOAD": str(runtime / "lib" / "libtbb.so.12")}
+
+
+@pytest.fixture(scope="module", params=["installed", "intel"])
+def driver(request) -> dict[str, str]:
+    """The environment of processes that compute on a device of this machine's drivers, or of Intel's runtime."""
+    if request.param == "installed":
+        request.getfixturevalue("device")
+        return {}
+    environment = intel_environment()
+    if environment is None:
+        pytest.skip("Intel's OpenCL runtime is not here; script/setup --test installs it on x86-64")
+    return environment
+
+
+@pytest.fixture
+def on_driver(driver, monkeypatch) -> dict[str, str]:
+    """The same, for the processes that this test starts."""
+    for name, value in driver.items():
+        monkeypatch.setenv(name, value)
+    return driver
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +114,14 @@ def answers(repository, pixels: dict[str, np.ndarray], *arguments: str) -> tuple
         return got, server.text()
 
 
-def test_shipped_models_on_an_opencl_device_answer_the_bits_of_the_cpu(device, kernels, tmp_path):
+def test_intels_opencl_device_is_listed():
+    environment = intel_environment()
+    if environment is None:
+        pytest.skip("Intel's OpenCL runtime is not here; script/setup --test installs it on x86-64")
+    assert re.search(r"^opencl 0 .*Intel\(R\) OpenCL .*usable", devices(**environment), re.M)
+
+
+def test_shipped_models_on_an_opencl_device_answer_the_bits_of_the_cpu(on_driver, kernels, tmp_path):
     repository = tmp_path / "models"
     for name in INTEGER_MODELS:
         add_model(repository, name, SHIPPED / name / "1" / "model.onnx")
@@ -94,6 +132,52 @@ def test_shipped_models_on_an_opencl_device_answer_the_bits_of_the_cpu(device, k
     assert len(re.findall(r"model loaded .*backend=opencl", said)) == len(INTEGER_MODELS)
     assert "goes on without its device" not in said
     assert list(kernels.glob("opencl-*.bin"))
+
+
+def loaded(server: Server, name: str) -> str:
+    """What the log says that the model's plan is: "from cache, 12 ms"."""
+    return re.search(rf"model loaded name={name} .*plan='([^']*)'", server.text()).group(1)
+
+
+def test_a_model_is_loaded_on_an_opencl_device_from_what_was_kept(on_driver, kernels, tmp_path):
+    """No model is read, packed or measured twice; that a warm load is short is shown by the best of some."""
+    repository = tmp_path / "models"
+    add_model(repository, "wide", SHIPPED / "fmnist_wide_w1a1" / "1" / "model.onnx")
+    rows = np.load(GOLDEN / "fmnist_wide_w1a1.npz")["x"].astype(np.float32)
+    arguments = ["--backend", "opencl", "--opencl-cache", str(kernels), "--plan-cache", str(tmp_path / "plans")]
+    on_cpu, _ = answers(repository, {"wide": rows}, "--plan-cache", "off")
+
+    def load(*more: str) -> str:
+        with Server(repository, [*arguments, *more], start_seconds=180) as server, triton.InferenceServerClient(server.address) as client:
+            assert infer(client, "wide", rows).tobytes() == on_cpu["wide"]
+            assert "goes on without its device" not in server.text()
+            return loaded(server, "wide")
+
+    assert load("--tune=0.5").startswith("compiled in")
+    milliseconds = []
+    while len(milliseconds) < 8 and min(milliseconds, default=50) >= 50:
+        found = re.fullmatch(r"from cache, (\d+) ms", load())
+        assert found
+        milliseconds.append(int(found.group(1)))
+    print(f"warm loads: {milliseconds} ms")
+    assert min(milliseconds) < 50
+
+
+def test_tiles_are_measured_once_on_an_opencl_device(on_driver, kernels, tmp_path):
+    model = SHIPPED / "fmnist_wide_w1a1" / "1" / "model.onnx"
+    command = [PROGRAM, "inspect", "--plan", "--backend", "opencl", "--opencl-cache", str(kernels), "--plan-cache", "off", "--max-rows", "4"]
+
+    def inspect(*more: str) -> str:
+        return subprocess.run([*command, *more, str(model)], capture_output=True, text=True, timeout=180, check=True).stdout
+
+    plain = inspect()
+    assert "times as fast" not in plain and re.search(r"bm_conv_\w+ .*runs of \d+", plain)
+    measured = inspect("--tune=30")
+    assert re.search(r"^plan: compiled in .*, tiles of \d+ shapes measured, \d\.\d\d times as fast", measured, re.M)
+    assert re.search(r"bm_conv_\w+ .*, measured \d\.\d\d times as fast", measured)
+    for again in (inspect("--tune=30"), inspect()):
+        assert re.search(r"^plan: compiled in .*, tiles of \d+ shapes as measured before", again, re.M)
+        assert re.findall(r"measured \d\.\d\d times as fast", again)[0] in measured
 
 
 def test_a_model_names_its_opencl_device(device, kernels, tmp_path):

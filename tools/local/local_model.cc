@@ -71,6 +71,12 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
 absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
                                                const CompileOptions& options,
                                                const PlanCacheOptions& cache, ForkJoin* helpers) {
+  return CompileFile(*CreateCpuBackend(helpers), path, options, cache);
+}
+
+absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::string& path,
+                                          const CompileOptions& options,
+                                          const PlanCacheOptions& cache) {
   BITMILL_ASSIGN_OR_RETURN(const std::string file, FindModelFile(path));
   std::error_code error;
   CompileRequest request;
@@ -88,7 +94,7 @@ absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
   request.limits = [&](const Signature&) {
     return ExecutionLimits{options.max_rows, options.threads};
   };
-  return CompileThroughCache(*CreateCpuBackend(helpers), cache, request);
+  return CompileThroughCache(backend, cache, request);
 }
 
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

@@ -35,6 +35,11 @@ absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
                                                const PlanCacheOptions& cache,
                                                ForkJoin* helpers = nullptr);
 
+// The same on another backend.
+absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::string& path,
+                                          const CompileOptions& options,
+                                          const PlanCacheOptions& cache);
+
 // Outputs of shape [rows, ...]. `inputs`: one RowSet an input, each of `rows` rows. Runs batches of
 // at most executable.max_rows(), one after the other on this thread.
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

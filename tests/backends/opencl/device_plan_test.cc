@@ -55,6 +55,16 @@ TEST(DevicePlanStepsTest, ConvolutionsGiveTheReferencesBitsHoweverTheyAreCut) {
   }
 }
 
+TEST(DevicePlanStepsTest, SlicesGiveTheBitsOfOctets) {
+  std::mt19937 random(31);
+  CheckSlices(
+      [](const Signature& signature, DevicePlan plan) {
+        return absl::StatusOr<std::unique_ptr<Executable>>(
+            MakeHostExecutable(signature, std::move(plan)));
+      },
+      24, random);
+}
+
 ConvShape Square(int64_t side, int64_t channels, int64_t kernel) {
   ConvShape shape;
   shape.channels = shape.outputs = channels;
@@ -86,7 +96,7 @@ TEST(ConvTileTest, RunsAreAsLongAsTheirWindowsFitTheItem) {
     const ConvTile octets;
     const ConvTile blocks = {one.chosen, kBlockGroups[0]};
     EXPECT_TRUE(DefaultConvTile(one.shape).run == one.chosen);
-    EXPECT_TRUE(DefaultConvTile(one.shape) == (one.shape.outputs < 24 ? octets : blocks));
+    EXPECT_TRUE(DefaultConvTile(one.shape) == (one.chosen == 0 ? octets : blocks));
   }
 }
 

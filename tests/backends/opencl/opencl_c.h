@@ -65,6 +65,7 @@ BITMILL_LANES(&)
 BITMILL_LANES(|)
 BITMILL_LANES(^)
 BITMILL_LANES(>>)
+BITMILL_LANES(<<)
 #undef BITMILL_LANES
 inline long8 operator>(long8 a, long8 b) {
   for (int k = 0; k < 8; ++k) a.lane[k] = a.lane[k] > b.lane[k] ? -1 : 0;

@@ -16,10 +16,13 @@
 #include "backends/device/device_executable.h"
 #include "backends/device/device_plan.h"
 #include "backends/device/device_speed.h"
+#include "backends/device/tune_tiles.h"
 #include "backends/opencl/cl_device.h"
 #include "backends/opencl/cl_devices.h"
 #include "backends/opencl/cl_plan_device.h"
+#include "backends/opencl/conv_tiles.h"
 #include "backends/opencl/opencl_backend.h"
+#include "base/clock.h"
 #include "model/passes/passes.h"
 #include "tests/backends/cpu/random_lowered.h"
 #include "tests/backends/opencl/differential.h"
@@ -74,6 +77,34 @@ const std::vector<OpenedDevice>& Devices() {
   return *kDevices;
 }
 
+// The device, with a folder of its own for what is measured on it.
+class KeepElsewhere final : public PlanDevice {
+ public:
+  KeepElsewhere(std::shared_ptr<ClDevice> device, std::string folder)
+      : device_(MakeClPlanDevice(std::move(device))), cache_(std::move(folder)) {}
+
+  std::string backend_name() const override { return device_->backend_name(); }
+  std::string name() const override { return device_->name(); }
+  std::string Description() const override { return device_->Description(); }
+  ChooseConvTile conv_tiles() const override { return device_->conv_tiles(); }
+  std::vector<ConvTile> OtherTiles(const ConvShape& shape) const override {
+    return device_->OtherTiles(shape);
+  }
+  absl::StatusOr<std::string> LoadKept(const std::string& name) const override {
+    return cache_.Load({{"device", this->name()}, {"name", name}});
+  }
+  absl::Status Keep(const std::string& name, const std::string& bytes) const override {
+    return cache_.Save({{"device", this->name()}, {"name", name}}, bytes);
+  }
+  absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {
+    return device_->Upload(plan);
+  }
+
+ private:
+  const std::shared_ptr<const PlanDevice> device_;
+  const ProgramCache cache_;
+};
+
 #define SKIP_WITHOUT_DEVICE()                                                             \
   if (Devices().empty()) {                                                                \
     ASSERT_EQ(std::getenv("BITMILL_REQUIRE_OPENCL"), nullptr) << "no OpenCL device";      \
@@ -110,8 +141,9 @@ TEST(OpenClTest, RandomGraphsGiveTheReferencesBits) {
       SCOPED_TRACE(KindName(kind));
       CheckAgainstReference(RandomLowered(kind, random), make, random);
       if (HasFatalFailure()) return;
-      if (!kind.bits_in || kind.weight_bits != 1) continue;
+      const bool blocks = kind.bits_in && kind.weight_bits == 1;
       for (const ConvTile& tile : AllConvTiles()) {
+        if ((tile.run > 0 || tile.lines > 0) && !blocks) continue;
         CheckAgainstReference(RandomLowered(kind, random), make, random,
                               [&](const ConvShape&) { return tile; });
         if (HasFatalFailure()) return;
@@ -125,6 +157,93 @@ TEST(OpenClTest, RandomGraphsGiveTheReferencesBits) {
       if (HasFatalFailure()) return;
     }
   }
+}
+
+TEST(OpenClTest, SlicesGiveTheBitsOfOctets) {
+  SKIP_WITHOUT_DEVICE();
+  for (const OpenedDevice& device : Devices()) {
+    SCOPED_TRACE(device.name);
+    std::mt19937 random(31);
+    CheckSlices(
+        [&](const Signature& signature, DevicePlan plan) {
+          return DeviceExecutable::Create(MakeClPlanDevice(device.device), signature,
+                                          std::move(plan));
+        },
+        40, random);
+  }
+}
+
+// All tiles that are measured, on the layers of a network.
+TEST(OpenClTest, NoTileThatCanBeChosenChangesTheBitsOfANetwork) {
+  SKIP_WITHOUT_DEVICE();
+  const auto golden = ReadGoldenCase("fmnist_wide_w1a1");
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto lowered = Lower(golden->graph);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  const auto rows = absl::MakeConstSpan(golden->rows).first(3);
+  for (const OpenedDevice& device : Devices()) {
+    SCOPED_TRACE(device.name);
+    const auto trusted = device.cpu->Compile(golden->graph, {.max_rows = 3});
+    ASSERT_TRUE(trusted.ok()) << trusted.status();
+    const auto wanted = RunRows(**trusted, rows, 3);
+    ASSERT_TRUE(wanted.ok()) << wanted.status();
+    size_t most = 1;
+    for (size_t i = 0; i < most; ++i) {
+      auto plan = BuildDevicePlan(*lowered, 3, [&](const ConvShape& shape) {
+        const std::vector<ConvTile> tiles = PossibleTiles(shape);
+        most = std::max(most, tiles.size());
+        return tiles[i % tiles.size()];
+      });
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      const auto executable = DeviceExecutable::Create(MakeClPlanDevice(device.device),
+                                                       (*trusted)->signature(), *std::move(plan));
+      ASSERT_TRUE(executable.ok()) << executable.status();
+      for (const int64_t batch : {1, 3}) {
+        const auto got = RunRows(**executable, rows, batch);
+        ASSERT_TRUE(got.ok()) << got.status();
+        EXPECT_EQ(*got, *wanted) << (*executable)->DescribePlan();
+      }
+    }
+    EXPECT_GT(most, 4U);
+  }
+}
+
+TEST(OpenClTest, TilesAreMeasuredOnceAndKept) {
+  SKIP_WITHOUT_DEVICE();
+  const auto golden = ReadGoldenCase("fmnist_wide_w1a1");
+  ASSERT_TRUE(golden.ok()) << golden.status();
+  const auto rows = absl::MakeConstSpan(golden->rows).first(3);
+  const std::string folder = absl::StrCat(testing::TempDir(), "/tiles-", getpid());
+  std::filesystem::remove_all(folder);
+  for (const OpenedDevice& device : Devices()) {
+    SCOPED_TRACE(device.name);
+    const auto trusted = device.cpu->Compile(golden->graph, {.max_rows = 8});
+    ASSERT_TRUE(trusted.ok()) << trusted.status();
+    const auto wanted = RunRows(**trusted, rows, 3);
+    ASSERT_TRUE(wanted.ok()) << wanted.status();
+    // The kernels come from the other folder; only what is measured goes to this one.
+    for (const bool again : {false, true}) {
+      const auto lowered = Lower(golden->graph);
+      ASSERT_TRUE(lowered.ok()) << lowered.status();
+      const auto kept_apart = std::make_shared<KeepElsewhere>(device.device, folder);
+      const TileTuning tuning =
+          TuneTiles(kept_apart, *lowered, 8, again ? 0.0 : 60.0, SystemClock());
+      EXPECT_EQ(tuning.measured > 0, !again) << tuning.Text();
+      EXPECT_EQ(tuning.kept > 0, again) << tuning.Text();
+      EXPECT_EQ(tuning.untried, 0);
+      std::printf("%s: %s\n", device.name.c_str(), tuning.Text().c_str());
+      auto plan = BuildDevicePlan(*lowered, 8, tuning.choose);
+      ASSERT_TRUE(plan.ok()) << plan.status();
+      const auto executable = DeviceExecutable::Create(MakeClPlanDevice(device.device),
+                                                       (*trusted)->signature(), *std::move(plan));
+      ASSERT_TRUE(executable.ok()) << executable.status();
+      const auto got = RunRows(**executable, rows, 3);
+      ASSERT_TRUE(got.ok()) << got.status();
+      EXPECT_EQ(*got, *wanted);
+      EXPECT_THAT((*executable)->DescribePlan(), testing::HasSubstr("times as fast"));
+    }
+  }
+  std::filesystem::remove_all(folder);
 }
 
 GoldenModel SmallModel() {
