@@ -181,7 +181,7 @@ class Divider {
       const size_t nodes = parts_.lowered.nodes.size();
       const bool possible =
           last ? range.end == nodes : std::binary_search(cuts.begin(), cuts.end(), range.end);
-      if (range.first != next || range.end < range.first || !possible) {
+      if (range.first != next || range.end <= range.first || !possible) {
         return NotOfThisModel("other stages");
       }
       next = range.end;

@@ -68,9 +68,9 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
   return CreateCpuBackend(helpers)->Compile(graph, options);
 }
 
-absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
-                                               const CompileOptions& options,
-                                               const PlanCacheOptions& cache, ForkJoin* helpers) {
+absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::string& path,
+                                          const CompileOptions& options,
+                                          const PlanCacheOptions& cache) {
   BITMILL_ASSIGN_OR_RETURN(const std::string file, FindModelFile(path));
   std::error_code error;
   CompileRequest request;
@@ -88,7 +88,13 @@ absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
   request.limits = [&](const Signature&) {
     return ExecutionLimits{options.max_rows, options.threads};
   };
-  return CompileThroughCache(*CreateCpuBackend(helpers), cache, request);
+  return CompileThroughCache(backend, cache, request);
+}
+
+absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
+                                               const CompileOptions& options,
+                                               const PlanCacheOptions& cache, ForkJoin* helpers) {
+  return CompileFile(*CreateCpuBackend(helpers), path, options, cache);
 }
 
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

@@ -2,15 +2,19 @@
 // way of computing has its own, and whatever does not fit is compiled again.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <random>
 #include <string>
+#include <vector>
 
 #include "backends/auto_backend.h"
 #include "backends/bundle_path.h"
 #include "backends/cpu/cpu_backend.h"
+#include "backends/cpu/plan_file.h"
 #include "backends/parallel/parallel_backend.h"
 #include "backends/plan_cache.h"
 #include "base/clock.h"
@@ -231,6 +235,41 @@ TEST_F(PlanBundleTest, DamageIsFoundWhereverItIsAndCompiledAway) {
     }
     EXPECT_TRUE(Compile(way).from_cache);
   }
+}
+
+// As somebody would who can compute hashes: nothing leads out of the file, and what cannot be is
+// compiled away.
+TEST_F(PlanBundleTest, APlanWhoseHashesAreRightAndThatLiesIsAStatusOrAModelThatRuns) {
+  Compile("pipeline:3");
+  const fs::path plan = folder_ / "model.pipeline-3.plan";
+  std::map<PlanPart, std::string> good;
+  {
+    const auto file = PlanFile::Open(plan, geteuid());
+    ASSERT_TRUE(file.ok()) << file.status();
+    for (const PlanPart part : {PlanPart::kKey, PlanPart::kSource, PlanPart::kModel,
+                                PlanPart::kParts, PlanPart::kBlobs}) {
+      const auto bytes = file->Part(part);
+      ASSERT_TRUE(bytes.ok()) << bytes.status();
+      good[part] = std::string(*bytes);
+    }
+  }
+  std::mt19937 random(5);
+  int refused = 0;
+  for (int i = 0; i < 60; ++i) {
+    std::map<PlanPart, std::string> bad = good;
+    std::string& parts = bad[PlanPart::kParts];
+    // The notes, of some thirty bytes, come first.
+    const size_t place = random() % (i % 2 == 0 ? 40 : parts.size());
+    parts[place] = static_cast<char>(i % 3 == 0 ? random() : parts[place] ^ 1);
+    std::vector<PlanPartContents> contents;
+    for (const auto& [part, bytes] : bad) contents.push_back({part, {bytes}});
+    ASSERT_TRUE(WritePlanFile(plan, contents).ok());
+    const CompiledModel model = Compile("pipeline:3");
+    ASSERT_NE(model.executable, nullptr);
+    EXPECT_EQ(Answers(*model.executable).size(), 24U);
+    if (!model.from_cache) ++refused;
+  }
+  EXPECT_GT(refused, 10);
 }
 
 TEST_F(PlanBundleTest, WeightsOfRowsThatAreDividedAreHeldOnce) {
