@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/batch_router.h"
+#include "backends/bundle_path.h"
 #include "backends/route_table.h"
 #include "backends/routed_executable.h"
 #include "base/check.h"
@@ -18,6 +19,8 @@ namespace bitmill {
 namespace {
 
 constexpr int64_t kNanosPerMilli = 1'000'000;
+// Of plan files. What devices make of the model is not in them, so they are good for any.
+constexpr char kPurpose[] = "auto";
 
 // What all models of the backend share.
 struct AutoParts {
@@ -38,11 +41,19 @@ std::string NameOf(const Graph& graph) {
 
 class AutoPreparedModel final : public PreparedModel {
  public:
-  AutoPreparedModel(AutoParts& parts, Graph lowered, std::unique_ptr<PreparedModel> cpu)
-      : parts_(parts), lowered_(std::move(lowered)), cpu_(std::move(cpu)) {}
+  // `source`: of the plan file that it came from, if it did.
+  AutoPreparedModel(AutoParts& parts, Graph lowered, std::unique_ptr<PreparedModel> cpu,
+                    CompileOptions options, PlanSource source)
+      : parts_(parts),
+        lowered_(std::move(lowered)),
+        cpu_(std::move(cpu)),
+        options_(std::move(options)),
+        source_(source) {}
 
   const Signature& signature() const override { return cpu_->signature(); }
   std::string tuning() const override { return cpu_->tuning(); }
+  PlanSource source() const override { return source_; }
+  bool grown() const override { return cpu_->grown(); }
 
   absl::StatusOr<std::unique_ptr<Executable>> MakeExecutable(
       const ExecutionLimits& limits) override {
@@ -76,8 +87,12 @@ class AutoPreparedModel final : public PreparedModel {
   }
 
   absl::Status Save(const std::string& path, const PlanSource& source) const override {
-    static_cast<void>(source);
-    return absl::UnimplementedError(absl::StrCat(path, ": routed models have no plan files"));
+    const PlanBundleParts bundle{.purpose = kPurpose,
+                                 .source = source,
+                                 .lowered = lowered_,
+                                 .notes = "",
+                                 .parts = {cpu_.get()}};
+    return parts_.cpu.SaveBundle(BundlePath(path, kPurpose), bundle, options_);
   }
 
  private:
@@ -113,6 +128,8 @@ class AutoPreparedModel final : public PreparedModel {
   AutoParts& parts_;
   const Graph lowered_;
   const std::unique_ptr<PreparedModel> cpu_;
+  const CompileOptions options_;
+  const PlanSource source_;
 };
 
 class AutoBackend final : public Backend {
@@ -130,24 +147,38 @@ class AutoBackend final : public Backend {
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu,
-                             parts_.cpu.Prepare(graph, options));
     if (options.precision != Precision::kExact) {
       LogWarning(absl::StrCat(NameOf(graph), " is computed by the CPU alone: precision ",
                               PrecisionName(options.precision), " is for it alone"));
-      return cpu;
+      return parts_.cpu.Prepare(graph, options);
     }
     BITMILL_ASSIGN_OR_RETURN(Graph lowered, Lower(graph));
-    return std::make_unique<AutoPreparedModel>(parts_, std::move(lowered), std::move(cpu));
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> cpu,
+                             parts_.cpu.PrepareLowered(lowered, options));
+    return std::make_unique<AutoPreparedModel>(parts_, std::move(lowered), std::move(cpu), options,
+                                               PlanSource{});
   }
 
-  // Devices need the graph, which a plan file has no more.
+  // Devices need the graph and its weights, which the CPU's own plan file has no more.
   absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
       const std::string& path, uint32_t model_owner, const CompileOptions& options) const override {
-    if (options.precision == Precision::kExact) {
-      return Backend::OpenPlan(path, model_owner, options);
+    if (options.precision != Precision::kExact) {
+      return parts_.cpu.OpenPlan(path, model_owner, options);
     }
-    return parts_.cpu.OpenPlan(path, model_owner, options);
+    const std::string bundle_path = BundlePath(path, kPurpose);
+    BITMILL_ASSIGN_OR_RETURN(PlanBundle bundle,
+                             parts_.cpu.OpenBundle(bundle_path, model_owner, kPurpose, options));
+    absl::StatusOr<std::unique_ptr<PreparedModel>> cpu =
+        parts_.cpu.PrepareLowered(bundle.lowered, options);
+    if (!cpu.ok() || bundle.parts.size() != 1) {
+      return absl::DataLossError(
+          absl::StrCat(bundle_path, " is damaged: ",
+                       cpu.ok() ? absl::StrCat("it has ", bundle.parts.size(), " parts, not 1")
+                                : std::string(cpu.status().message())));
+    }
+    (*cpu)->Adopt(*bundle.parts.front());
+    return std::make_unique<AutoPreparedModel>(parts_, std::move(bundle.lowered), *std::move(cpu),
+                                               options, bundle.source);
   }
 
  private:

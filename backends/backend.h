@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/string_view.h"
 #include "absl/types/span.h"
 #include "base/dtype.h"
 #include "base/file.h"
@@ -83,6 +84,23 @@ inline void AddMemory(const std::vector<MemoryUse>& more, std::vector<MemoryUse>
   }
 }
 
+// A part of a model that is divided between executables.
+struct ModelPart {
+  std::string name;  // "stage 2", "/fc/MatMul part 1 of 2"
+  std::string backend;
+  int64_t row_macs = 0, weight_bytes = 0;
+  int64_t handed_bytes = 0;  // of a row, that it makes for other parts
+  int64_t rows = 0;          // of the largest batch, as it would be divided now
+  double drift = 1;  // how many times as long as at the load it takes of late; 1 where rows are not
+                     // divided
+};
+
+// How a model is divided: "data", "tensor" or "pipeline"; empty: it is not.
+struct ModelDivision {
+  std::string mode;
+  std::vector<ModelPart> parts = {};
+};
+
 // Scratch memory of one running batch; all memory that Run needs, allocated up front.
 class ExecutionContext {
  public:
@@ -125,6 +143,8 @@ class Executable {
 
   // Of a model whose batches go to one of several backends; null: they do not.
   virtual BatchRouter* router() const { return nullptr; }
+  // How it is divided, as that is now. Thread-safe.
+  virtual ModelDivision division() const { return {}; }
 
   // The compiled plan for people: each step, kernel, shape, bits, bytes, MACs, and the arena.
   virtual std::string DescribePlan() const = 0;
@@ -181,6 +201,12 @@ struct ExecutionLimits {
   int threads = 0;
 };
 
+// What a prepared model has packed, from a plan file that holds several of them.
+class PackedPart {
+ public:
+  virtual ~PackedPart() = default;
+};
+
 // A model made ready as far as that goes without knowing its execution limits: fresh from a graph,
 // or from a plan file. Constants are packed once, by the first executable that is made, and shared
 // with it and the next. Not thread-safe; the executables do not need it any more.
@@ -202,6 +228,26 @@ class PreparedModel {
   virtual PlanSource source() const { return {}; }
   // Whether Save would write constants that the plan file it came from does not have.
   virtual bool grown() const { return true; }
+  // Before MakeExecutable, which then packs nothing that `part` has. `part`: of the backend that
+  // made this, and of the same graph and options. Borrowed for the call.
+  virtual void Adopt(const PackedPart& part) { static_cast<void>(part); }
+};
+
+// What a plan file of a model that several executables compute holds; see Backend::OpenBundle.
+struct PlanBundle {
+  PlanSource source;
+  Graph lowered;
+  std::string notes;                               // of whoever wrote it
+  std::vector<std::unique_ptr<PackedPart>> parts;  // in the writer's order
+};
+// What is written of it; borrows all but the numbers.
+struct PlanBundleParts {
+  // What it is good for beside what every plan depends on: how and where the model is computed.
+  absl::string_view purpose;
+  PlanSource source;
+  const Graph& lowered;
+  absl::string_view notes;
+  std::vector<const PreparedModel*> parts;  // of the backend that writes it
 };
 
 class Backend {
@@ -233,6 +279,26 @@ class Backend {
     static_cast<void>(model_owner);
     static_cast<void>(options);
     return absl::UnimplementedError(path + ": this backend has no plan files");
+  }
+
+  // Writes one plan file with the lowered graph, the notes, and what each part has packed so far.
+  // Otherwise as PreparedModel::Save. Thread-safe.
+  virtual absl::Status SaveBundle(const std::string& path, const PlanBundleParts& bundle,
+                                  const CompileOptions& options) const {
+    static_cast<void>(bundle);
+    static_cast<void>(options);
+    return absl::UnimplementedError(path + ": backend " + name() + " has no plan files");
+  }
+  // Reads what SaveBundle wrote for this purpose; checks and errors are those of OpenPlan. Models
+  // that PrepareLowered() makes of the same graphs take the parts (PreparedModel::Adopt).
+  // Thread-safe.
+  virtual absl::StatusOr<PlanBundle> OpenBundle(const std::string& path, uint32_t model_owner,
+                                                absl::string_view purpose,
+                                                const CompileOptions& options) const {
+    static_cast<void>(model_owner);
+    static_cast<void>(purpose);
+    static_cast<void>(options);
+    return absl::UnimplementedError(path + ": backend " + name() + " has no plan files");
   }
 
   // The same model as `cpu`, for batches as large, on this backend's device alone, after comparing

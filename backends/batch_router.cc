@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 #include "base/check.h"
@@ -34,6 +35,10 @@ const char* RouteReasonName(RouteReason reason) {
       break;
   }
   return "last";
+}
+
+int64_t BatchesOf(const RouteReport::Backend& backend) {
+  return std::accumulate(backend.batches.begin(), backend.batches.end(), int64_t{0});
 }
 
 BackendLoads::BackendLoads(const std::vector<int>& lanes) {
@@ -137,6 +142,13 @@ std::optional<size_t> BatchRouter::DueProbe(size_t best, const Forecasts& foreca
   return std::nullopt;
 }
 
+std::pair<size_t, RouteReason> BatchRouter::Choose(const Forecasts& forecasts) const {
+  const size_t best = Least(forecasts, &Forecast::finish_ns);
+  const size_t saving = LeastEnergy(forecasts, best);
+  if (saving != best) return {saving, RouteReason::kEnergy};
+  return {best, ReasonFor(best, forecasts)};
+}
+
 void BatchRouter::Enter(RoutedBatch& batch) {
   BackendLoads::Load& load = LoadOf(batch.backend);
   batch.before = load.last;
@@ -164,12 +176,7 @@ void BatchRouter::Route(int64_t rows, RoutedBatch& batch) {
   Forecasts forecasts;
   MutexLock lock(&loads_.mutex_);
   for (size_t i = 0; i < routes_.size(); ++i) forecasts[i] = Look(i, rows, batch.start_ns);
-  batch.backend = Least(forecasts, &Forecast::finish_ns);
-  batch.reason = ReasonFor(batch.backend, forecasts);
-  if (const size_t saving = LeastEnergy(forecasts, batch.backend); saving != batch.backend) {
-    batch.backend = saving;
-    batch.reason = RouteReason::kEnergy;
-  }
+  std::tie(batch.backend, batch.reason) = Choose(forecasts);
   if (const std::optional<size_t> probe = DueProbe(batch.backend, forecasts, batch.start_ns)) {
     batch.backend = *probe;
     batch.reason = RouteReason::kProbe;
@@ -217,12 +224,24 @@ bool BatchRouter::Fail(RoutedBatch& batch) {
 
 RouteReport BatchRouter::Report() const {
   RouteReport report;
+  const MonotonicNanos now = clock_.Now();
   MutexLock lock(&loads_.mutex_);
   for (const State& state : routes_) {
     report.backends.push_back({.table = state.table,
                                .drift = state.drift,
                                .failed = state.failed,
-                               .batches = state.batches});
+                               .batches = state.batches,
+                               .run_ns = {}});
+  }
+  for (const int64_t rows : routes_.front().table.rows) {
+    Forecasts forecasts;
+    for (size_t i = 0; i < routes_.size(); ++i) {
+      forecasts[i] = Look(i, rows, now);
+      report.backends[i].run_ns.push_back(forecasts[i].run_ns);
+      report.backends[i].wait_ns = forecasts[i].wait_ns;
+    }
+    const auto [backend, reason] = Choose(forecasts);
+    report.choices.push_back({rows, backend, reason});
   }
   return report;
 }

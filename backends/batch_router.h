@@ -23,6 +23,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
@@ -88,9 +89,23 @@ struct RouteReport {
     double drift = 1;
     bool failed = false;
     std::array<int64_t, kRouteReasons> batches{};  // that were sent there, by reason
+    // As predicted now: of a batch of each of the table's sizes, with drift, and until it is its
+    // turn.
+    std::vector<int64_t> run_ns;
+    int64_t wait_ns = 0;
+  };
+  // Where a batch would go now, probes left out.
+  struct Choice {
+    int64_t rows = 0;
+    size_t backend = 0;
+    RouteReason reason = RouteReason::kFastest;
   };
   std::vector<Backend> backends;
+  std::vector<Choice> choices;  // of the tables' sizes, ascending
 };
+
+// Of all batches so far, whatever the reason.
+int64_t BatchesOf(const RouteReport::Backend& backend);
 
 // Of one model. Thread-safe.
 class BatchRouter {
@@ -155,6 +170,9 @@ class BatchRouter {
   size_t LeastEnergy(const Forecasts& forecasts, size_t best) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
   RouteReason ReasonFor(size_t chosen, const Forecasts& forecasts) const
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
+  // But for probes.
+  std::pair<size_t, RouteReason> Choose(const Forecasts& forecasts) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);
   std::optional<size_t> DueProbe(size_t best, const Forecasts& forecasts, MonotonicNanos now) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(loads_.mutex_);

@@ -9,7 +9,7 @@
 namespace bitmill {
 namespace {
 
-constexpr double kNanosPerMilli = 1e6;
+constexpr double kNanosPerMicro = 1e3;
 
 struct RoutedContext final : ExecutionContext {
   std::vector<std::unique_ptr<ExecutionContext>> of;  // each executable
@@ -94,15 +94,26 @@ std::string RoutedExecutable::DescribePlan() const {
 std::string DescribeRoutes(const RouteReport& report) {
   std::string text = absl::StrFormat("%8s", "rows");
   for (const auto& backend : report.backends) {
-    absl::StrAppendFormat(&text, "%14s", backend.table.backend + ", ms");
+    absl::StrAppendFormat(&text, "%14s", backend.table.backend + ", us");
   }
-  const std::vector<int64_t>& sizes = report.backends.front().table.rows;
-  for (size_t i = 0; i < sizes.size(); ++i) {
-    absl::StrAppendFormat(&text, "\n%8d", sizes[i]);
+  absl::StrAppend(&text, "  goes to");
+  for (size_t i = 0; i < report.choices.size(); ++i) {
+    const RouteReport::Choice& choice = report.choices[i];
+    absl::StrAppendFormat(&text, "\n%8d", choice.rows);
     for (const auto& backend : report.backends) {
-      absl::StrAppendFormat(&text, "%14.4g",
-                            static_cast<double>(backend.table.ns[i]) / kNanosPerMilli);
+      absl::StrAppendFormat(&text, "%14.1f",
+                            static_cast<double>(backend.run_ns[i]) / kNanosPerMicro);
     }
+    absl::StrAppend(&text, "  ", report.backends[choice.backend].table.backend, " (",
+                    RouteReasonName(choice.reason), ")");
+  }
+  int64_t all = 0;
+  for (const auto& backend : report.backends) all += BatchesOf(backend);
+  for (const auto& backend : report.backends) {
+    const RouteTable& table = backend.table;
+    absl::StrAppendFormat(&text, "\n%s: %d of %d batches, drift %.2f, %d of %d sizes measured%s",
+                          table.backend, BatchesOf(backend), all, backend.drift, table.measured,
+                          table.rows.size(), backend.failed ? ", failed" : "");
   }
   return text + "\n";
 }

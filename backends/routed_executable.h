@@ -47,7 +47,8 @@ class RoutedExecutable final : public Executable {
   const std::string name_;
 };
 
-// The tables of a report for people, a line a size.
+// A report for people: what a batch of each size is predicted to take, where it goes and why, and
+// what each backend has computed.
 std::string DescribeRoutes(const RouteReport& report);
 
 }  // namespace bitmill

@@ -1,11 +1,14 @@
 #include "server/routing_metrics.h"
 
+#include <array>
+#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "backends/batch_router.h"
+#include "backends/parallel/parallel_options.h"
 
 namespace bitmill {
 namespace {
@@ -23,7 +26,7 @@ class RoutingPage {
       const Labels labels = {{"model", model.name},
                              {"version", absl::StrCat(model.version)},
                              {"backend", backend.table.backend}};
-      AddTable(labels, backend.table);
+      AddTables(labels, backend);
       if (&backend != &report.backends.front()) {
         const int64_t rows = BreakEvenRows(cpu, backend.table);
         break_even_.push_back({.name = "bitmill_route_break_even_rows",
@@ -43,13 +46,52 @@ class RoutingPage {
                          .value = backend.failed ? 1.0 : 0.0});
       AddBatches(labels, backend);
     }
+    for (const RouteReport::Choice& choice : report.choices) {
+      choices_.push_back({.name = "bitmill_route_choice_info",
+                          .help = "1: where a batch of so many rows would go now, and why.",
+                          .labels = {{"model", model.name},
+                                     {"version", absl::StrCat(model.version)},
+                                     {"rows", absl::StrCat(choice.rows)},
+                                     {"backend", report.backends[choice.backend].table.backend},
+                                     {"reason", RouteReasonName(choice.reason)}},
+                          .value = 1.0});
+    }
+  }
+
+  void Add(const ServedModel& model, const ModelDivision& division) {
+    for (const ModelPart& part : division.parts) {
+      const Labels labels = {{"model", model.name},
+                             {"version", absl::StrCat(model.version)},
+                             {"mode", division.mode},
+                             {"part", part.name},
+                             {"backend", part.backend}};
+      const auto add = [&](size_t family, const char* name, const char* help, double value) {
+        parts_[family].push_back({.name = name, .help = help, .labels = labels, .value = value});
+      };
+      add(0, "bitmill_part_row_macs", "Multiply-accumulates of a row in the part of the model.",
+          static_cast<double>(part.row_macs));
+      add(1, "bitmill_part_weight_bytes", "Packed weights of the part of the model.",
+          static_cast<double>(part.weight_bytes));
+      add(2, "bitmill_part_handed_bytes", "What the part makes of a row for other parts.",
+          static_cast<double>(part.handed_bytes));
+      add(3, "bitmill_part_rows", "Rows of the model's largest batch that the part computes.",
+          static_cast<double>(part.rows));
+      if (division.mode != ParallelModeName(ParallelMode::kData)) continue;
+      add(4, "bitmill_part_drift_ratio",
+          "Time of the part's rows of late over the time measured at the load.", part.drift);
+    }
   }
 
   std::vector<MetricPoint> Take() {
     std::vector<MetricPoint> all = std::move(seconds_);
-    for (std::vector<MetricPoint>* const points : {&break_even_, &drift_, &failed_, &batches_}) {
-      std::move(points->begin(), points->end(), std::back_inserter(all));
+    const auto append = [&all](std::vector<MetricPoint>& points) {
+      std::move(points.begin(), points.end(), std::back_inserter(all));
+    };
+    for (auto* const points :
+         {&predicted_, &choices_, &break_even_, &drift_, &failed_, &batches_}) {
+      append(*points);
     }
+    for (std::vector<MetricPoint>& points : parts_) append(points);
     return all;
   }
 
@@ -59,8 +101,13 @@ class RoutingPage {
     return labels;
   }
 
-  void AddTable(const Labels& labels, const RouteTable& table) {
+  void AddTables(const Labels& labels, const RouteReport::Backend& backend) {
+    const RouteTable& table = backend.table;
     for (size_t i = 0; i < table.rows.size(); ++i) {
+      predicted_.push_back({.name = "bitmill_route_predicted_seconds",
+                            .help = "Time of a batch as predicted now, once it is its turn.",
+                            .labels = With(labels, "rows", absl::StrCat(table.rows[i])),
+                            .value = static_cast<double>(backend.run_ns[i]) / kNanosPerSecond});
       seconds_.push_back({.name = "bitmill_route_batch_seconds",
                           .help = "Time of a batch, measured at the load.",
                           .labels = With(labels, "rows", absl::StrCat(table.rows[i])),
@@ -79,7 +126,8 @@ class RoutingPage {
     }
   }
 
-  std::vector<MetricPoint> seconds_, break_even_, drift_, failed_, batches_;
+  std::vector<MetricPoint> seconds_, predicted_, choices_, break_even_, drift_, failed_, batches_;
+  std::array<std::vector<MetricPoint>, 5> parts_;
 };
 
 }  // namespace
@@ -89,6 +137,7 @@ std::vector<MetricPoint> RoutingMetrics(const ModelRepository& repository) {
   for (const ModelHandle& model : repository.AllReady()) {
     const BatchRouter* const router = model->executable->router();
     if (router != nullptr) page.Add(*model, router->Report());
+    page.Add(*model, model->executable->division());
   }
   return page.Take();
 }

@@ -6,6 +6,7 @@
 #include "backends/batch_router.h"
 #include "base/status_macros.h"
 #include "kernels/roofline/roofline.h"
+#include "server/routing_reports.h"
 
 namespace bitmill {
 namespace {
@@ -100,6 +101,8 @@ ObservedModel ServedVersionsOfRepository::Observe(const ServedModel& model) cons
     observed.objective.adapt = AdaptMode::kAdvise;
   }
   observed.operations = Operations(model);
+  observed.routing = RoutingOf(executable);
+  observed.division = DivisionOf(executable);
   return observed;
 }
 

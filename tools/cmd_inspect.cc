@@ -12,12 +12,18 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
+#include "backends/batch_router.h"
 #include "backends/cpu/calibrate.h"
-#include "backends/cpu/cpu_backend.h"
-#include "backends/opencl/opencl_backend.h"
+#include "backends/parallel/parallel_options.h"
+#include "backends/routed_executable.h"
+#include "base/clock.h"
+#include "base/cpu_budget.h"
 #include "base/status_macros.h"
 #include "kernels/isa.h"
 #include "model/passes/passes.h"
+#include "server/app.h"
+#include "server/compute_backends.h"
+#include "server/schedule/tbb_scheduler.h"
 #include "tools/local/local_model.h"
 #include "tools/opencl_options.h"
 #include "tools/precision_options.h"
@@ -113,6 +119,30 @@ absl::StatusOr<std::string> UsePrecision(const Graph& graph, const CompileOption
                       change);
 }
 
+// The backends that a server has, with the CPUs that it would use.
+class Computing {
+ public:
+  absl::Status Start(const InspectOptions& options) {
+    BITMILL_ASSIGN_OR_RETURN(const CpuBudget budget, DetectCpuBudget({}));
+    scheduler_ = CreateTbbScheduler({.workers = budget.cpus, .io_threads = 1}, clock_);
+    ServeOptions serve;
+    serve.backend = options.backend;
+    serve.route_ms = options.route_ms;
+    serve.cuda_device = options.cuda_device;
+    serve.opencl_device = options.opencl_device;
+    serve.opencl_cache = options.opencl_cache;
+    BITMILL_ASSIGN_OR_RETURN(
+        backend_, MakeComputeBackends(serve, budget.cpus, clock_, &scheduler_->helpers()));
+    return absl::OkStatus();
+  }
+  const Backend& backend() const { return *backend_; }
+
+ private:
+  const SystemClock clock_{};
+  std::unique_ptr<TbbScheduler> scheduler_;
+  std::unique_ptr<Backend> backend_;
+};
+
 }  // namespace
 
 std::string DescribePorts(const Graph& graph) {
@@ -175,6 +205,26 @@ absl::StatusOr<std::string> DescribeWeights(const Graph& graph) {
   return table.Text();
 }
 
+std::string DescribePlaces(const Executable& executable) {
+  std::string text;
+  if (const BatchRouter* const router = executable.router()) {
+    absl::StrAppend(&text, "\nwhere batches go, predicted microseconds by backend:\n",
+                    DescribeRoutes(router->Report()));
+  }
+  const ModelDivision division = executable.division();
+  if (division.mode.empty()) return text;
+  const bool rows = division.mode == ParallelModeName(ParallelMode::kData);
+  TextTable table({"part", "on", "MAC a row", "weights", rows ? "rows" : "hands over a row"});
+  for (const ModelPart& part : division.parts) {
+    table.AddRow({part.name, part.backend, WithCommas(static_cast<double>(part.row_macs)),
+                  Bytes(static_cast<double>(part.weight_bytes)),
+                  rows ? absl::StrCat(part.rows, " of ", executable.max_rows())
+                       : Bytes(static_cast<double>(part.handed_bytes))});
+  }
+  absl::StrAppend(&text, "\ndivided, ", division.mode, ":\n", table.Text());
+  return text;
+}
+
 void AddInspectOptions(CLI::App& command, InspectOptions& options) {
   command
       .add_option("model", options.model,
@@ -198,12 +248,30 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
                   "Where compiled plans are kept: beside the model, a folder, or off")
       ->type_name("DIR|beside|off")
       ->capture_default_str();
-  command.add_option("--backend", options.backend, "What the plan is for: cpu or opencl")
-      ->type_name("NAME")
-      ->check(CLI::IsMember({"cpu", "opencl"}))
-      ->capture_default_str();
-  AddOpenClOptions(command, options.opencl_device, options.opencl_cache);
   AddTuneOption(command, options.tune_seconds);
+  command
+      .add_option("--backend", options.backend,
+                  "What computes it: cpu, opencl, cuda, or auto, which shows where batches go")
+      ->check(CLI::IsMember({"cpu", "opencl", "cuda", "auto"}))
+      ->type_name("NAME")
+      ->capture_default_str();
+  command
+      .add_option("--parallel", options.parallel,
+                  "How it is divided, as the parameter of that name: off, auto, data:2, tensor:2, "
+                  "pipeline:cpu,opencl ..")
+      ->type_name("HOW")
+      ->capture_default_str();
+  command
+      .add_option("--route-ms", options.route_ms,
+                  "Milliseconds of measuring backends, or parts of the model")
+      ->type_name("MS")
+      ->check(CLI::Range(int64_t{0}, int64_t{60'000}))
+      ->capture_default_str();
+  command
+      .add_option("--cuda-device", options.cuda_device,
+                  "CUDA device: its number or a part of its name in 'bitmill devices'")
+      ->type_name("DEVICE");
+  AddOpenClOptions(command, options.opencl_device, options.opencl_cache);
   AddPrecisionOptions(command, options.precision);
   command
       .add_option("--labels", options.labels,
@@ -212,6 +280,11 @@ void AddInspectOptions(CLI::App& command, InspectOptions& options) {
 }
 
 absl::Status RunInspect(const InspectOptions& options) {
+  const bool changed = options.precision.precision != "exact" || !options.precision.plain();
+  const bool on_cpu = options.backend == "cpu" && options.parallel == "off";
+  if (changed && !on_cpu) {
+    return absl::InvalidArgumentError("a precision is shown of models on the CPU, not divided");
+  }
   BITMILL_ASSIGN_OR_RETURN(const std::string path, FindModelFile(options.model));
   BITMILL_ASSIGN_OR_RETURN(const Graph graph, ReadModelFile(path));
   std::error_code error;
@@ -228,34 +301,28 @@ absl::Status RunInspect(const InspectOptions& options) {
   compile.isa = options.isa;
   compile.tune_seconds = options.tune_seconds;
   compile.max_rows = graph.batchable ? options.max_rows : 1;
-  const std::unique_ptr<Backend> cpu = CreateCpuBackend();
-  std::unique_ptr<Backend> device;
-  if (options.backend == "opencl") {
-    OpenClOptions opencl;
-    opencl.device = options.opencl_device;
-    opencl.cache_folder = options.opencl_cache == "off" ? "" : options.opencl_cache;
-    BITMILL_ASSIGN_OR_RETURN(device, CreateOpenClBackend(opencl, *cpu));
+  Computing computing;
+  if (!on_cpu) {
+    compile.parallel = options.parallel;
+    BITMILL_RETURN_IF_ERROR(computing.Start(options));
   }
+  const PlanCacheOptions plan_cache = ParsePlanCache(options.plan_cache);
   BITMILL_ASSIGN_OR_RETURN(CompiledModel compiled,
-                           CompileFile(device != nullptr ? *device : *cpu, path, compile,
-                                       ParsePlanCache(options.plan_cache)));
+                           on_cpu ? CompileFileOnCpu(path, compile, plan_cache)
+                                  : CompileFile(computing.backend(), path, compile, plan_cache));
   std::unique_ptr<Executable> executable = std::move(compiled.executable);
   std::string precision_text;
-  if (options.precision.precision != "exact" || !options.precision.plain()) {
-    if (device != nullptr) {
-      return absl::InvalidArgumentError(
-          "precisions other than exact are for the backend cpu alone");
-    }
+  if (changed) {
     BITMILL_ASSIGN_OR_RETURN(precision_text, UsePrecision(graph, compile, options, executable));
   }
-  absl::StrAppend(&text, "\ncompiled for ",
-                  device != nullptr       ? device->device_name()
-                  : options.isa == "auto" ? IsaName(BestIsa())
-                                          : options.isa,
-                  ": ", Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
+  const std::string device = on_cpu ? "" : computing.backend().device_name();
+  const std::string isa = options.isa == "auto" ? IsaName(BestIsa()) : options.isa;
+  absl::StrAppend(&text, "\ncompiled for ", device.empty() ? isa : device, ": ",
+                  Bytes(static_cast<double>(executable->weight_bytes())), " packed weights, ",
                   Bytes(static_cast<double>(executable->arena_bytes())), " arena, ",
                   WithCommas(static_cast<double>(executable->row_macs())),
                   " multiply-accumulates a row\n");
+  absl::StrAppend(&text, DescribePlaces(*executable));
   if (options.reference) absl::StrAppend(&text, "\n", DescribeNodes(graph));
   if (options.plan) {
     absl::StrAppend(&text, "\n", executable->DescribePlan());

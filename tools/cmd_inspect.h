@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "backends/backend.h"
 #include "model/graph.h"
 #include "tools/local/precision.h"
 
@@ -23,8 +24,11 @@ struct InspectOptions {
   int64_t max_rows = 1;
   std::string plan_cache = "beside";
   double tune_seconds = 0.0;
-  std::string backend = "cpu";  // or "opencl", with the next two
-  std::string opencl_device, opencl_cache = "off";
+  // What computes it, as in the configuration of a served model: a backend, and how it is divided.
+  std::string backend = "cpu";
+  std::string parallel = "off";
+  int64_t route_ms = 200;
+  std::string cuda_device, opencl_device, opencl_cache = "off";
   PrecisionChoice precision;
   std::string labels;  // of the calibration rows; an array of that file, or a file
 };
@@ -39,5 +43,8 @@ std::string DescribeOperators(const Graph& graph);
 std::string DescribeNodes(const Graph& graph);
 // Weights by kind (1-bit, ternary, ..., float) as lowering finds them.
 absl::StatusOr<std::string> DescribeWeights(const Graph& graph);
+// Where batches of each size go and why, and the parts of a divided model; empty for a model that
+// is neither routed nor divided.
+std::string DescribePlaces(const Executable& executable);
 
 }  // namespace bitmill

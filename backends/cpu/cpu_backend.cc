@@ -152,7 +152,41 @@ class CpuBackend final : public Backend {
                                               options.tune_seconds, helpers_);
   }
 
+  absl::Status SaveBundle(const std::string& path, const PlanBundleParts& bundle,
+                          const CompileOptions& options) const override {
+    BITMILL_ASSIGN_OR_RETURN(const PlanKey key, BundleKey(bundle.purpose, options));
+    std::vector<const StoredPlan*> parts;
+    for (const PreparedModel* const part : bundle.parts) {
+      parts.push_back(&static_cast<const CpuPreparedModel*>(part)->plan());
+    }
+    return WriteStoredBundle(path, key, bundle.source, bundle.lowered, std::string(bundle.notes),
+                             parts);
+  }
+
+  absl::StatusOr<PlanBundle> OpenBundle(const std::string& path, uint32_t model_owner,
+                                        absl::string_view purpose,
+                                        const CompileOptions& options) const override {
+    BITMILL_ASSIGN_OR_RETURN(const PlanKey key, BundleKey(purpose, options));
+    BITMILL_ASSIGN_OR_RETURN(StoredBundle stored, ReadStoredBundle(path, model_owner, key));
+    PlanBundle bundle{.source = stored.source,
+                      .lowered = std::move(stored.graph),
+                      .notes = std::move(stored.notes),
+                      .parts = {}};
+    for (StoredBundle::Part& part : stored.parts) {
+      bundle.parts.push_back(std::make_unique<CpuPackedPart>(std::move(part)));
+    }
+    return bundle;
+  }
+
  private:
+  static absl::StatusOr<PlanKey> BundleKey(absl::string_view purpose,
+                                           const CompileOptions& options) {
+    BITMILL_ASSIGN_OR_RETURN(const KernelSet kernels, KernelsFor(options));
+    PlanKey key = KeyOf(kernels, options);
+    key.emplace_back("way of computing", purpose);
+    return key;
+  }
+
   ForkJoin* const helpers_;
 };
 

@@ -29,6 +29,7 @@ enum class PlanPart : uint32_t {
   kModel = 3,    // the lowered graph, and where its constants are
   kBlobs = 4,    // elements of constants
   kChoices = 5,  // how layers are computed, where that was measured
+  kParts = 6,    // of a bundle: what each part has packed, and notes
 };
 
 struct PlanPartContents {

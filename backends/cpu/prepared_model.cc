@@ -50,6 +50,12 @@ absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
                                          plan_.precision, helpers_);
 }
 
+void CpuPreparedModel::Adopt(const PackedPart& part) {
+  const auto& packed = static_cast<const CpuPackedPart&>(part);
+  plan_.constants = packed.part.constants;
+  plan_.choices = packed.part.choices;
+}
+
 absl::Status CpuPreparedModel::Tune(int64_t rows) {
   const SystemClock clock;
   TuneParts parts{{}, {}, clock};

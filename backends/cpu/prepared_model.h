@@ -16,6 +16,11 @@
 
 namespace bitmill {
 
+struct CpuPackedPart final : PackedPart {
+  explicit CpuPackedPart(StoredBundle::Part stored) : part(std::move(stored)) {}
+  StoredBundle::Part part;
+};
+
 class CpuPreparedModel final : public PreparedModel {
  public:
   // `helpers` as for CreateCpuBackend. `precision`: what became of the float layers, for people;
@@ -36,6 +41,8 @@ class CpuPreparedModel final : public PreparedModel {
   }
   std::string tuning() const override { return tuning_; }
   PlanSource source() const override { return plan_.source; }
+  void Adopt(const PackedPart& part) override;
+  const StoredPlan& plan() const { return plan_; }
   bool grown() const override { return !tuning_.empty() || plan_.constants.grown(); }
 
  private:

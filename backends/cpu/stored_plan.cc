@@ -26,7 +26,7 @@ struct ConstantPlace {
 };
 
 // The part kModel.
-struct ModelPart {
+struct StoredModel {
   std::string graph, precision;
   std::vector<BlobPlace> tensors;  // of the graph, by number
   std::vector<ConstantPlace> constants;
@@ -41,6 +41,18 @@ struct LayerOfChoices {
 struct ChoicesPart {
   std::vector<LayerOfChoices> layers;
   std::vector<MeasuredStep> steps;
+};
+
+// One part of kParts.
+struct PackedPlace {
+  std::vector<ConstantPlace> constants;
+  ChoicesPart choices;
+};
+
+// The part kParts.
+struct PartsPart {
+  std::string notes;
+  std::vector<PackedPlace> parts;
 };
 
 template <typename Codec>
@@ -59,7 +71,7 @@ void Fields(Codec& codec, ConstantPlace& constant) {
 }
 
 template <typename Codec>
-void Fields(Codec& codec, ModelPart& model) {
+void Fields(Codec& codec, StoredModel& model) {
   codec(model.graph, model.precision, model.tensors, model.constants);
 }
 
@@ -89,6 +101,16 @@ void Fields(Codec& codec, MeasuredStep& step) {
 template <typename Codec>
 void Fields(Codec& codec, ChoicesPart& part) {
   codec(part.layers, part.steps);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, PackedPlace& part) {
+  codec(part.constants, part.choices);
+}
+
+template <typename Codec>
+void Fields(Codec& codec, PartsPart& parts) {
+  codec(parts.notes, parts.parts);
 }
 
 template <typename Codec>
@@ -189,10 +211,21 @@ class BlobsInFile {
   absl::string_view bytes_;
 };
 
+absl::StatusOr<PlanConstants> ConstantsAt(std::vector<ConstantPlace> places,
+                                          const BlobsInFile& blobs) {
+  std::map<PlanConstants::Key, PackedBytes> constants;
+  for (ConstantPlace& place : places) {
+    BITMILL_ASSIGN_OR_RETURN(std::shared_ptr<const std::byte> data, blobs.At(place.blob));
+    constants[{place.node, std::move(place.name)}] =
+        PackedBytes(std::move(data), static_cast<int64_t>(place.blob.bytes));
+  }
+  return PlanConstants(std::move(constants));
+}
+
 absl::Status ReadModel(const PlanFile& file, StoredPlan& plan) {
   BITMILL_ASSIGN_OR_RETURN(const absl::string_view model_bytes, file.Part(PlanPart::kModel));
   BITMILL_ASSIGN_OR_RETURN(const absl::string_view blob_bytes, file.Part(PlanPart::kBlobs));
-  BITMILL_ASSIGN_OR_RETURN(ModelPart model, Decoded<ModelPart>(model_bytes, "model"));
+  BITMILL_ASSIGN_OR_RETURN(StoredModel model, Decoded<StoredModel>(model_bytes, "model"));
   const BlobsInFile blobs(file.file(), blob_bytes);
   const auto tensor = [&](uint32_t number,
                           int64_t bytes) -> absl::StatusOr<std::shared_ptr<const std::byte>> {
@@ -203,31 +236,75 @@ absl::Status ReadModel(const PlanFile& file, StoredPlan& plan) {
     return blobs.At(model.tensors[number]);
   };
   BITMILL_ASSIGN_OR_RETURN(plan.graph, DecodeGraph(model.graph, tensor));
-  std::map<PlanConstants::Key, PackedBytes> constants;
-  for (ConstantPlace& constant : model.constants) {
-    BITMILL_ASSIGN_OR_RETURN(std::shared_ptr<const std::byte> data, blobs.At(constant.blob));
-    constants[{constant.node, std::move(constant.name)}] =
-        PackedBytes(std::move(data), static_cast<int64_t>(constant.blob.bytes));
-  }
-  plan.constants = PlanConstants(std::move(constants));
+  BITMILL_ASSIGN_OR_RETURN(plan.constants, ConstantsAt(std::move(model.constants), blobs));
   plan.precision = std::move(model.precision);
   return absl::OkStatus();
+}
+
+KernelChoices ChoicesOf(ChoicesPart part) {
+  KernelChoices choices;
+  for (LayerOfChoices& layer : part.layers) choices.layers[layer.node] = std::move(layer.choice);
+  choices.steps = std::move(part.steps);
+  return choices;
+}
+
+ChoicesPart PartOf(const KernelChoices& choices) {
+  ChoicesPart part;
+  for (const auto& [node, choice] : choices.layers) part.layers.push_back({node, choice});
+  part.steps = choices.steps;
+  return part;
 }
 
 absl::Status ReadChoices(const PlanFile& file, KernelChoices& choices) {
   if (!file.Has(PlanPart::kChoices)) return absl::OkStatus();
   BITMILL_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Part(PlanPart::kChoices));
   BITMILL_ASSIGN_OR_RETURN(ChoicesPart part, Decoded<ChoicesPart>(bytes, "list of choices"));
-  for (LayerOfChoices& layer : part.layers) choices.layers[layer.node] = std::move(layer.choice);
-  choices.steps = std::move(part.steps);
+  choices = ChoicesOf(std::move(part));
   return absl::OkStatus();
 }
 
-std::string EncodedChoices(const KernelChoices& choices) {
-  ChoicesPart part;
-  for (const auto& [node, choice] : choices.layers) part.layers.push_back({node, choice});
-  part.steps = choices.steps;
-  return Encoded(std::move(part));
+std::vector<ConstantPlace> AddConstants(const PlanConstants& constants, BlobList& blobs) {
+  std::vector<ConstantPlace> places;
+  for (const auto& [key, constant] : constants.all()) {
+    places.push_back({key.first, key.second, blobs.Add(constant.data(), constant.size())});
+  }
+  return places;
+}
+
+absl::Status ReadParts(const PlanFile& file, StoredBundle& bundle) {
+  BITMILL_ASSIGN_OR_RETURN(const absl::string_view bytes, file.Part(PlanPart::kParts));
+  BITMILL_ASSIGN_OR_RETURN(const absl::string_view blob_bytes, file.Part(PlanPart::kBlobs));
+  BITMILL_ASSIGN_OR_RETURN(PartsPart parts, Decoded<PartsPart>(bytes, "list of parts"));
+  const BlobsInFile blobs(file.file(), blob_bytes);
+  bundle.notes = std::move(parts.notes);
+  for (PackedPlace& place : parts.parts) {
+    StoredBundle::Part& part = bundle.parts.emplace_back();
+    BITMILL_ASSIGN_OR_RETURN(part.constants, ConstantsAt(std::move(place.constants), blobs));
+    part.choices = ChoicesOf(std::move(place.choices));
+  }
+  return absl::OkStatus();
+}
+
+absl::Status InFile(const std::string& path, const absl::Status& status) {
+  return {status.code(), absl::StrCat(path, " is damaged: ", status.message())};
+}
+
+// What every plan file has; the key is not `key`: FailedPrecondition.
+absl::Status ReadPlan(const PlanFile& file, const std::string& path, const PlanKey& key,
+                      StoredPlan& plan) {
+  absl::StatusOr<absl::string_view> key_bytes = file.Part(PlanPart::kKey);
+  if (!key_bytes.ok()) return InFile(path, key_bytes.status());
+  absl::StatusOr<PlanKey> found = Decoded<PlanKey>(*key_bytes, "key");
+  if (!found.ok()) return InFile(path, found.status());
+  BITMILL_RETURN_IF_ERROR(CheckKey(path, *found, key));
+  plan.key = *std::move(found);
+  absl::StatusOr<absl::string_view> source_bytes = file.Part(PlanPart::kSource);
+  if (!source_bytes.ok()) return InFile(path, source_bytes.status());
+  absl::StatusOr<PlanSource> source = Decoded<PlanSource>(*source_bytes, "source");
+  if (!source.ok()) return InFile(path, source.status());
+  plan.source = *source;
+  absl::Status status = ReadModel(file, plan);
+  return status.ok() ? status : InFile(path, status);
 }
 
 }  // namespace
@@ -237,18 +314,17 @@ absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
   const std::set<const Tensor*> packed = PackedWeights(plan);
   const EncodedGraph graph =
       EncodeGraph(plan.graph, [&](const Tensor* tensor) { return packed.contains(tensor); });
-  ModelPart model;
+  StoredModel model;
   model.graph = graph.bytes;
   model.precision = plan.precision;
   BlobList blobs;
   for (const SharedTensor& tensor : graph.blobs) {
     model.tensors.push_back(blobs.Add(tensor->data(), tensor->bytes()));
   }
-  for (const auto& [key, constant] : plan.constants.all()) {
-    model.constants.push_back({key.first, key.second, blobs.Add(constant.data(), constant.size())});
-  }
+  model.constants = AddConstants(plan.constants, blobs);
   const std::string key = Encoded(plan.key), made_from = Encoded(source),
-                    model_bytes = Encoded(std::move(model)), choices = EncodedChoices(plan.choices);
+                    model_bytes = Encoded(std::move(model)),
+                    choices = Encoded(PartOf(plan.choices));
   std::vector<PlanPartContents> parts = {{PlanPart::kKey, {key}},
                                          {PlanPart::kSource, {made_from}},
                                          {PlanPart::kModel, {model_bytes}},
@@ -260,24 +336,52 @@ absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
 absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t model_owner,
                                           const PlanKey& key) {
   BITMILL_ASSIGN_OR_RETURN(const PlanFile file, PlanFile::Open(path, model_owner));
-  const auto in_file = [&](const absl::Status& status) {
-    return absl::Status(status.code(), absl::StrCat(path, " is damaged: ", status.message()));
-  };
   StoredPlan plan;
-  absl::StatusOr<absl::string_view> key_bytes = file.Part(PlanPart::kKey);
-  if (!key_bytes.ok()) return in_file(key_bytes.status());
-  absl::StatusOr<PlanKey> found = Decoded<PlanKey>(*key_bytes, "key");
-  if (!found.ok()) return in_file(found.status());
-  BITMILL_RETURN_IF_ERROR(CheckKey(path, *found, key));
-  plan.key = *std::move(found);
-  absl::StatusOr<absl::string_view> source_bytes = file.Part(PlanPart::kSource);
-  if (!source_bytes.ok()) return in_file(source_bytes.status());
-  absl::StatusOr<PlanSource> source = Decoded<PlanSource>(*source_bytes, "source");
-  if (!source.ok()) return in_file(source.status());
-  plan.source = *source;
-  if (absl::Status status = ReadModel(file, plan); !status.ok()) return in_file(status);
-  if (absl::Status status = ReadChoices(file, plan.choices); !status.ok()) return in_file(status);
+  BITMILL_RETURN_IF_ERROR(ReadPlan(file, path, key, plan));
+  if (absl::Status status = ReadChoices(file, plan.choices); !status.ok()) {
+    return InFile(path, status);
+  }
   return plan;
+}
+
+absl::Status WriteStoredBundle(const std::string& path, const PlanKey& key,
+                               const PlanSource& source, const Graph& lowered,
+                               const std::string& notes,
+                               absl::Span<const StoredPlan* const> parts) {
+  const EncodedGraph graph = EncodeGraph(lowered, [](const Tensor*) { return false; });
+  StoredModel model;
+  model.graph = graph.bytes;
+  BlobList blobs;
+  for (const SharedTensor& tensor : graph.blobs) {
+    model.tensors.push_back(blobs.Add(tensor->data(), tensor->bytes()));
+  }
+  PartsPart packed;
+  packed.notes = notes;
+  for (const StoredPlan* const plan : parts) {
+    packed.parts.push_back({AddConstants(plan->constants, blobs), PartOf(plan->choices)});
+  }
+  const std::string key_bytes = Encoded(key), made_from = Encoded(source),
+                    model_bytes = Encoded(std::move(model)),
+                    packed_bytes = Encoded(std::move(packed));
+  return WritePlanFile(path, {{PlanPart::kKey, {key_bytes}},
+                              {PlanPart::kSource, {made_from}},
+                              {PlanPart::kModel, {model_bytes}},
+                              {PlanPart::kParts, {packed_bytes}},
+                              {PlanPart::kBlobs, blobs.pieces()}});
+}
+
+absl::StatusOr<StoredBundle> ReadStoredBundle(const std::string& path, uint32_t model_owner,
+                                              const PlanKey& key) {
+  BITMILL_ASSIGN_OR_RETURN(const PlanFile file, PlanFile::Open(path, model_owner));
+  StoredPlan plan;
+  BITMILL_RETURN_IF_ERROR(ReadPlan(file, path, key, plan));
+  StoredBundle bundle{.key = std::move(plan.key),
+                      .source = plan.source,
+                      .graph = std::move(plan.graph),
+                      .notes = {},
+                      .parts = {}};
+  if (absl::Status status = ReadParts(file, bundle); !status.ok()) return InFile(path, status);
+  return bundle;
 }
 
 }  // namespace bitmill

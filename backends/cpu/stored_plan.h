@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "backends/backend.h"
 #include "backends/cpu/kernel_choices.h"
 #include "backends/cpu/plan_constants.h"
@@ -40,5 +41,28 @@ absl::Status WriteStoredPlan(const std::string& path, const StoredPlan& plan,
 // and nothing that is read leads outside of the file.
 absl::StatusOr<StoredPlan> ReadStoredPlan(const std::string& path, uint32_t model_owner,
                                           const PlanKey& key);
+
+// A plan file of a model that several executables compute: the lowered graph with all weights, and
+// what the prepared model of each part has packed.
+struct StoredBundle {
+  struct Part {
+    PlanConstants constants;
+    KernelChoices choices;
+  };
+  PlanKey key;
+  PlanSource source;
+  Graph graph;        // lowered
+  std::string notes;  // for whoever divided it
+  std::vector<Part> parts;
+};
+
+// `parts`: of each the plan, whose graph is not stored. Errors as for WritePlanFile.
+absl::Status WriteStoredBundle(const std::string& path, const PlanKey& key,
+                               const PlanSource& source, const Graph& lowered,
+                               const std::string& notes, absl::Span<const StoredPlan* const> parts);
+
+// As ReadStoredPlan; a part is good for the graph that it was packed from, and this program alone.
+absl::StatusOr<StoredBundle> ReadStoredBundle(const std::string& path, uint32_t model_owner,
+                                              const PlanKey& key);
 
 }  // namespace bitmill

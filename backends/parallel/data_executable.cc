@@ -57,10 +57,11 @@ class DataExecutable::SharedBatch {
 };
 
 DataExecutable::DataExecutable(std::vector<std::unique_ptr<Executable>> executables,
-                               std::unique_ptr<RowShares> shares, std::string title, ForkJoin* team,
-                               const Clock& clock)
+                               std::unique_ptr<RowShares> shares, int64_t shared_bytes,
+                               std::string title, ForkJoin* team, const Clock& clock)
     : executables_(std::move(executables)),
       shares_(std::move(shares)),
+      shared_bytes_(shared_bytes),
       title_(std::move(title)),
       team_(team),
       clock_(clock) {
@@ -80,13 +81,36 @@ std::string DataExecutable::backend_name() const {
 int64_t DataExecutable::weight_bytes() const {
   int64_t sum = 0;
   for (const auto& executable : executables_) sum += executable->weight_bytes();
-  return sum;
+  return sum - shared_bytes_;
 }
 
 int64_t DataExecutable::arena_bytes() const {
   int64_t sum = 0;
   for (const auto& executable : executables_) sum += executable->arena_bytes();
   return sum;
+}
+
+std::vector<MemoryUse> DataExecutable::memory(int64_t contexts) const {
+  std::vector<MemoryUse> sum;
+  for (const auto& executable : executables_) AddMemory(executable->memory(contexts), sum);
+  AddMemory({{kHostMemory, -shared_bytes_, 0}}, sum);
+  return sum;
+}
+
+ModelDivision DataExecutable::division() const {
+  ModelDivision division{.mode = ParallelModeName(ParallelMode::kData)};
+  std::array<int64_t, kMostParts> counts{};
+  shares_->Split(max_rows(), absl::MakeSpan(counts.data(), executables_.size()));
+  for (size_t p = 0; p < executables_.size(); ++p) {
+    const Executable& executable = *executables_[p];
+    division.parts.push_back({.name = absl::StrCat("part ", p + 1),
+                              .backend = executable.backend_name(),
+                              .row_macs = executable.row_macs(),
+                              .weight_bytes = executable.weight_bytes(),
+                              .rows = counts[p],
+                              .drift = shares_->drift(p)});
+  }
+  return division;
 }
 
 std::unique_ptr<ExecutionContext> DataExecutable::CreateContext() const {
@@ -176,12 +200,9 @@ absl::Status DataExecutable::RunTimed(const BatchRows& batch, ExecutionContext& 
 
 std::string DataExecutable::DescribePlan() const {
   std::string text = absl::StrCat(title_, ": rows over ", executables_.size(), " executables\n");
-  std::array<int64_t, kMostParts> counts{};
-  shares_->Split(max_rows(), absl::MakeSpan(counts.data(), executables_.size()));
-  for (size_t p = 0; p < executables_.size(); ++p) {
-    absl::StrAppendFormat(&text, "  part %d on %s: %d of %d rows, drift %.2f\n", p + 1,
-                          executables_[p]->backend_name(), counts[p], max_rows(),
-                          shares_->drift(p));
+  for (const ModelPart& part : division().parts) {
+    absl::StrAppendFormat(&text, "  %s on %s: %d of %d rows, drift %.2f\n", part.name, part.backend,
+                          part.rows, max_rows(), part.drift);
   }
   for (size_t p = 0; p < executables_.size(); ++p) {
     absl::StrAppend(&text, "\npart ", p + 1, ":\n", executables_[p]->DescribePlan());

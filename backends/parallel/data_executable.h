@@ -21,17 +21,21 @@ namespace bitmill {
 class DataExecutable final : public Executable {
  public:
   // Executables in the order of the shares' tables, of the same signature and for as many rows.
+  // `shared_bytes`: of their weights in the host's memory that are counted more than once, since
+  // executables share them.
   // `team` (null: no helpers) and `clock` outlive this. `title` is the first line of the plan.
   DataExecutable(std::vector<std::unique_ptr<Executable>> executables,
-                 std::unique_ptr<RowShares> shares, std::string title, ForkJoin* team,
-                 const Clock& clock);
+                 std::unique_ptr<RowShares> shares, int64_t shared_bytes, std::string title,
+                 ForkJoin* team, const Clock& clock);
 
   const Signature& signature() const override { return first().signature(); }
   std::string backend_name() const override;
   int64_t max_rows() const override { return first().max_rows(); }
   int64_t weight_bytes() const override;
   int64_t arena_bytes() const override;
+  std::vector<MemoryUse> memory(int64_t contexts) const override;
   int64_t row_macs() const override { return first().row_macs(); }
+  ModelDivision division() const override;
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   // The error of the first row that has one.
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;
@@ -55,6 +59,7 @@ class DataExecutable final : public Executable {
 
   const std::vector<std::unique_ptr<Executable>> executables_;
   const std::unique_ptr<RowShares> shares_;
+  const int64_t shared_bytes_;
   const std::string title_;
   ForkJoin* const team_;
   const Clock& clock_;

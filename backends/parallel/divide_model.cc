@@ -29,47 +29,47 @@ constexpr int kTimedRuns = 3;
 
 class Divider {
  public:
-  explicit Divider(const DivideParts& parts)
+  Divider(const DivideParts& parts, const KnownDivision* known)
       : parts_(parts),
+        known_(known),
         rows_(parts.signature.batchable ? parts.limits.max_rows : 1),
         on_cpu_(std::all_of(parts.backends.begin(), parts.backends.end(),
                             [&](const Backend* b) { return b == &parts.cpu; })) {}
 
-  // On the CPU, or on a device with the CPU behind it.
-  absl::StatusOr<std::unique_ptr<Executable>> Compile(Graph graph, const Backend& backend,
-                                                      const ExecutionLimits& limits) const {
-    const bool device = &backend != &parts_.cpu;
-    const Graph copy = device ? graph : Graph{};
-    BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<PreparedModel> prepared,
-                             parts_.cpu.PrepareLowered(std::move(graph), parts_.options));
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu, prepared->MakeExecutable(limits));
-    if (!device) return cpu;
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> made, backend.CompileBeside(copy, *cpu));
-    return std::make_unique<FallbackExecutable>(std::move(made), std::move(cpu), copy.name);
+  absl::StatusOr<DividedModel> Whole() {
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable,
+                             Compile(parts_.lowered, *parts_.backends.front(), parts_.limits));
+    return Take(std::move(executable));
   }
 
-  absl::StatusOr<std::unique_ptr<Executable>> Data(int count) {
+  absl::StatusOr<DividedModel> Data(int count) {
     if (!parts_.signature.batchable) {
       return absl::FailedPreconditionError("it has no batches whose rows could be divided");
     }
     std::vector<std::unique_ptr<Executable>> executables;
     std::vector<const Executable*> measured;
+    // One for all, so that they share their weights.
+    BITMILL_RETURN_IF_ERROR(Prepare(parts_.lowered));
+    int64_t shared_bytes = 0;
     for (int p = 0; p < count; ++p) {
       const Backend& backend = BackendOf(static_cast<size_t>(p));
       BITMILL_ASSIGN_OR_RETURN(
-          std::unique_ptr<Executable> executable,
-          Compile(parts_.lowered, backend, {rows_, ThreadsOfEach(static_cast<size_t>(count))}));
+          std::unique_ptr<Executable> cpu,
+          prepared_.front()->MakeExecutable({rows_, ThreadsOfEach(static_cast<size_t>(count))}));
+      if (p > 0) shared_bytes += cpu->weight_bytes();
+      BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> executable,
+                               OnBackend(parts_.lowered, backend, std::move(cpu)));
       executables.push_back(std::move(executable));
       measured.push_back(executables.back().get());
     }
     BITMILL_ASSIGN_OR_RETURN(std::vector<RouteTable> tables,
                              MeasureRoutes(measured, rows_, parts_.measure_ns, parts_.clock));
-    return std::make_unique<DataExecutable>(
-        std::move(executables), std::make_unique<RowShares>(std::move(tables)),
-        Title(ParallelMode::kData, count), parts_.team, parts_.clock);
+    return Take(std::make_unique<DataExecutable>(
+        std::move(executables), std::make_unique<RowShares>(std::move(tables)), shared_bytes,
+        Title(ParallelMode::kData, count), parts_.team, parts_.clock));
   }
 
-  absl::StatusOr<std::unique_ptr<Executable>> Tensor(int count) {
+  absl::StatusOr<DividedModel> Tensor(int count) {
     const std::vector<size_t> layers = LayersToSplit(parts_.lowered, kLeastLayerShare);
     if (layers.empty()) {
       return absl::FailedPreconditionError("it has no layer whose outputs could be divided");
@@ -82,11 +82,12 @@ class Divider {
           return Compile(std::move(graph), BackendOf(request.part),
                          {request.max_rows, whole ? parts_.limits.threads : 1});
         }));
-    return Staged(std::move(model), ParallelMode::kTensor, count);
+    return Take(Staged(std::move(model), ParallelMode::kTensor, count));
   }
 
-  absl::StatusOr<std::unique_ptr<Executable>> Pipeline(int count) {
+  absl::StatusOr<DividedModel> Pipeline(int count) {
     const std::vector<size_t> cuts = PossibleCuts(parts_.lowered);
+    if (known_ != nullptr) return KnownPipeline(cuts);
     std::vector<double> scale(static_cast<size_t>(count), 1.0);
     const std::vector<double> micros = NodeMicros(parts_.lowered);
     if (parts_.lowered.nodes.empty()) {
@@ -99,6 +100,7 @@ class Divider {
     scale.resize(ranges.size());
     const MonotonicNanos start = parts_.clock.Now();
     BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<StagedExecutable> best, PipelineOf(ranges));
+    std::vector<std::unique_ptr<PreparedModel>> prepared = std::move(prepared_);
     std::vector<double> stage_ns = TimeStages(*best);
     for (int i = 0; i < kMostBalancings && !stage_ns.empty() && ranges.size() > 1; ++i) {
       if (parts_.clock.Now() - start > parts_.measure_ns) break;
@@ -111,17 +113,83 @@ class Divider {
       }
       const std::vector<NodeRange> moved = BalancedRanges(parts_.lowered, cuts, micros, scale);
       if (moved == ranges) break;
+      prepared_.clear();
       BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<StagedExecutable> other, PipelineOf(moved));
       std::vector<double> other_ns = TimeStages(*other);
       if (other_ns.empty() || Slowest(other_ns) > kLeastGain * Slowest(stage_ns)) break;
       ranges = moved;
       best = std::move(other);
+      prepared = std::move(prepared_);
       stage_ns = std::move(other_ns);
     }
-    return std::unique_ptr<Executable>(std::move(best));
+    prepared_ = std::move(prepared);
+    return Take(std::move(best), std::move(ranges));
   }
 
  private:
+  // The next prepared model of the CPU, at the end of prepared_.
+  absl::Status Prepare(Graph graph) {
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<PreparedModel> prepared,
+                             parts_.cpu.PrepareLowered(std::move(graph), parts_.options));
+    if (known_ != nullptr) {
+      if (prepared_.size() >= known_->packed.size()) return NotOfThisModel("too few parts");
+      prepared->Adopt(*known_->packed[prepared_.size()]);
+    }
+    prepared_.push_back(std::move(prepared));
+    return absl::OkStatus();
+  }
+
+  // `cpu` itself, or the device with it behind.
+  absl::StatusOr<std::unique_ptr<Executable>> OnBackend(const Graph& graph, const Backend& backend,
+                                                        std::unique_ptr<Executable> cpu) const {
+    if (&backend == &parts_.cpu) return cpu;
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> made, backend.CompileBeside(graph, *cpu));
+    return std::make_unique<FallbackExecutable>(std::move(made), std::move(cpu), graph.name);
+  }
+
+  absl::StatusOr<std::unique_ptr<Executable>> Compile(Graph graph, const Backend& backend,
+                                                      const ExecutionLimits& limits) {
+    const Graph copy = &backend == &parts_.cpu ? Graph{} : graph;
+    BITMILL_RETURN_IF_ERROR(Prepare(std::move(graph)));
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> cpu,
+                             prepared_.back()->MakeExecutable(limits));
+    return OnBackend(copy, backend, std::move(cpu));
+  }
+
+  static absl::Status NotOfThisModel(absl::string_view why) {
+    return absl::DataLossError(
+        absl::StrCat("how it was divided is not known of this model: ", why));
+  }
+
+  absl::StatusOr<DividedModel> Take(std::unique_ptr<Executable> executable,
+                                    std::vector<NodeRange> ranges = {}) {
+    if (known_ != nullptr && prepared_.size() != known_->packed.size()) {
+      return NotOfThisModel("too many parts");
+    }
+    return DividedModel{std::move(executable), std::move(ranges), std::move(prepared_)};
+  }
+
+  // Ranges come from a file.
+  absl::StatusOr<DividedModel> KnownPipeline(const std::vector<size_t>& cuts) {
+    const std::vector<NodeRange>& ranges = known_->ranges;
+    if (ranges.empty() || ranges.size() > size_t{kMostParts}) {
+      return NotOfThisModel("another number of stages");
+    }
+    size_t next = 0;
+    for (const NodeRange& range : ranges) {
+      const bool last = &range == &ranges.back();
+      const size_t nodes = parts_.lowered.nodes.size();
+      const bool possible =
+          last ? range.end == nodes : std::binary_search(cuts.begin(), cuts.end(), range.end);
+      if (range.first != next || range.end <= range.first || !possible) {
+        return NotOfThisModel("other stages");
+      }
+      next = range.end;
+    }
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<StagedExecutable> executable, PipelineOf(ranges));
+    return Take(std::move(executable), ranges);
+  }
+
   const Backend& BackendOf(size_t part) const {
     return *parts_.backends[part % parts_.backends.size()];
   }
@@ -192,19 +260,21 @@ class Divider {
   }
 
   const DivideParts& parts_;
+  const KnownDivision* const known_;
+  std::vector<std::unique_ptr<PreparedModel>> prepared_;
   const int64_t rows_;
   const bool on_cpu_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Executable>> CompileWhole(const DivideParts& parts) {
-  return Divider(parts).Compile(parts.lowered, *parts.backends.front(), parts.limits);
+absl::StatusOr<DividedModel> CompileWhole(const DivideParts& parts, const KnownDivision* known) {
+  return Divider(parts, known).Whole();
 }
 
-absl::StatusOr<std::unique_ptr<Executable>> DivideModel(const DivideParts& parts, ParallelMode mode,
-                                                        int count) {
-  Divider divider(parts);
+absl::StatusOr<DividedModel> DivideModel(const DivideParts& parts, ParallelMode mode, int count,
+                                         const KnownDivision* known) {
+  Divider divider(parts, known);
   switch (mode) {
     case ParallelMode::kData:
       return divider.Data(count);

@@ -20,10 +20,11 @@ struct ParallelSettings {
 
 // `team` (null: no helpers, so that parts run one after the other) and `clock` outlive the backend.
 //
-// A model with CompileOptions::parallel has no plan file. What parts cannot have leaves a model
-// whole, with a warning in the log: precision fast, no layer that can be divided, no batches where
-// rows were to be divided. A backend that cannot be had, or does not take its part, is an error. A
-// part on a device that fails later is computed by the CPU.
+// A model with CompileOptions::parallel has a plan file of its own, with its lowered graph, how it
+// was divided and what its parts have packed (backends/bundle_path.h). What parts cannot have
+// leaves a model whole, with a warning in the log: precision fast, no layer that can be divided, no
+// batches where rows were to be divided. A backend that cannot be had, or does not take its part,
+// is an error. A part on a device that fails later is computed by the CPU.
 std::unique_ptr<Backend> CreateParallelBackend(std::unique_ptr<BackendSet> set, ForkJoin* team,
                                                const ParallelSettings& settings,
                                                const Clock& clock);

@@ -21,6 +21,12 @@ namespace {
 // beginning and the end.
 constexpr int64_t kSmallBatchesAStage = 4;
 
+// "stage 1", or "fc part 1 of 2".
+std::string PartName(const Stage& stage, size_t part) {
+  const size_t parts = stage.parts.size();
+  return parts == 1 ? stage.name : absl::StrCat(stage.name, " part ", part + 1, " of ", parts);
+}
+
 int64_t RoundUpToLine(int64_t bytes) {
   return (bytes + kCacheLineBytes - 1) / kCacheLineBytes * kCacheLineBytes;
 }
@@ -99,13 +105,49 @@ int64_t StagedExecutable::weight_bytes() const { return SumOfParts(&Executable::
 
 int64_t StagedExecutable::row_macs() const { return SumOfParts(&Executable::row_macs); }
 
-int64_t StagedExecutable::arena_bytes() const {
-  int64_t bytes = SumOfParts(&Executable::arena_bytes);
+int64_t StagedExecutable::ValueBytes() const {
+  int64_t bytes = 0;
   for (const StagePlace& place : model_.places) {
     if (place.kind != StagePlace::Kind::kValue) continue;
     bytes += RoundUpToLine(place.row_bytes) * model_.chunk_rows * place.depth;
   }
   return bytes;
+}
+
+int64_t StagedExecutable::arena_bytes() const {
+  return SumOfParts(&Executable::arena_bytes) + ValueBytes();
+}
+
+std::vector<MemoryUse> StagedExecutable::memory(int64_t contexts) const {
+  std::vector<MemoryUse> sum = {{kHostMemory, contexts * ValueBytes(), 0}};
+  for (const Stage& stage : model_.stages) {
+    for (const StagePart& part : stage.parts) AddMemory(part.executable->memory(contexts), sum);
+  }
+  return sum;
+}
+
+ModelDivision StagedExecutable::division() const {
+  const bool pipeline = model_.flow == StagedModel::Flow::kPipeline;
+  ModelDivision division{
+      .mode = ParallelModeName(pipeline ? ParallelMode::kPipeline : ParallelMode::kTensor)};
+  for (const Stage& stage : model_.stages) {
+    for (size_t p = 0; p < stage.parts.size(); ++p) {
+      const StagePart& part = stage.parts[p];
+      ModelPart& made = division.parts.emplace_back();
+      made.name = PartName(stage, p);
+      made.backend = part.executable->backend_name();
+      made.row_macs = part.executable->row_macs();
+      made.weight_bytes = part.executable->weight_bytes();
+      made.rows = model_.max_rows;
+      for (const StagePart::Output& output : part.outputs) {
+        const StagePlace& place = model_.places[static_cast<size_t>(output.place)];
+        if (place.kind == StagePlace::Kind::kValue) {
+          made.handed_bytes += output.slice.blocks * output.slice.bytes;
+        }
+      }
+    }
+  }
+  return division;
 }
 
 std::unique_ptr<ExecutionContext> StagedExecutable::CreateContext() const {
@@ -417,28 +459,18 @@ std::string StagedExecutable::DescribePlan() const {
       absl::StrCat(model_.title, ": ", model_.stages.size(),
                    pipeline ? " stages, each a batch ahead of the next" : " stages in turn",
                    ", batches of up to ", model_.max_rows, "\n");
-  std::string plans;
+  for (const ModelPart& part : division().parts) {
+    absl::StrAppendFormat(&text, "  %s on %s: %.3g MMAC, %.3g kB of weights, hands over %d bytes\n",
+                          part.name, part.backend, static_cast<double>(part.row_macs) / 1e6,
+                          static_cast<double>(part.weight_bytes) / 1e3, part.handed_bytes);
+  }
   for (const Stage& stage : model_.stages) {
     for (size_t p = 0; p < stage.parts.size(); ++p) {
-      const StagePart& part = stage.parts[p];
-      int64_t given = 0;
-      for (const StagePart::Output& output : part.outputs) {
-        const StagePlace& place = model_.places[static_cast<size_t>(output.place)];
-        if (place.kind == StagePlace::Kind::kValue)
-          given += output.slice.blocks * output.slice.bytes;
-      }
-      const std::string name = stage.parts.size() == 1 ? stage.name
-                                                       : absl::StrCat(stage.name, " part ", p + 1,
-                                                                      " of ", stage.parts.size());
-      const Executable& executable = *part.executable;
-      absl::StrAppendFormat(
-          &text, "  %s on %s: %.3g MMAC, %.3g kB of weights, hands over %d bytes\n", name,
-          executable.backend_name(), static_cast<double>(executable.row_macs()) / 1e6,
-          static_cast<double>(executable.weight_bytes()) / 1e3, given);
-      absl::StrAppend(&plans, "\n", name, ":\n", executable.DescribePlan());
+      absl::StrAppend(&text, "\n", PartName(stage, p), ":\n",
+                      stage.parts[p].executable->DescribePlan());
     }
   }
-  return text + plans;
+  return text;
 }
 
 }  // namespace bitmill

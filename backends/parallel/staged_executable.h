@@ -76,7 +76,9 @@ class StagedExecutable final : public Executable {
   int64_t max_rows() const override { return model_.max_rows; }
   int64_t weight_bytes() const override;
   int64_t arena_bytes() const override;
+  std::vector<MemoryUse> memory(int64_t contexts) const override;
   int64_t row_macs() const override;
+  ModelDivision division() const override;
   std::unique_ptr<ExecutionContext> CreateContext() const override;
   // An error of a part is that of the batch; what other threads are running then ends first.
   absl::Status Run(const BatchRows& batch, ExecutionContext& context) const override;
@@ -106,6 +108,7 @@ class StagedExecutable final : public Executable {
   absl::Status RunPart(const BatchRows& batch, const Chunk& chunk, size_t stage, size_t part,
                        StagedContext& context, bool timed) const;
   int64_t SumOfParts(int64_t (Executable::*value)() const) const;
+  int64_t ValueBytes() const;  // of a context, between stages
 
   const StagedModel model_;
   ForkJoin* const team_;

@@ -290,6 +290,42 @@ def analysis(board: Board) -> None:
                 {"model": "Model", "Value": "Left"}, 8)
 
 
+def routing(board: Board) -> None:
+    by = "{{backend}}, {{model}}"
+    routed = rate("bitmill_routed_batches_total", MODELS)
+    board.row("Backends and parts of models")
+    board.graph("Batches by backend", "Share of the batches of routed models that each backend "
+                "was sent.", "percentunit",
+                {by: f"sum by (model, backend) ({routed})"
+                 f" / on (model) group_left () (sum by (model) ({routed}) > 0)"}, stacked=True)
+    board.graph("Why batches went there", "Batches a second of routed models by backend and "
+                "reason (docs/routing.md).", "ops",
+                {"{{reason}}: " + by: f"sum by (model, backend, reason) ({routed}) > 0"},
+                stacked=True)
+    board.graph("Drift of backends", "How many times as long as at the load batches take of "
+                "late.", "none",
+                {by: f"max by (model, backend) (bitmill_route_drift_ratio{{{MODELS}}})",
+                 "part {{part}} on " + by:
+                     "max by (model, part, backend) "
+                     f"(bitmill_part_drift_ratio{{{MODELS}}})"})
+    predicted = f"bitmill_route_predicted_seconds{{{MODELS}}}"
+    chosen = f"bitmill_route_choice_info{{{MODELS}}}"
+    board.table("Break-even", "What a batch of so many rows is predicted to take on each backend "
+                "now; why: it would be sent there.", "s",
+                "max by (model, instance, rows, backend, reason) "
+                f"({predicted} * on (model, version, instance, rows, backend) group_left (reason) "
+                f"{chosen}) or max by (model, instance, rows, backend) ({predicted} unless on "
+                f"(model, version, instance, rows, backend) {chosen})",
+                {"model": "Model", "instance": "Server", "rows": "Rows", "backend": "Backend",
+                 "Value": "Predicted", "reason": "Why"}, 12)
+    board.table("Parts of models", "Where each part of a divided model is, and what it hands over "
+                "of a row.", "bytes",
+                "max by (model, instance, mode, part, backend) "
+                f"(bitmill_part_handed_bytes{{{MODELS}}})",
+                {"model": "Model", "instance": "Server", "mode": "Divided", "part": "Part",
+                 "backend": "Backend", "Value": "Hands over"}, 12)
+
+
 def resources(board: Board) -> None:
     cpu = rate("bitmill_process_cpu_seconds_total", SERVERS)
     board.row("Resources")
@@ -351,7 +387,7 @@ def variable(name: str, label: str, metric: str) -> dict[str, Any]:
 
 def dashboard() -> dict[str, Any]:
     board = Board()
-    for part in (glance, traffic, latency, batching, analysis, resources, inventory):
+    for part in (glance, traffic, latency, batching, analysis, routing, resources, inventory):
         part(board)
     return {
         "uid": "bitmill-overview",

@@ -146,6 +146,7 @@ void Analyzer::Follow(const std::vector<ObservedModel>& models) {
     watched.loads.push_back(
         {.begin_ns = model.facts.load_begin_ns, .end_ns = model.facts.loaded_ns});
     watched.predictor = ModelPredictor({.since_ns = model.facts.loaded_ns});
+    watched.routes = RecentRoutes();
     if (std::exchange(watched.metrics, model.metrics) != model.metrics) {
       collector_.Add(model.id, *model.metrics);
     }
@@ -213,6 +214,9 @@ void Analyzer::Tick() {
     ModelReport& model = report->models.emplace_back(
         Report(observation.models[i], observation, watched_.at(models[i].id).predictor));
     model.operations = std::move(models[i].operations);
+    model.routing = std::move(models[i].routing);
+    model.division = std::move(models[i].division);
+    if (model.routing) watched_.at(models[i].id).routes.Update(*model.routing);
     collector_.Collect();  // the records of a busy server do not wait for a long tick
     diagnoses.push_back(model.diagnosis);
   }

@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -24,6 +25,7 @@
 #include "server/analysis/power_governor.h"
 #include "server/analysis/predictor.h"
 #include "server/analysis/report.h"
+#include "server/analysis/routing_report.h"
 #include "server/analysis/warning_book.h"
 #include "server/analysis/window_collector.h"
 #include "server/metrics/metrics.h"
@@ -39,6 +41,8 @@ struct ObservedModel {
   ModelControls controls = {}, configured = {};
   Objective objective = {};
   std::vector<OperationReport> operations = {};
+  std::optional<RoutingReport> routing = {};
+  std::optional<DivisionReport> division = {};
 };
 
 // What is served, and how to change it. Thread-safe.
@@ -96,6 +100,7 @@ class Analyzer final : public AnalysisSource {
     const ModelMetrics* metrics = nullptr;
     std::vector<ModelLoad> loads;  // see ModelWindow
     ModelPredictor predictor;
+    RecentRoutes routes;
   };
   struct Kept {
     std::deque<HistoryPoint> history;

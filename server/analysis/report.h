@@ -11,6 +11,7 @@
 #include "server/analysis/latency_histogram.h"
 #include "server/analysis/observation.h"
 #include "server/analysis/quality/quality_report.h"
+#include "server/analysis/routing_report.h"
 
 namespace bitmill {
 
@@ -176,6 +177,8 @@ struct ModelReport {
   LatencyHistogram latency_histogram;            // of what `latency` summarizes; empty: not kept
   std::vector<OperationReport> operations = {};  // in the plan's order; empty: not sampled
   std::optional<QualityReport> quality = {};     // none: it is not watched
+  std::optional<RoutingReport> routing = {};     // none: its batches are not routed
+  std::optional<DivisionReport> division = {};   // none: it is not divided
 };
 
 struct AnalysisReport {

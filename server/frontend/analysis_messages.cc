@@ -135,6 +135,44 @@ void Fill(const QualityReport& quality, pb::Quality& message) {
   message.set_shadow_compared(quality.shadow_compared);
 }
 
+void Fill(const RoutingReport& routing, pb::Routing& message) {
+  for (const RouteBackendReport& backend : routing.backends) {
+    pb::RouteBackend& one = *message.add_backends();
+    one.set_backend(backend.backend);
+    one.set_drift(backend.drift);
+    one.set_failed(backend.failed);
+    one.set_batches(backend.batches);
+    for (const auto& [reason, batches] : backend.reasons) {
+      (*one.mutable_reasons())[reason] = batches;
+    }
+    one.set_recent_share(backend.recent_share);
+    one.set_wait_us(backend.wait_us);
+    one.set_break_even_rows(backend.break_even_rows);
+  }
+  for (const RouteSizeReport& size : routing.sizes) {
+    pb::RouteSize& one = *message.add_sizes();
+    one.set_rows(size.rows);
+    *one.mutable_measured_us() = {size.measured_us.begin(), size.measured_us.end()};
+    *one.mutable_predicted_us() = {size.predicted_us.begin(), size.predicted_us.end()};
+    one.set_goes_to(size.goes_to);
+    one.set_reason(size.reason);
+  }
+}
+
+void Fill(const DivisionReport& division, pb::Division& message) {
+  message.set_mode(division.mode);
+  for (const PartReport& part : division.parts) {
+    pb::Part& one = *message.add_parts();
+    one.set_name(part.name);
+    one.set_backend(part.backend);
+    one.set_row_macs(part.row_macs);
+    one.set_weight_bytes(part.weight_bytes);
+    one.set_handed_bytes(part.handed_bytes);
+    one.set_rows(part.rows);
+    one.set_drift(part.drift);
+  }
+}
+
 void AddStage(const char* name, double mean_ms, double p99_ms,
               google::protobuf::RepeatedPtrField<pb::StageTime>& stages) {
   pb::StageTime& stage = *stages.Add();
@@ -279,6 +317,8 @@ pb::ModelReport ToProto(const ModelReport& report) {
     Fill(operation, *message.add_operations());
   }
   if (report.quality) Fill(*report.quality, *message.mutable_quality());
+  if (report.routing) Fill(*report.routing, *message.mutable_routing());
+  if (report.division) Fill(*report.division, *message.mutable_division());
   return message;
 }
 

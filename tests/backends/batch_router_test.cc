@@ -265,6 +265,39 @@ TEST_F(BatchRouterTest, BatchesThatWereNotComputedTeachNothing) {
   EXPECT_EQ(router->Report().backends[kGpu].drift, 1.0);
 }
 
+TEST_F(BatchRouterTest, ReportSaysWhereABatchOfEachSizeWouldGoAndWhy) {
+  const auto router =
+      NewRouter(Line("cpu", 0, 100 * kMicro), Line("gpu", 1000 * kMicro, 10 * kMicro));
+  const auto choices = [&] {
+    std::map<int64_t, std::pair<size_t, RouteReason>> found;
+    for (const RouteReport::Choice& choice : router->Report().choices) {
+      found[choice.rows] = {choice.backend, choice.reason};
+    }
+    return found;
+  };
+  using Pair = std::pair<size_t, RouteReason>;
+  EXPECT_EQ(choices().at(8), Pair(kCpu, RouteReason::kFastest));
+  EXPECT_EQ(choices().at(16), Pair(kGpu, RouteReason::kFastest));
+  EXPECT_EQ(choices().size(), router->Report().backends[kCpu].table.rows.size());
+  // It is asked, not routed.
+  EXPECT_EQ(Sent(router->Report().backends[kCpu]) + Sent(router->Report().backends[kGpu]), 0);
+
+  // Busy for 1.64 ms: the CPU is earlier with 16 rows.
+  EXPECT_EQ(Start(*router, 64), kGpu);
+  EXPECT_EQ(choices().at(16), Pair(kCpu, RouteReason::kQueue));
+  EXPECT_EQ(router->Report().backends[kGpu].wait_ns, 1640 * kMicro);
+  EXPECT_EQ(router->Report().backends[kCpu].wait_ns, 0);
+
+  // It took 16 times as long: the mean of the logarithms says twice.
+  clock_.Advance(16 * 1640 * kMicro);
+  router->Finish(started_.back());
+  const RouteReport slower = router->Report();
+  EXPECT_EQ(choices().at(16), Pair(kCpu, RouteReason::kDrift));
+  EXPECT_EQ(choices().at(64), Pair(kGpu, RouteReason::kFastest));
+  EXPECT_NEAR(static_cast<double>(slower.backends[kGpu].run_ns.front()), 2 * 1010 * kMicro, kMicro);
+  EXPECT_EQ(slower.backends[kCpu].run_ns, slower.backends[kCpu].table.ns);
+}
+
 TEST_F(BatchRouterTest, RoutingAllocatesNothing) {
   if (!CountsAllocations()) GTEST_SKIP() << "a sanitizer has its own allocator";
   const auto router = NewRouter(Line("cpu", 4 * kMilli, 0), Line("gpu", kMilli, 0));

@@ -67,6 +67,10 @@ class FakeBackend final : public Backend {
                                                          const CompileOptions&) const override {
     return std::make_unique<FakePrepared>(NewExecutable(name_, behaviour_, clock_));
   }
+  absl::StatusOr<std::unique_ptr<PreparedModel>> PrepareLowered(
+      Graph, const CompileOptions& options) const override {
+    return Prepare({}, options);
+  }
   absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(const std::string& path, uint32_t,
                                                           const CompileOptions&) const override {
     return absl::NotFoundError(path);
@@ -126,7 +130,7 @@ TEST_F(AutoBackendTest, ModelIsMeasuredAndItsBatchesAreRouted) {
   ASSERT_EQ(report.backends.size(), 2U);
   EXPECT_THAT(report.backends[0].table.ns, Each(4 * kMilli));
   EXPECT_THAT(report.backends[1].table.ns, Each(kMilli));
-  EXPECT_THAT(executable->DescribePlan(), HasSubstr("opencl, ms"));
+  EXPECT_THAT(executable->DescribePlan(), HasSubstr("opencl, us"));
   const int64_t before = device_does_.batches;
   EXPECT_TRUE(Run(*executable).ok());
   EXPECT_EQ(device_does_.batches, before + 1);

@@ -127,6 +127,44 @@ def test_confusion_matrix_is_a_table_with_its_counts(site, browser):
     assert browser.console() == []
 
 
+def table_of(browser: Browser, card: str) -> list[dict[str, str]]:
+    """The rows of the table in a card: the text of each cell by its column."""
+    return browser.run("""
+        return [...document.querySelectorAll(`#${arguments[0]} tbody tr`)].map(row =>
+          Object.fromEntries([...row.children].map(cell => [cell.dataset.label, cell.textContent])))""", card)
+
+
+@pytest.mark.parametrize("width", [1400, 400])
+def test_a_routed_model_shows_where_its_batches_go(site, browser, width):
+    browser.show(width, 900, "light")
+    open_model(browser, site, "digits_w1a1")
+    routing = MODELS[1]["routing"]
+    rows = table_of(browser, "routing")
+    assert [row["Rows"] for row in rows] == [size["rows"] for size in routing["sizes"]]
+    for row, size in zip(rows, routing["sizes"]):
+        assert row["Goes to"] == size["goes_to"] and row["Why"].lower() == size["reason"]
+        for backend, micros in zip(("cpu", "opencl"), size["predicted_us"]):
+            assert row[backend].endswith(" µs") and float(row[backend][:-3].replace(",", "")) == pytest.approx(micros, rel=0.006)
+    assert {row["Why"] for row in rows} == {"Fastest", "Drift"}
+    notes = browser.run("return document.querySelector('#routing .note').textContent")
+    for text in ("83 % of batches lately", "17 % of batches lately", "Drift of opencl1.62 ×", "Break-even of opencl8 rows"):
+        assert text in notes
+    assert browser.run("return document.querySelectorAll('#division').length") == 0
+    assert browser.run("return document.documentElement.scrollWidth") <= width
+    browser.keep(f"page-routing-{width}")
+    assert browser.console() == []
+
+
+def test_a_divided_model_shows_its_parts(site, browser):
+    open_model(browser, site, "imagenet_resnet18_w1a1")
+    parts = MODELS[2]["division"]["parts"]
+    assert [(row["Part"], row["On"]) for row in table_of(browser, "division")] == [(p["name"], p["backend"]) for p in parts]
+    assert [row["Hands over"] for row in table_of(browser, "division")] == ["24.5 KiB", "0 B"]
+    assert browser.run("return document.querySelectorAll('#routing').length") == 0
+    browser.keep("page-division")
+    assert browser.console() == []
+
+
 def test_a_hostile_name_is_only_text(site, browser):
     hostile = MODELS[4]
     assert "onerror" in hostile["name"]

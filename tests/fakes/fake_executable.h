@@ -44,6 +44,7 @@ class FakeExecutable final : public Executable {
   std::unique_ptr<ExecutionContext> CreateContext() const override {
     return std::make_unique<ExecutionContext>();
   }
+  ModelDivision division() const override { return divided; }
   std::string DescribePlan() const override { return "identity\n"; }
 
   absl::Status Run(const BatchRows& batch, ExecutionContext&) const override {
@@ -74,6 +75,7 @@ class FakeExecutable final : public Executable {
   std::function<absl::Status(const BatchRows&)> before_run;
   bool remember = true;
   std::string backend = "cpu";
+  ModelDivision divided;  // what division() says
 
  private:
   const Signature signature_;

@@ -83,6 +83,40 @@ TEST_F(RoutingMetricsTest, SayWhatWasMeasuredAndWhereBatchesWent) {
   EXPECT_EQ(values.at("bitmill_routed_batches_total backend=opencl reason=fastest"), 1);
   EXPECT_EQ(values.at("bitmill_routed_batches_total backend=cpu reason=fastest"), 0);
   EXPECT_EQ(values.at("bitmill_route_backend_failed backend=opencl"), 0);
+  EXPECT_NEAR(values.at("bitmill_route_predicted_seconds backend=opencl rows=1"),
+              150e-9 * std::pow(2.0, 0.25), 1e-9);
+  EXPECT_EQ(values.at("bitmill_route_choice_info rows=1 backend=cpu reason=fastest"), 1);
+  EXPECT_EQ(values.at("bitmill_route_choice_info rows=4 backend=opencl reason=fastest"), 1);
+}
+
+TEST_F(RoutingMetricsTest, SayWhereThePartsOfAModelAre) {
+  auto executable = std::make_unique<FakeExecutable>(IdentitySignature(DType::kFloat32, {1}), 8);
+  executable->divided = {.mode = "data",
+                         .parts = {{.name = "part 1", .backend = "cpu", .row_macs = 5, .rows = 6},
+                                   {.name = "part 2",
+                                    .backend = "opencl",
+                                    .weight_bytes = 70,
+                                    .handed_bytes = 3,
+                                    .rows = 2,
+                                    .drift = 1.5}}};
+  ASSERT_TRUE(
+      repository_.Add("m", [&] { return MakeServedModel("m", 1, std::move(executable)); }).ok());
+  const auto values = ValuesOf(RoutingMetrics(repository_));
+  EXPECT_EQ(values.at("bitmill_part_row_macs mode=data part=part 1 backend=cpu"), 5);
+  EXPECT_EQ(values.at("bitmill_part_rows mode=data part=part 1 backend=cpu"), 6);
+  EXPECT_EQ(values.at("bitmill_part_weight_bytes mode=data part=part 2 backend=opencl"), 70);
+  EXPECT_EQ(values.at("bitmill_part_handed_bytes mode=data part=part 2 backend=opencl"), 3);
+  EXPECT_EQ(values.at("bitmill_part_drift_ratio mode=data part=part 2 backend=opencl"), 1.5);
+}
+
+TEST_F(RoutingMetricsTest, OfPartsThatAreNotRowsThereIsNoDrift) {
+  auto executable = std::make_unique<FakeExecutable>(IdentitySignature(DType::kFloat32, {1}), 8);
+  executable->divided = {.mode = "pipeline", .parts = {{.name = "stage 1", .backend = "cpu"}}};
+  ASSERT_TRUE(
+      repository_.Add("m", [&] { return MakeServedModel("m", 1, std::move(executable)); }).ok());
+  for (const MetricPoint& point : RoutingMetrics(repository_)) {
+    EXPECT_NE(point.name, "bitmill_part_drift_ratio");
+  }
 }
 
 TEST_F(RoutingMetricsTest, ADeviceThatIsNeverFasterHasNoBreakEven) {
@@ -106,7 +140,7 @@ TEST_F(RoutingMetricsTest, PointsOfANameAreTogetherAndOthersModelsHaveNone) {
     EXPECT_TRUE(seen.insert(point.name).second) << point.name;
     last = point.name;
   }
-  EXPECT_EQ(seen.size(), 5U);
+  EXPECT_EQ(seen.size(), 7U);
 }
 
 }  // namespace

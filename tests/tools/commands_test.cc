@@ -90,6 +90,34 @@ TEST(InspectTest, ShowsPortsWeightsAndPlan) {
                           HasSubstr("BipolarQuant"), HasSubstr("arena")));
 }
 
+TEST(InspectTest, ShowsThePartsOfADividedModel) {
+  InspectOptions options;
+  options.model = Source("models/repository/fmnist_wide_w1a1");
+  options.plan_cache = "off";
+  options.max_rows = 8;
+  for (const auto& [how, shown] : std::vector<std::pair<std::string, std::string>>{
+           {"data:2", " of 8"}, {"pipeline:2", "stage 2"}, {"tensor:2", "part 2 of 2"}}) {
+    options.parallel = how;
+    CaptureStdout();
+    const absl::Status status = RunInspect(options);
+    const std::string text = GetCapturedStdout();
+    ASSERT_TRUE(status.ok()) << status;
+    const std::string mode = how.substr(0, how.find(':'));
+    EXPECT_THAT(text, AllOf(HasSubstr("divided, " + mode + ":\n"), HasSubstr(shown)));
+  }
+}
+
+TEST(InspectTest, SaysWhatPlacesCannotHave) {
+  InspectOptions options;
+  options.model = Source("models/repository/fmnist_wide_w1a1");
+  options.plan_cache = "off";
+  options.parallel = "data:0";
+  EXPECT_THAT(RunInspect(options).message(), HasSubstr("'data:0', expected 'off', 'auto'"));
+  options.parallel = "data:2";
+  options.precision.precision = "bf16";
+  EXPECT_THAT(RunInspect(options).message(), HasSubstr("on the CPU, not divided"));
+}
+
 TEST(InspectTest, CountsWeightsByKind) {
   const auto graph = ReadModelFile(Source("models/repository/fmnist_wide_ternary_w158a8"));
   ASSERT_TRUE(graph.ok()) << graph.status();

@@ -68,12 +68,6 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
   return CreateCpuBackend(helpers)->Compile(graph, options);
 }
 
-absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
-                                               const CompileOptions& options,
-                                               const PlanCacheOptions& cache, ForkJoin* helpers) {
-  return CompileFile(*CreateCpuBackend(helpers), path, options, cache);
-}
-
 absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::string& path,
                                           const CompileOptions& options,
                                           const PlanCacheOptions& cache) {
@@ -95,6 +89,12 @@ absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::str
     return ExecutionLimits{options.max_rows, options.threads};
   };
   return CompileThroughCache(backend, cache, request);
+}
+
+absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
+                                               const CompileOptions& options,
+                                               const PlanCacheOptions& cache, ForkJoin* helpers) {
+  return CompileFile(*CreateCpuBackend(helpers), path, options, cache);
 }
 
 absl::StatusOr<std::vector<NamedTensor>> RunRows(const Executable& executable,

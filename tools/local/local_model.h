@@ -30,6 +30,9 @@ absl::StatusOr<std::unique_ptr<Executable>> CompileOnCpu(const Graph& graph,
 
 // The file compiled, or taken from the plan that an earlier run left; options.max_rows counts for a
 // batchable model only.
+absl::StatusOr<CompiledModel> CompileFile(const Backend& backend, const std::string& path,
+                                          const CompileOptions& options,
+                                          const PlanCacheOptions& cache);
 absl::StatusOr<CompiledModel> CompileFileOnCpu(const std::string& path,
                                                const CompileOptions& options,
                                                const PlanCacheOptions& cache,

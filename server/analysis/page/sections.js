@@ -229,6 +229,47 @@
       { title: "Bound", cell: (p) => el("span", { class: "nowrap" }, symbol(p.bound), " " + p.bound) }], operations, { class: "small-text" }));
   }
 
+  const REASONS = {
+    fastest: "takes the least time there", drift: "the fastest at the load has become slower, or this one faster", queue: "faster ones have other batches to finish first",
+    probe: "to see whether it has become faster", last: "all others have failed", energy: "takes less energy there" };
+
+  /** A card that is there only while `shown` says something. */
+  function cardWhile(section, shown, id, title, about) {
+    if (shown) return cardIn(section, id, title, about, "full");
+    for (const old of section.querySelectorAll("#" + id)) old.remove();
+    return null;
+  }
+
+  function routing(section, model) {
+    const backends = (model.routing || {}).backends || [];
+    const figure = cardWhile(section, backends.length, "routing", "Where batches go", "What a batch of so many rows is predicted to take on each backend now, as it was measured at the load, and where it would be sent.");
+    if (!figure) return;
+    const micros = (value) => short(num(value)) + " µs";
+    const chosen = (size, i) => size.goes_to === backends[i].backend;
+    fill(figure, table("Predicted time of a batch by backend", [
+      { title: "Rows", header: true, right: true, cell: (s) => short(num(s.rows)) },
+      ...backends.map((b, i) => ({ title: b.backend, right: true, cell: (s) => el("span", { title: "measured at the load: " + micros((s.measured_us || [])[i]) }, chosen(s, i) ? el("b", {}, micros((s.predicted_us || [])[i])) : micros((s.predicted_us || [])[i])) })),
+      { title: "Goes to", cell: (s) => name(s.goes_to) },
+      { title: "Why", cell: (s) => el("span", { title: REASONS[s.reason] }, words(s.reason)) }], model.routing.sizes || [], { class: "cards small-text" }));
+    note(figure, facts(backends.map((b) => [b.backend, percent(num(b.recent_share)) + " of batches lately" + (b.failed ? " – failed" : ""),
+      short(num(b.batches)) + " batches since the load: " + (Object.entries(b.reasons || {}).map(([why, n]) => why + " " + short(num(n))).join(", ") || "none")]).concat(
+      backends.map((b) => ["Drift of " + b.backend, short(num(b.drift)) + " ×", "time of batches of late over the time measured at the load"]),
+      backends.slice(1).map((b) => ["Break-even of " + b.backend, num(b.break_even_rows) > 0 ? short(num(b.break_even_rows)) + " rows" : "never", "faster than the CPU from there on, as measured at the load"]))));
+  }
+
+  function division(section, model) {
+    const parts = (model.division || {}).parts || [];
+    const figure = cardWhile(section, parts.length, "division", "Parts of the model", "Divided: " + words((model.division || {}).mode).toLowerCase() + ".");
+    if (!figure) return;
+    const rows = model.division.mode === "data";
+    fill(figure, table("Parts of the model", [
+      { title: "Part", header: true, cell: (p) => name(p.name) }, { title: "On", cell: (p) => name(p.backend) },
+      { title: "MAC a row", right: true, cell: (p) => si(num(p.row_macs), "") }, { title: "Weights", right: true, cell: (p) => bytes(num(p.weight_bytes)) },
+      rows ? { title: "Rows", about: "of the largest batch", right: true, cell: (p) => short(num(p.rows)) }
+        : { title: "Hands over", about: "of a row, to other parts", right: true, cell: (p) => bytes(num(p.handed_bytes)) },
+      rows && { title: "Drift", about: "time of late over the time measured at the load", right: true, cell: (p) => short(num(p.drift)) + " ×" }].filter(Boolean), parts, { class: "cards small-text" }));
+  }
+
   function settings(section, model) {
     const controls = model.controls || {}, line = model.line || {};
     const drift = [line.a_drifted && "a", line.b_drifted && "b"].filter(Boolean).join(" and ");
@@ -298,6 +339,8 @@
     forecast(grid, shown, timeline, report);
     settings(grid, shown);
     roofline(grid, shown, report);
+    routing(grid, shown);
+    division(grid, shown);
     requests(cardIn(grid, "requests", "Sampled requests", "Each from its arrival, the slowest included.", "full"), timeline);
     quality(grid, shown);
   }

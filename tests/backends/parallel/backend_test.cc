@@ -162,15 +162,5 @@ TEST_F(ParallelBackendTest, ModelWithoutBatchesIsNotDividedByRows) {
   EXPECT_EQ((*executable)->max_rows(), 1);
 }
 
-TEST_F(ParallelBackendTest, DividedModelsHaveNoPlanFiles) {
-  backend_ = NewBackend(&team_);
-  CompileOptions options;
-  options.parallel = "data:2";
-  EXPECT_TRUE(absl::IsUnimplemented(backend_->OpenPlan("x.plan", 0, options).status()));
-  const auto prepared = backend_->Prepare(graph_, options);
-  ASSERT_TRUE(prepared.ok()) << prepared.status();
-  EXPECT_TRUE(absl::IsUnimplemented((*prepared)->Save("x.plan", {})));
-}
-
 }  // namespace
 }  // namespace bitmill

@@ -70,7 +70,7 @@ std::unique_ptr<Executable> Pipeline(std::vector<std::unique_ptr<Executable>> pa
 
 std::unique_ptr<Executable> Data(std::vector<std::unique_ptr<Executable>> parts, ForkJoin* team) {
   const size_t count = parts.size();
-  return std::make_unique<DataExecutable>(std::move(parts), EqualShares(count), "test", team,
+  return std::make_unique<DataExecutable>(std::move(parts), EqualShares(count), 0, "test", team,
                                           kClock);
 }
 

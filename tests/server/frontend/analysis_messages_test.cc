@@ -200,6 +200,57 @@ TEST(AnalysisMessagesTest, RequestsOfATimelineAreInTheOrderOfTheirArrival) {
   EXPECT_EQ(message.requests(1).code(), "DEADLINE_EXCEEDED");
 }
 
+TEST(AnalysisMessagesTest, TellsWhereBatchesGoAndWherePartsAre) {
+  ModelReport model = MakeModel("m", 1);
+  EXPECT_FALSE(ToProto(model).has_routing());
+  EXPECT_FALSE(ToProto(model).has_division());
+  RoutingReport& routing = model.routing.emplace();
+  routing.backends = {{.backend = "cpu"},
+                      {.backend = "opencl",
+                       .drift = 1.5,
+                       .failed = true,
+                       .batches = 7,
+                       .reasons = {{"fastest", 5}, {"probe", 2}},
+                       .recent_share = 0.25,
+                       .wait_us = 12,
+                       .break_even_rows = 16}};
+  routing.sizes = {{.rows = 32,
+                    .measured_us = {100, 50},
+                    .predicted_us = {110, 75},
+                    .goes_to = "opencl",
+                    .reason = "fastest"}};
+  model.division = {.mode = "tensor",
+                    .parts = {{.name = "fc part 1 of 2",
+                               .backend = "cpu",
+                               .row_macs = 10,
+                               .weight_bytes = 20,
+                               .handed_bytes = 30,
+                               .rows = 40,
+                               .drift = 1.25}}};
+  const pb::ModelReport message = ToProto(model);
+  const pb::RouteBackend& device = message.routing().backends(1);
+  EXPECT_EQ(message.routing().backends(0).backend(), "cpu");
+  EXPECT_EQ(device.drift(), 1.5);
+  EXPECT_TRUE(device.failed());
+  EXPECT_EQ(device.batches(), 7);
+  EXPECT_EQ(device.reasons().at("probe"), 2);
+  EXPECT_EQ(device.recent_share(), 0.25);
+  EXPECT_EQ(device.wait_us(), 12);
+  EXPECT_EQ(device.break_even_rows(), 16);
+  const pb::RouteSize& size = message.routing().sizes(0);
+  EXPECT_EQ(size.rows(), 32);
+  EXPECT_THAT(size.measured_us(), ElementsAre(100, 50));
+  EXPECT_THAT(size.predicted_us(), ElementsAre(110, 75));
+  EXPECT_EQ(size.goes_to() + " " + size.reason(), "opencl fastest");
+  EXPECT_EQ(message.division().mode(), "tensor");
+  const pb::Part& part = message.division().parts(0);
+  EXPECT_EQ(part.name() + " " + part.backend(), "fc part 1 of 2 cpu");
+  EXPECT_THAT((std::vector<double>{part.row_macs(), static_cast<double>(part.weight_bytes()),
+                                   static_cast<double>(part.handed_bytes()),
+                                   static_cast<double>(part.rows()), part.drift()}),
+              ElementsAre(10, 20, 30, 40, 1.25));
+}
+
 TEST(AnalysisMessagesTest, JsonKeepsTheNamesOfTheFieldsAndPrintsZeros) {
   AnalysisReport report;
   report.models = {MakeModel("m", 1)};
