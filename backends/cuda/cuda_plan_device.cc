@@ -51,7 +51,7 @@ class CudaUploadedPlan final : public UploadedPlan {
 
   absl::Status FindKernels(const DevicePlan& plan) {
     for (const DeviceStep& step : plan.steps) {
-      CuFunction kernel = nullptr;
+      CuFunction kernel = nullptr, few_kernel = nullptr;
       if (step.host == nullptr) {
         // What can go wrong with the grid of a batch goes wrong here, not when it is launched.
         BITMILL_RETURN_IF_ERROR(CudaLaunchOf(step, plan.max_rows).status());
@@ -61,7 +61,11 @@ class CudaUploadedPlan final : public UploadedPlan {
               device_->AllowShared(step.kernel, kernel, step.tiles.shared_bytes));
         }
       }
+      if (!step.few_kernel.empty()) {
+        BITMILL_ASSIGN_OR_RETURN(few_kernel, device_->Kernel(step.few_kernel));
+      }
       uploads_.kernels.push_back(kernel);
+      uploads_.few_kernels.push_back(few_kernel);
     }
     return absl::OkStatus();
   }

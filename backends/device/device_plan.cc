@@ -7,6 +7,21 @@
 
 namespace bitmill {
 
+bool DeviceStep::few(int64_t rows) const {
+  const int64_t pixels = int64_t{params[device::kOutHeight]} * params[device::kOutWidth];
+  return !few_kernel.empty() && rows * pixels <= few_tiles.pixels;
+}
+
+std::array<int64_t, 2> DeviceStep::groups_of(int64_t rows) const {
+  const auto count = [](int64_t all, int64_t tile) { return (all + tile - 1) / tile; };
+  const DeviceTiles& launched = tiles_of(rows);
+  const int64_t pixels = int64_t{params[device::kOutHeight]} * params[device::kOutWidth];
+  // Few rows: a group an octet, up to the last that a pixel has room for.
+  const int64_t outputs = few(rows) ? int64_t{params[device::kOutOctets]} * device::kOctet
+                                    : params[device::kOutChannels];
+  return {count(rows * pixels, launched.pixels), count(outputs, launched.outputs)};
+}
+
 int64_t DevicePlan::host_steps() const {
   return std::count_if(steps.begin(), steps.end(),
                        [](const DeviceStep& step) { return step.host != nullptr; });
@@ -28,6 +43,9 @@ std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title)
     absl::StrAppendFormat(&text, "%3d  %-24s %-18s %s -> %s  %s", i, step.name, step.kernel,
                           step.input, step.output, step.bits);
     if (step.macs > 0) absl::StrAppendFormat(&text, "  %d MACs", step.macs);
+    if (!step.few_kernel.empty()) {
+      absl::StrAppendFormat(&text, "  (up to %d rows: %s)", step.few_tiles.pixels, step.few_kernel);
+    }
     absl::StrAppend(&text, "\n");
   }
   absl::StrAppendFormat(&text, "arena %d bytes, constants %d bytes, %d MACs a row\n",

@@ -59,10 +59,19 @@ struct DeviceStep {
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
   int32_t group_items = 0;                               // of a work group; 0: the device's choice
   DeviceTiles tiles;
+  // Another kernel of tiles for launches of at most few_tiles.pixels pixels; empty: none.
+  std::string few_kernel;
+  DeviceTiles few_tiles;
   std::shared_ptr<const HostStep> host;  // or null
 
   int32_t& operator[](device::StepParam param) { return params[param]; }
   int32_t operator[](device::StepParam param) const { return params[param]; }
+  // What a launch of so many rows runs.
+  bool few(int64_t rows) const;
+  const std::string& kernel_of(int64_t rows) const { return few(rows) ? few_kernel : kernel; }
+  const DeviceTiles& tiles_of(int64_t rows) const { return few(rows) ? few_tiles : tiles; }
+  // Of a step of tiles: groups along pixels and along outputs.
+  std::array<int64_t, 2> groups_of(int64_t rows) const;
 };
 
 struct DeviceBuffer {
@@ -102,7 +111,9 @@ struct ConvTile {
   int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
   int32_t group_items = 0;  // of a work group; 0: the device's choice
   ConvTensor tensor = ConvTensor::kNone;
-  int32_t pixels = 0;  // of a tile: 128 or 32
+  int32_t pixels = 0;     // of a tile: 128 or 32
+  int32_t outputs = 64;   // of a tile: 64, or 128 of products of a group
+  bool by_group = false;  // products of four warps at once, 128 pixels a tile
 
   friend bool operator==(const ConvTile&, const ConvTile&) = default;
 };

@@ -30,7 +30,10 @@ std::set<std::string>& KernelsSeen() {
 }
 
 const MakeExecutable kOnTheHost = [](const Graph& graph, DevicePlan plan) {
-  for (const DeviceStep& step : plan.steps) KernelsSeen().insert(step.kernel);
+  for (const DeviceStep& step : plan.steps) {
+    KernelsSeen().insert(step.kernel);
+    KernelsSeen().insert(step.few_kernel);
+  }
   return absl::StatusOr<std::unique_ptr<Executable>>(
       MakeHostExecutable(SignatureOfLowered(graph), std::move(plan)));
 };
@@ -44,6 +47,21 @@ ChooseConvTile Tiles(int compute_capability, int32_t pixels) {
   };
 }
 
+// Products of a group, whatever the size: 128 pixels by `outputs`.
+ChooseConvTile GroupTiles(int compute_capability, int32_t outputs) {
+  return [choose = CudaConvTiles(compute_capability), outputs](const ConvShape& shape) {
+    ConvTile tile = choose(shape);
+    if (tile.tensor == ConvTensor::kNone) return tile;
+    tile.pixels = 128;
+    tile.outputs = outputs;
+    tile.by_group = true;
+    return tile;
+  };
+}
+
+// Dense layers in one batch run as tiles, their rows one by one as few.
+int64_t RowsOf(const LoweredKind& kind) { return kind.dense ? 6 : 3; }
+
 class TilePlanTest : public testing::TestWithParam<LoweredKind> {};
 
 TEST_P(TilePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
@@ -56,7 +74,22 @@ TEST_P(TilePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
     const int32_t pixels = i % 3 == 0 ? 128 : 32;
     SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability, ", ", pixels, " pixels"));
     CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
-                          Tiles(capability, pixels));
+                          Tiles(capability, pixels), RowsOf(kind));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(TilePlanTest, ProductsOfGroupsGiveTheReferencesBits) {
+  std::mt19937 random(53);
+  for (int i = 0; i < 8; ++i) {
+    LoweredKind kind = GetParam();
+    kind.dense = i % 4 == 3;
+    kind.channels = i < 2 ? 64 + 64 * i : 0;
+    const int capability = i % 4 < 2 ? 90 : 100;  // bits as bits, and as bytes
+    const int32_t outputs = i % 2 == 0 ? 128 : 64;
+    SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability, ", ", outputs, " outputs"));
+    CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                          GroupTiles(capability, outputs), RowsOf(kind));
     if (HasFatalFailure()) return;
   }
 }
@@ -75,15 +108,31 @@ TEST(TilePlanStepsTest, ResidualNetworksGiveTheReferencesBits) {
   }
 }
 
+TEST(TilePlanStepsTest, DenseLayersOfFewRowsGiveTheReferencesBits) {
+  std::mt19937 random(59);
+  for (LoweredKind kind : AllLoweredKinds()) {
+    kind.dense = true;
+    SCOPED_TRACE(KindName(kind));
+    for (const int capability : {90, 100}) {
+      for (int64_t rows = 1; rows <= 5; rows += 2) {
+        kind.channels = rows == 1 ? 700 : 0;  // more stages than warps, and words that end early
+        CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                              CudaConvTiles(capability), rows);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST(TilePlanStepsTest, EveryTileKernelRan) {
   std::mt19937 random(47);
   for (const LoweredKind& kind : AllLoweredKinds()) {
-    for (const int32_t pixels : {32, 128}) {
-      const Graph graph = RandomLowered(kind, random);
-      for (const int capability : {80, 120}) {
-        const auto plan = BuildDevicePlan(graph, 2, Tiles(capability, pixels));
-        ASSERT_TRUE(plan.ok()) << plan.status();
-        for (const DeviceStep& step : plan->steps) KernelsSeen().insert(step.kernel);
+    const Graph graph = RandomLowered(kind, random);
+    for (const int capability : {80, 120}) {
+      for (const int32_t size : {1, 2}) {
+        CheckAgainstReference(graph, kOnTheHost, random, Tiles(capability, size == 1 ? 32 : 128));
+        CheckAgainstReference(graph, kOnTheHost, random, GroupTiles(capability, 64 * size));
+        if (HasFatalFailure()) return;
       }
     }
   }
@@ -117,6 +166,23 @@ TEST(CudaConvTilesTest, TilesAreWideWhereThereIsEnoughToDo) {
   EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 32);
   shape.rows = 64;  // 98 tiles of 128 pixels, 4 blocks of outputs
   EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 128);
+}
+
+TEST(CudaConvTilesTest, WideTilesAreProductsOfGroupsOnHopperAlone) {
+  ConvShape shape;
+  shape.channels = shape.outputs = 256;
+  shape.out_height = shape.out_width = 14;
+  EXPECT_FALSE(CudaConvTiles(90)(shape).by_group);  // a row alone
+  shape.rows = 64;
+  for (const int capability : {80, 86, 89, 100, 120}) {
+    EXPECT_FALSE(CudaConvTiles(capability)(shape).by_group) << capability;
+  }
+  EXPECT_TRUE(CudaConvTiles(90)(shape).by_group);
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 64);  // 196 tiles of 128 would leave some idle
+  shape.rows = 128;
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 128);
+  shape.outputs = 192;  // the last of two tiles would be half empty
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 64);
 }
 
 class TilePlanGoldenTest : public testing::TestWithParam<GoldenModel> {};
