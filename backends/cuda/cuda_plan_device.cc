@@ -1,5 +1,6 @@
 #include "backends/cuda/cuda_plan_device.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -91,6 +92,13 @@ class CudaPlanDevice final : public PlanDevice {
   bool HasKernel(const std::string& kernel) const override {
     return device_->Enter().ok() && device_->Kernel(kernel).ok();
   }
+  // An eighth of the threads that the multiprocessors hold.
+  int32_t busy_items() const override {
+    constexpr int64_t kThreads = 2048, kRows = 8;
+    const int64_t multiprocessors = std::max<int64_t>(1, device_->info().multiprocessors);
+    return static_cast<int32_t>(multiprocessors * kThreads / kRows);
+  }
+  bool wants_input_bits() const override { return true; }
   bool records() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {

@@ -17,8 +17,10 @@ namespace {
 // The model on the device alone, if it computes what `cpu` does.
 absl::StatusOr<std::unique_ptr<Executable>> MakeDeviceExecutable(
     const std::shared_ptr<const PlanDevice>& device, const Graph& lowered, const Executable& cpu) {
-  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
-                           BuildDevicePlan(lowered, cpu.max_rows(), device->conv_tiles()));
+  const InputQuantizer quantizer =
+      device->wants_input_bits() ? InputQuantizer::kHost : InputQuantizer::kDevice;
+  BITMILL_ASSIGN_OR_RETURN(
+      DevicePlan plan, BuildDevicePlan(lowered, cpu.max_rows(), device->conv_tiles(), quantizer));
   BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DeviceExecutable> executable,
                            DeviceExecutable::Create(device, cpu.signature(), std::move(plan)));
   const absl::Status canary = CompareOnCanary(*executable, cpu, executable->plan().exact);

@@ -48,6 +48,13 @@ std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title)
     }
     absl::StrAppend(&text, "\n");
   }
+  for (size_t i = 0; i < plan.inputs.size(); ++i) {
+    const InputBits* const bits = plan.inputs[i].bits.get();
+    if (bits == nullptr) continue;
+    absl::StrAppendFormat(&text,
+                          "the host makes bits of input %d: %d bytes a row are copied, not %d\n", i,
+                          bits->pixels * bits->pixel_bytes, bits->channels * bits->pixels * 4);
+  }
   absl::StrAppendFormat(&text, "arena %d bytes, constants %d bytes, %d MACs a row\n",
                         plan.arena_bytes, plan.constant_bytes, plan.row_macs);
   if (plan.host_steps() > 0) {

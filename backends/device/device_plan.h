@@ -81,10 +81,20 @@ struct DeviceBuffer {
   int32_t first_use = 0, last_use = 0;  // steps
 };
 
+// A float input of which only one comparison a channel is wanted: the host makes bits of it before
+// it is copied, as kernels/pack/pack.h says; the input's buffer holds these.
+struct InputBits {
+  int64_t channels = 0, pixels = 0;
+  int64_t pixel_bytes = 0;        // whole words
+  std::vector<float> thresholds;  // one, or one a channel
+  std::vector<uint8_t> invert;    // as many, or none
+};
+
 // A port of the model; a constant output has no buffer.
 struct DevicePort {
   int32_t buffer = -1;
   SharedTensor constant;
+  std::shared_ptr<const InputBits> bits;  // of an input that the host quantizes; or null
 };
 
 struct DevicePlan {
@@ -105,8 +115,8 @@ struct DevicePlan {
 // What a tile of a convolution multiplies on tensor cores: bits as bits, or everything as bytes.
 enum class ConvTensor : uint8_t { kNone, kBits, kBytes };
 
-// How a convolution is computed. Runs are for bits with 1-bit weights alone, tiles for anything,
-// both without groups.
+// How a convolution is computed. Runs are for bits with 1-bit weights alone, without groups; tiles
+// for anything, of groups for those whose outputs are whole tiles and whose channels whole words.
 struct ConvTile {
   int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
   int32_t group_items = 0;  // of a work group; 0: the device's choice
@@ -145,9 +155,13 @@ ConvTile DefaultConvTile(const ConvShape& shape);
 // Runs longer than shape.max_run() are cut to that.
 using ChooseConvTile = std::function<ConvTile(const ConvShape& shape)>;
 
+// Who makes bits of inputs of which only signs and thresholds are wanted.
+enum class InputQuantizer : uint8_t { kDevice, kHost };
+
 // `lowered` is what model/passes made. Unimplemented or ResourceExhausted, naming the node.
 absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows,
-                                           const ChooseConvTile& choose = DefaultConvTile);
+                                           const ChooseConvTile& choose = DefaultConvTile,
+                                           InputQuantizer quantizer = InputQuantizer::kDevice);
 
 // Each step with its kernel and shapes, and the memory; `title` is its first line.
 std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title);

@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -20,9 +21,11 @@ namespace {
 constexpr int64_t kRows = 8;
 constexpr int64_t kKernel = 3;
 constexpr ConvSpeed kConvolutions[] = {{56, 64}, {28, 128}, {14, 256}, {7, 512}};
-constexpr int32_t kCountItems = 1024, kCountTimes = 128;  // of a row
+constexpr int32_t kCountTimes = 128;  // of an item
 constexpr int64_t kCountWords = 32, kWordBits = 64;
-constexpr const char* kCounts[] = {"bm_count_words", "bm_count_vectors", "bm_count_carries"};
+constexpr char kProducts[] = "bm_count_products";
+constexpr const char* kCounts[] = {"bm_count_words", "bm_count_vectors", "bm_count_carries",
+                                   kProducts};
 constexpr int kRuns = 7;
 
 LowBitConvOp Convolution(int64_t channels, std::mt19937& random) {
@@ -47,12 +50,13 @@ absl::StatusOr<DeviceValue> ValueOf(Shape shape, DType dtype, CodeInfo code) {
 }
 
 void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWriter& writer) {
+  const auto items = static_cast<int32_t>(out.elements);
   writer.AddBuffer(out);
   DeviceStep step = writer.Begin(kernel, in, out);
   step.name = kernel;
   step[device::kSpan] = kCountTimes;
-  step[device::kItems] = kCountItems;
-  step.macs = int64_t{kCountItems} * kCountTimes * kCountWords * kWordBits;
+  step[device::kItems] = items;
+  step.macs = int64_t{items} * kCountTimes * kCountWords * kWordBits;
   writer.Push(std::move(step));
 }
 
@@ -65,7 +69,7 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const PlanDevice& de
   BITMILL_ASSIGN_OR_RETURN(DeviceValue in, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(DeviceValue out, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(const DeviceValue sums,
-                           ValueOf({1, kCountItems}, DType::kInt64, CodeInfo{}));
+                           ValueOf({1, device.busy_items()}, DType::kInt64, CodeInfo{}));
   writer.AddBuffer(in);
   for (const char* kernel : kCounts) {
     if (device.HasKernel(kernel)) AddCount(kernel, in, sums, writer);
@@ -73,8 +77,8 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const PlanDevice& de
   BITMILL_RETURN_IF_ERROR(AddLowBitConv(Convolution(size.channels, random), "convolution", in, out,
                                         device.conv_tiles(), writer));
   writer.Use(out.buffer);
-  writer.plan().inputs.push_back({in.buffer, nullptr});
-  writer.plan().outputs.push_back({out.buffer, nullptr});
+  writer.plan().inputs.push_back({in.buffer, nullptr, nullptr});
+  writer.plan().outputs.push_back({out.buffer, nullptr, nullptr});
   return writer.Finish();
 }
 
@@ -104,9 +108,14 @@ absl::StatusOr<std::vector<int64_t>> ShortestTimes(const Executable& executable,
   return shortest;
 }
 
-// Rates of the operations that have any: the ways to count, then the convolution.
-absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<const PlanDevice>& device,
-                                            DevicePlan plan, std::mt19937& random) {
+struct KernelRate {
+  std::string kernel;
+  double macs_per_s = 0.0;
+};
+
+// Of the operations that have any: the ways to count, then the convolution.
+absl::StatusOr<std::vector<KernelRate>> RatesOf(const std::shared_ptr<const PlanDevice>& device,
+                                                DevicePlan plan, std::mt19937& random) {
   const int64_t row_bytes = plan.buffers[static_cast<size_t>(plan.inputs[0].buffer)].row_bytes;
   const TensorSpec bits{"bits", DType::kUInt8, {row_bytes}, row_bytes};
   BITMILL_ASSIGN_OR_RETURN(
@@ -114,12 +123,12 @@ absl::StatusOr<std::vector<double>> RatesOf(const std::shared_ptr<const PlanDevi
       DeviceExecutable::Create(device, Signature{{bits}, {bits}, true}, std::move(plan)));
   BITMILL_ASSIGN_OR_RETURN(const std::vector<int64_t> ns, ShortestTimes(*executable, random));
   const std::vector<Operation> operations = executable->operations();
-  std::vector<double> rates;
+  std::vector<KernelRate> rates;
   for (size_t i = 0; i < operations.size(); ++i) {
     if (operations[i].row_macs == 0) continue;
     if (ns[i] <= 0) return absl::UnimplementedError("the driver does not time its kernels");
-    rates.push_back(static_cast<double>(operations[i].row_macs * kRows) * 1e9 /
-                    static_cast<double>(ns[i]));
+    rates.push_back({operations[i].kernel, static_cast<double>(operations[i].row_macs * kRows) *
+                                               1e9 / static_cast<double>(ns[i])});
   }
   return rates;
 }
@@ -131,12 +140,13 @@ absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<const PlanD
   DeviceSpeed speed;
   for (ConvSpeed size : kConvolutions) {
     BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, SpeedPlan(size, *device, random));
-    BITMILL_ASSIGN_OR_RETURN(const std::vector<double> rates,
+    BITMILL_ASSIGN_OR_RETURN(const std::vector<KernelRate> rates,
                              RatesOf(device, std::move(plan), random));
     for (size_t i = 0; i + 1 < rates.size(); ++i) {
-      speed.count_bits = std::max(speed.count_bits, rates[i]);
+      double& limit = rates[i].kernel == kProducts ? speed.product_bits : speed.count_bits;
+      limit = std::max(limit, rates[i].macs_per_s);
     }
-    size.macs_per_s = rates.back();
+    size.macs_per_s = rates.back().macs_per_s;
     speed.convolutions.push_back(size);
   }
   return speed;

@@ -173,12 +173,12 @@ absl::Status SetOctets(const LowBitConvOp& op, bool bits, const DeviceValue& in,
 // What was chosen, as far as there are kernels for it.
 ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue& out,
                 const ChooseConvTile& choose, int64_t rows) {
-  if (op.groups > 1) return {};
   ConvShape shape = ShapeOf(op, in, out);
   shape.rows = rows;
   ConvTile tile = choose(shape);
-  if (tile.tensor != ConvTensor::kNone) return tile;
-  if (!in.bits() || op.weight_bits != 1) return {};
+  if (tile.tensor != ConvTensor::kNone && TilesFit(shape, tile)) return tile;
+  if (tile.tensor != ConvTensor::kNone || op.groups > 1 || !in.bits() || op.weight_bits != 1)
+    return {};
   tile.run = static_cast<int32_t>(std::min<int64_t>(tile.run, shape.max_run()));
   return tile;
 }
@@ -188,9 +188,9 @@ ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue
 absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
                            DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer) {
   const bool bits = in.bits() && (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
-  const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
   const ConvTile tile = TileOf(op, in, out, choose, writer.plan().max_rows);
   const bool tensor = tile.tensor != ConvTensor::kNone;  // takes bits whatever the weights
+  const bool ternary = bits && (op.weight_bits != 1 || (op.groups > 1 && !tensor));
   const DeviceValue input = in.bits() && !bits && !tensor ? Unpack(name, in, writer) : in;
   writer.AddBuffer(out);
   const std::string kernel = tensor         ? TileKernelName(op, tile, in)

@@ -40,7 +40,7 @@ struct TileFilter {
         outputs(op.weights->shape()[0]),
         channels(op.weights->shape()[1]),
         taps(op.weights->shape()[2] * op.weights->shape()[3]),
-        span(in.pixel_bytes / 8) {}
+        span(in.pixel_bytes / 8 / op.groups) {}
 
   int64_t tiles() const { return (outputs + tile_outputs - 1) / tile_outputs; }
   int64_t blocks() const { return tiles() * tile_outputs / kBlock; }  // of 64
@@ -145,13 +145,21 @@ void SetFewRows(const LowBitConvOp& op, Operand operand, const DeviceValue& in,
   const bool padded = op.pad_top > 0 || op.pad_left > 0 || op.pad_bottom > 0 || op.pad_right > 0;
   const bool whole = op.weights->shape()[2] == in.height && op.weights->shape()[3] == in.width &&
                      op.dilation_h == 1 && op.dilation_w == 1;
-  if (out.pixels() != 1 || padded || !whole || step[device::kOutOctets] > kMaxGridY) return;
+  if (op.groups > 1 || out.pixels() != 1 || padded || !whole ||
+      step[device::kOutOctets] > kMaxGridY)
+    return;
   step.few_kernel = kNames[static_cast<int>(operand)];
   step.few_tiles = {kRows, kOutputs, static_cast<int32_t>(kTileThreads),
                     static_cast<int32_t>(kTileThreads * kRows * kOutputs * 4 / 32)};
 }
 
 }  // namespace
+
+bool TilesFit(const ConvShape& shape, const ConvTile& tile) {
+  if (shape.groups == 1) return true;
+  const int64_t unit = shape.bits_in ? 64 : 8;  // channels of a word
+  return shape.channels % unit == 0 && shape.outputs / shape.groups % tile.outputs == 0;
+}
 
 std::string TileKernelName(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in) {
   constexpr const char* kNames[] = {"bits", "ternary", "spread", "codes"};
@@ -173,6 +181,9 @@ absl::Status SetTiles(const LowBitConvOp& op, const ConvTile& tile, const Device
                 SharedBytes(filter.planes(), tile)};
   SetFewRows(op, filter.operand, in, out, step);
   step[device::kTileOutputs] = tile.outputs;
+  step[device::kPixelWords] = static_cast<int32_t>(in.pixel_bytes / 8);
+  step[device::kGroupOutputs] =
+      static_cast<int32_t>(op.groups > 1 ? filter.outputs / op.groups : filter.blocks() * kBlock);
   step[device::kSpan] = static_cast<int32_t>(filter.span);
   step[device::kBlocks] = static_cast<int32_t>(filter.blocks());
   step[device::kStages] = static_cast<int32_t>(filter.stages());

@@ -17,6 +17,8 @@
 //   ternary  w = p - n            sum(w x) = sum(w) + 2 count(x) - 2 (count(x and p) + count(x and not n))
 //   spread   any w, x as bytes    sum(w x) = sum(w) - 2 sum(w b), b = 0 or 1
 //   codes    any w, bytes q       sum(w (q - z)) = sum(w q) - z sum(w)
+// Channels in groups: a tile's outputs are all of one group, and of a pixel its words alone are read.
+//
 // sum(w) and z sum(w) are constants of an output (kTotals), count(x) one of a pixel. A tap outside
 // was a zero: kEdgeSums holds what that makes wrong.
 #pragma once
@@ -103,11 +105,13 @@ struct TileLoader {
                               const long first_row, const int first_pixel, const int rows) {
     p = params;
     const int column = bm_thread() % 4;
+    const int group = bm_tile_y() * Shape::outputs / p[kGroupOutputs];
     for (int r = 0; r < kRows; ++r) {
       const TilePixel at =
           bm_tile_pixel(p, first_row, first_pixel, bm_thread() / 4 + 32 * r, rows);
       const long row = at.row < rows ? at.row : 0;
-      window[r] = arena + (static_cast<long>(p[kIn]) + row * p[kInRow]) * kPlaceBytes;
+      window[r] = arena + (static_cast<long>(p[kIn]) + row * p[kInRow]) * kPlaceBytes +
+                  static_cast<long>(group) * p[kSpan] * 8;
       y[r] = at.y;
       x[r] = at.x;
     }
@@ -144,7 +148,7 @@ struct TileLoader {
                                      const int tap_word, const bool inside) const {
     const long pixel = static_cast<long>(y[r] + tap_i * p[kDilationH]) * p[kInWidth] + x[r] +
                        tap_j * p[kDilationW];
-    return inside ? window[r] + (pixel * p[kSpan] + tap_word) * 8 : window[r];
+    return inside ? window[r] + (pixel * p[kPixelWords] + tap_word) * 8 : window[r];
   }
 
   // Spread: the thread's 16 bits of the word that is next.

@@ -20,6 +20,7 @@ struct LoweredKind {
   bool pruned = false;     // whole blocks of weights are zero; not of 1 bit
   int64_t outputs = 0;     // of dense layers; 0: drawn
   bool depthwise = false;  // one output a channel, of that channel alone
+  int64_t groups = 0;      // of channels and outputs, which are given; 0: drawn
 };
 
 // A dense layer of so many weights that it is cut into slices.

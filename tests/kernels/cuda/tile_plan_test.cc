@@ -2,6 +2,7 @@
 // random graphs against the reference of lowered graphs, and the golden models against the CPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 #include <string>
@@ -94,6 +95,27 @@ TEST_P(TilePlanTest, ProductsOfGroupsGiveTheReferencesBits) {
   }
 }
 
+TEST_P(TilePlanTest, GroupsGiveTheReferencesBits) {
+  std::mt19937 random(61);
+  for (int i = 0; i < 4; ++i) {
+    LoweredKind kind = GetParam();
+    kind.groups = 2 + i % 2;
+    kind.channels = kind.groups * (kind.bits_in ? 64 : 24);
+    kind.outputs = kind.groups * 64;
+    const int capability = i < 2 ? 90 : 100;
+    SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability));
+    const Graph graph = RandomLowered(kind, random);
+    const auto plan = BuildDevicePlan(graph, 1, CudaConvTiles(capability));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_TRUE(std::any_of(plan->steps.begin(), plan->steps.end(), [](const DeviceStep& step) {
+      return step[device::kPixelWords] > step[device::kSpan] && step.tiles.threads > 0;
+    })) << DescribeDevicePlan(*plan, "");
+    CheckAgainstReference(graph, kOnTheHost, random, Tiles(capability, 32 + 96 * (i % 2)));
+    CheckAgainstReference(graph, kOnTheHost, random, GroupTiles(capability, 64));
+    if (HasFatalFailure()) return;
+  }
+}
+
 INSTANTIATE_TEST_SUITE_P(Kinds, TilePlanTest, testing::ValuesIn(AllLoweredKinds()),
                          [](const testing::TestParamInfo<LoweredKind>& param) {
                            return KindName(param.param);
@@ -146,6 +168,7 @@ TEST(CudaConvTilesTest, BitsAreMultipliedAsBitsOnlyWhereTheChipDoes) {
   bits.channels = bits.outputs = codes.outputs = wide_weights.outputs = 64;
   codes.bits_in = false;
   grouped.groups = 2;
+  grouped.channels = grouped.outputs = 64;
   wide_weights.weight_bits = 4;
   for (const int capability : {80, 86, 89, 90}) {
     EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBits) << capability;
@@ -155,6 +178,10 @@ TEST(CudaConvTilesTest, BitsAreMultipliedAsBitsOnlyWhereTheChipDoes) {
     EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBytes) << capability;
   }
   EXPECT_EQ(CudaConvTiles(90)(codes).tensor, ConvTensor::kBytes);
+  EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kNone);  // 32 outputs of a group
+  grouped.outputs = 128;
+  EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kBits);
+  grouped.channels = 96;  // words that two groups share
   EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kNone);
   EXPECT_EQ(CudaConvTiles(75)(bits).tensor, ConvTensor::kNone);
 }
