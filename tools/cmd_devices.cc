@@ -1,5 +1,6 @@
 #include "tools/cmd_devices.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <functional>
 #include <memory>
@@ -128,10 +129,14 @@ absl::Status PrintSpeed(const Shown& shown) {
   if (speed.count_bits > 0) {
     std::printf("  counts    %.1f G 1-bit MAC/s at most\n", speed.count_bits / kGiga);
   }
+  if (speed.product_bits > 0) {
+    std::printf("  products  %.1f G 1-bit MAC/s at most, on tensor cores\n",
+                speed.product_bits / kGiga);
+  }
   for (const ConvSpeed& conv : speed.convolutions) {  // in its fastest tile
     const std::string share =
-        speed.count_bits > 0
-            ? absl::StrFormat(", %.0f %% of that", 100.0 * conv.macs_per_s / speed.count_bits)
+        speed.limit() > 0
+            ? absl::StrFormat(", %.0f %% of that", 100.0 * conv.macs_per_s / speed.limit())
             : "";
     std::printf("  convolves %.1f G 1-bit MAC/s%s (3 x 3, %d x %d pixels, %d channels%s%s)\n",
                 conv.macs_per_s / kGiga, share.c_str(), static_cast<int>(conv.side),

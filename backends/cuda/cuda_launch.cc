@@ -7,24 +7,23 @@ namespace {
 
 constexpr int64_t kItemThreads = 256;
 
-int64_t Tiles(int64_t count, int64_t tile) { return (count + tile - 1) / tile; }
-
 }  // namespace
 
 absl::StatusOr<CudaLaunch> CudaLaunchOf(const DeviceStep& step, int64_t rows) {
   int64_t x = 1, y = 1, z = 1;
   CudaLaunch launch;
-  if (step.tiles.threads == 0) {
+  const DeviceTiles& tiles = step.tiles_of(rows);
+  if (tiles.threads == 0) {
     const int64_t threads = step.group_items > 0 ? step.group_items : kItemThreads;
     launch.threads = static_cast<unsigned>(threads);
-    x = Tiles(step[device::kItems], threads);
+    x = (step[device::kItems] + threads - 1) / threads;
     z = rows;
   } else {
-    const int64_t pixels = int64_t{step[device::kOutHeight]} * step[device::kOutWidth];
-    launch.threads = static_cast<unsigned>(step.tiles.threads);
-    launch.shared_bytes = static_cast<unsigned>(step.tiles.shared_bytes);
-    x = Tiles(rows * pixels, step.tiles.pixels);
-    y = Tiles(step[device::kOutChannels], step.tiles.outputs);
+    launch.threads = static_cast<unsigned>(tiles.threads);
+    launch.shared_bytes = static_cast<unsigned>(tiles.shared_bytes);
+    const auto groups = step.groups_of(rows);
+    x = groups[0];
+    y = groups[1];
   }
   if (x > kCudaMaxGridX || y > kCudaMaxGridYZ || z > kCudaMaxGridYZ) {
     return absl::UnimplementedError(absl::StrCat("step ", step.name, " of ", rows,

@@ -1,5 +1,6 @@
 #include "backends/cuda/cuda_plan_device.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -51,7 +52,7 @@ class CudaUploadedPlan final : public UploadedPlan {
 
   absl::Status FindKernels(const DevicePlan& plan) {
     for (const DeviceStep& step : plan.steps) {
-      CuFunction kernel = nullptr;
+      CuFunction kernel = nullptr, few_kernel = nullptr;
       if (step.host == nullptr) {
         // What can go wrong with the grid of a batch goes wrong here, not when it is launched.
         BITMILL_RETURN_IF_ERROR(CudaLaunchOf(step, plan.max_rows).status());
@@ -61,7 +62,11 @@ class CudaUploadedPlan final : public UploadedPlan {
               device_->AllowShared(step.kernel, kernel, step.tiles.shared_bytes));
         }
       }
+      if (!step.few_kernel.empty()) {
+        BITMILL_ASSIGN_OR_RETURN(few_kernel, device_->Kernel(step.few_kernel));
+      }
       uploads_.kernels.push_back(kernel);
+      uploads_.few_kernels.push_back(few_kernel);
     }
     return absl::OkStatus();
   }
@@ -87,6 +92,13 @@ class CudaPlanDevice final : public PlanDevice {
   bool HasKernel(const std::string& kernel) const override {
     return device_->Enter().ok() && device_->Kernel(kernel).ok();
   }
+  // An eighth of the threads that the multiprocessors hold.
+  int32_t busy_items() const override {
+    constexpr int64_t kThreads = 2048, kRows = 8;
+    const int64_t multiprocessors = std::max<int64_t>(1, device_->info().multiprocessors);
+    return static_cast<int32_t>(multiprocessors * kThreads / kRows);
+  }
+  bool wants_input_bits() const override { return true; }
   bool records() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {

@@ -70,7 +70,10 @@ absl::Status CudaStream::Read(int32_t buffer, int64_t rows, int32_t operation) {
 
 // Arguments as every kernel has them: arena, constants, parameters of all steps, its step, rows.
 absl::Status CudaStream::Launch(size_t step, int64_t rows, int32_t operation) {
-  BITMILL_ASSIGN_OR_RETURN(const CudaLaunch launch, CudaLaunchOf(plan_.steps[step], rows));
+  const DeviceStep& launched = plan_.steps[step];
+  BITMILL_ASSIGN_OR_RETURN(const CudaLaunch launch, CudaLaunchOf(launched, rows));
+  CuFunction const kernel =
+      launched.few(rows) ? uploads_.few_kernels[step] : uploads_.kernels[step];
   CuPointer arena = arena_.get();
   CuPointer constants = uploads_.constants;
   CuPointer params = uploads_.params;
@@ -79,10 +82,10 @@ absl::Status CudaStream::Launch(size_t step, int64_t rows, int32_t operation) {
   void* arguments[] = {&arena, &constants, &params, &step_number, &row_count};
   BITMILL_RETURN_IF_ERROR(BeginTime(operation));
   BITMILL_RETURN_IF_ERROR(device_->Check(
-      device_->api().LaunchKernel(uploads_.kernels[step], launch.grid_x, launch.grid_y,
-                                  launch.grid_z, launch.threads, 1, 1, launch.shared_bytes,
-                                  stream_.get(), arguments, nullptr),
-      absl::StrCat("cuLaunchKernel(", plan_.steps[step].kernel, ")")));
+      device_->api().LaunchKernel(kernel, launch.grid_x, launch.grid_y, launch.grid_z,
+                                  launch.threads, 1, 1, launch.shared_bytes, stream_.get(),
+                                  arguments, nullptr),
+      absl::StrCat("cuLaunchKernel(", launched.kernel_of(rows), ")")));
   return EndTime(operation);
 }
 

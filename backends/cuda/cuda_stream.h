@@ -23,7 +23,8 @@ namespace bitmill {
 // What the streams of a plan share; outlives them.
 struct CudaUploads {
   CuPointer constants = 0, params = 0;
-  std::vector<CuFunction> kernels;  // of each step; null for host steps
+  std::vector<CuFunction> kernels;      // of each step; null for host steps
+  std::vector<CuFunction> few_kernels;  // of each step; null where it has none for few rows
 };
 
 class CudaStream final : public DeviceStream {

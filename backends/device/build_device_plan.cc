@@ -1,6 +1,8 @@
 // From a lowered graph to a device plan, node by node.
+#include <algorithm>
 #include <functional>
 #include <memory>
+#include <set>
 #include <utility>
 #include <variant>
 
@@ -22,16 +24,26 @@ static_assert(static_cast<int>(device::kRoundTowardZero) ==
 
 class DevicePlanBuilder {
  public:
-  DevicePlanBuilder(const Graph& graph, int64_t max_rows, const ChooseConvTile& choose)
-      : graph_(graph), choose_(choose), writer_(max_rows), values_(graph.values.size()) {}
+  DevicePlanBuilder(const Graph& graph, int64_t max_rows, const ChooseConvTile& choose,
+                    InputQuantizer quantizer)
+      : graph_(graph),
+        choose_(choose),
+        quantizer_(quantizer),
+        writer_(max_rows),
+        values_(graph.values.size()) {}
 
   absl::StatusOr<DevicePlan> Build() {
     for (const GraphPort& port : graph_.inputs) {
+      if (const Node* const quantize = OnlyQuantizer(port.value); quantize != nullptr) {
+        BITMILL_RETURN_IF_ERROR(AddInputBits(*quantize));
+        continue;
+      }
       BITMILL_ASSIGN_OR_RETURN(DeviceValue & value, NewValue(port.value));
       writer_.AddBuffer(value);
-      writer_.plan().inputs.push_back({value.buffer, nullptr});
+      writer_.plan().inputs.push_back({value.buffer, nullptr, nullptr});
     }
     for (const Node& node : graph_.nodes) {
+      if (on_host_.contains(&node)) continue;
       if (absl::Status status = AddNode(node); !status.ok()) {
         return absl::Status(status.code(),
                             absl::StrCat(DescribeNode(graph_, node), ": ", status.message()));
@@ -44,7 +56,7 @@ class DevicePlanBuilder {
         return absl::InternalError(absl::StrCat("nothing computes output '", port.name, "'"));
       }
       if (buffer >= 0) writer_.Use(buffer);
-      writer_.plan().outputs.push_back({buffer, constant});
+      writer_.plan().outputs.push_back({buffer, constant, nullptr});
     }
     return writer_.Finish();
   }
@@ -55,6 +67,58 @@ class DevicePlanBuilder {
   absl::StatusOr<std::reference_wrapper<DeviceValue>> NewValue(ValueId id) {
     BITMILL_ASSIGN_OR_RETURN(value(id), DeviceValueOf(graph_.value(id)));
     return std::ref(value(id));
+  }
+
+  // The one node that reads a value; null when there are several, or an output is it.
+  const Node* OnlyReader(ValueId value) const {
+    for (const GraphPort& port : graph_.outputs) {
+      if (port.value == value) return nullptr;
+    }
+    const Node* reader = nullptr;
+    for (const Node& node : graph_.nodes) {
+      if (std::find(node.inputs.begin(), node.inputs.end(), value) == node.inputs.end()) continue;
+      if (reader != nullptr) return nullptr;
+      reader = &node;
+    }
+    return reader;
+  }
+
+  // The node that makes bits of a float input by comparing it alone, perhaps under another shape,
+  // when nothing else reads it and the host is to do that; or null. What is then not computed is
+  // kept in on_host_.
+  const Node* OnlyQuantizer(ValueId input) {
+    if (quantizer_ == InputQuantizer::kDevice || graph_.value(input).dtype != DType::kFloat32) {
+      return nullptr;
+    }
+    std::vector<const Node*> passed;
+    const Node* reader = OnlyReader(input);
+    while (reader != nullptr && std::holds_alternative<std::monostate>(reader->lowered) &&
+           IsAliasNode(graph_, *reader)) {
+      passed.push_back(reader);
+      reader = OnlyReader(reader->outputs[0]);
+    }
+    const auto* const op = reader != nullptr ? std::get_if<QuantizeOp>(&reader->lowered) : nullptr;
+    if (op == nullptr || reader->outputs.empty() || reader->outputs[0] == kNoValue) return nullptr;
+    const bool compares = !op->bit_thresholds.empty() || op->chain.empty();
+    if (!compares || graph_.value(reader->outputs[0]).code.kind != CodeKind::kBits) return nullptr;
+    on_host_.insert(passed.begin(), passed.end());
+    on_host_.insert(reader);
+    return reader;
+  }
+
+  absl::Status AddInputBits(const Node& node) {
+    BITMILL_ASSIGN_OR_RETURN(DeviceValue & out, NewValue(node.outputs[0]));
+    if (out.elements == 0) return absl::UnimplementedError("a tensor without elements");
+    const auto& op = std::get<QuantizeOp>(node.lowered);
+    auto bits = std::make_shared<InputBits>();
+    bits->channels = out.channels;
+    bits->pixels = out.pixels();
+    bits->pixel_bytes = out.pixel_bytes;
+    bits->thresholds = op.bit_thresholds.empty() ? std::vector<float>{0.0F} : op.bit_thresholds;
+    if (!op.bit_thresholds.empty()) bits->invert = op.bit_invert;
+    writer_.AddBuffer(out);
+    writer_.plan().inputs.push_back({out.buffer, nullptr, std::move(bits)});
+    return absl::OkStatus();
   }
 
   absl::Status AddNode(const Node& node) {
@@ -157,15 +221,17 @@ class DevicePlanBuilder {
 
   const Graph& graph_;
   const ChooseConvTile& choose_;
+  const InputQuantizer quantizer_;
   PlanWriter writer_;
+  std::set<const Node*> on_host_;
   std::vector<DeviceValue> values_;
 };
 
 }  // namespace
 
 absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows,
-                                           const ChooseConvTile& choose) {
-  return DevicePlanBuilder(lowered, max_rows, choose).Build();
+                                           const ChooseConvTile& choose, InputQuantizer quantizer) {
+  return DevicePlanBuilder(lowered, max_rows, choose, quantizer).Build();
 }
 
 }  // namespace bitmill

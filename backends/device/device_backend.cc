@@ -19,6 +19,11 @@
 namespace bitmill {
 namespace {
 
+// Who makes bits of float inputs.
+InputQuantizer QuantizerOf(const PlanDevice& device) {
+  return device.wants_input_bits() ? InputQuantizer::kHost : InputQuantizer::kDevice;
+}
+
 // The plan on the device, if it computes what `cpu` does. `passed_before`: on this device.
 absl::StatusOr<std::unique_ptr<Executable>> RunPlan(const std::shared_ptr<const PlanDevice>& device,
                                                     DevicePlan plan, const Executable& cpu,
@@ -86,7 +91,8 @@ class DevicePreparedModel final : public PreparedModel {
     }
     const TileTuning tiles = TuneTiles(device_, lowered_, max_rows, tune_seconds_, SystemClock());
     tuning_ = tiles.Text();
-    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered_, max_rows, tiles.choose));
+    BITMILL_ASSIGN_OR_RETURN(
+        DevicePlan plan, BuildDevicePlan(lowered_, max_rows, tiles.choose, QuantizerOf(*device_)));
     if (device_->keeps()) {
       absl::StatusOr<std::string> bytes = EncodePlan({lowered_.name, plan, tune_seconds_});
       if (bytes.ok()) encoded_ = *std::move(bytes);
@@ -141,7 +147,8 @@ class DeviceBackend final : public Backend {
                                                             const Executable& cpu) const override {
     const int64_t max_rows = cpu.max_rows();
     const TileTuning tiles = TuneTiles(device_, lowered, max_rows, /*seconds=*/0.0, SystemClock());
-    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, BuildDevicePlan(lowered, max_rows, tiles.choose));
+    BITMILL_ASSIGN_OR_RETURN(
+        DevicePlan plan, BuildDevicePlan(lowered, max_rows, tiles.choose, QuantizerOf(*device_)));
     return RunPlan(device_, std::move(plan), cpu, /*passed_before=*/false);
   }
 

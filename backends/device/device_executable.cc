@@ -17,6 +17,22 @@ namespace {
 // launch, at 10 T a second, which a GPU exceeds with bits and does not reach with floats.
 constexpr int64_t kLaunchMacs = 20'000'000;
 
+// The words' last bytes are zero as the host memory is at first.
+void PackRow(const InputBits& bits, const PackKernel& kernel, const std::byte* row, std::byte* to) {
+  SignPackArgs args{};
+  args.src = reinterpret_cast<const float*>(row);
+  args.src_pixel = 1;
+  args.src_channel = bits.pixels;
+  args.pixels = static_cast<int32_t>(bits.pixels);
+  args.channels = static_cast<int32_t>(bits.channels);
+  args.per_channel = bits.thresholds.size() > 1 ? 1 : 0;
+  args.thresholds = bits.thresholds.data();
+  args.invert = bits.invert.empty() ? nullptr : bits.invert.data();
+  args.dst = reinterpret_cast<uint8_t*>(to);
+  args.dst_pixel = bits.pixel_bytes;
+  kernel.sign(args);
+}
+
 }  // namespace
 
 std::vector<int64_t> RecordedSizes(const DevicePlan& plan) {
@@ -41,7 +57,8 @@ DeviceExecutable::DeviceExecutable(std::shared_ptr<const PlanDevice> device, Sig
     : device_(std::move(device)),
       signature_(std::move(signature)),
       plan_(std::move(plan)),
-      layout_(LayOutHost(plan_)) {
+      layout_(LayOutHost(plan_)),
+      pack_(SelectPack(BestIsa())) {
   if (device_->records()) recorded_ = RecordedSizes(plan_);
 }
 
@@ -123,8 +140,14 @@ absl::Status DeviceExecutable::EnqueueAll(DeviceContext& context, int64_t rows, 
 void DeviceExecutable::Gather(const BatchRows& batch, const DeviceContext& context) const {
   for (size_t i = 0; i < plan_.inputs.size(); ++i) {
     const auto bytes = static_cast<size_t>(signature_.inputs[i].row_bytes);
+    const DevicePort& port = plan_.inputs[i];
     for (int64_t r = 0; r < batch.rows; ++r) {
-      std::memcpy(context.HostRow(plan_.inputs[i].buffer, r), batch.inputs[i][r], bytes);
+      std::byte* const to = context.HostRow(port.buffer, r);
+      if (port.bits != nullptr) {
+        PackRow(*port.bits, pack_, batch.inputs[i][r], to);
+      } else {
+        std::memcpy(to, batch.inputs[i][r], bytes);
+      }
     }
   }
 }
@@ -172,15 +195,19 @@ absl::Status DeviceExecutable::RunTimed(const BatchRows& batch, ExecutionContext
 
 std::vector<Operation> DeviceExecutable::operations() const {
   std::vector<Operation> operations;
-  const auto copy = [&](const char* name, const TensorSpec& spec) {
-    operations.push_back({.name = absl::StrCat(name, " ", spec.name),
-                          .kernel = "copy",
-                          .ceiling = "",
-                          .row_macs = 0,
-                          .row_bytes = spec.row_bytes,
-                          .weight_bytes = 0});
+  const auto copy = [&](const char* name, const TensorSpec& spec, const InputBits* bits) {
+    operations.push_back(
+        {.name = absl::StrCat(name, " ", spec.name),
+         .kernel = "copy",
+         .ceiling = "",
+         .row_macs = 0,
+         .row_bytes = bits != nullptr ? bits->pixels * bits->pixel_bytes : spec.row_bytes,
+         .weight_bytes = 0});
   };
-  for (const TensorSpec& spec : signature_.inputs) copy("copy in", spec);
+  for (size_t i = 0; i < plan_.inputs.size(); ++i) {
+    const InputBits* const bits = plan_.inputs[i].bits.get();
+    copy(bits != nullptr ? "copy in bits of" : "copy in", signature_.inputs[i], bits);
+  }
   for (const DeviceStep& step : plan_.steps) {
     operations.push_back({.name = step.name,
                           .kernel = step.kernel,
@@ -190,7 +217,7 @@ std::vector<Operation> DeviceExecutable::operations() const {
                           .weight_bytes = step.weight_bytes});
   }
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
-    if (plan_.outputs[i].buffer >= 0) copy("copy out", signature_.outputs[i]);
+    if (plan_.outputs[i].buffer >= 0) copy("copy out", signature_.outputs[i], nullptr);
   }
   for (const char* wait : {"device queued", "device submitted"}) {
     operations.push_back({.name = wait,

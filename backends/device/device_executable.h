@@ -20,6 +20,7 @@
 #include "backends/backend.h"
 #include "backends/device/device_plan.h"
 #include "backends/device/device_stream.h"
+#include "kernels/pack/pack_table.h"
 
 namespace bitmill {
 
@@ -68,6 +69,7 @@ class DeviceExecutable final : public Executable {
   const Signature signature_;
   DevicePlan plan_;
   HostLayout layout_;
+  const PackKernel& pack_;         // for inputs that the host makes bits of
   std::vector<int64_t> recorded_;  // sizes of batches, ascending; empty: nothing is recorded
   mutable std::atomic<bool> recording_failed_ = false;
   std::unique_ptr<UploadedPlan> uploaded_;

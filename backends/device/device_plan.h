@@ -60,10 +60,19 @@ struct DeviceStep {
   int64_t macs = 0, output_bytes = 0, weight_bytes = 0;  // of a row; weights of an execution
   int32_t group_items = 0;                               // of a work group; 0: the device's choice
   DeviceTiles tiles;
+  // Another kernel of tiles for launches of at most few_tiles.pixels pixels; empty: none.
+  std::string few_kernel;
+  DeviceTiles few_tiles;
   std::shared_ptr<const HostStep> host;  // or null
 
   int32_t& operator[](device::StepParam param) { return params[param]; }
   int32_t operator[](device::StepParam param) const { return params[param]; }
+  // What a launch of so many rows runs.
+  bool few(int64_t rows) const;
+  const std::string& kernel_of(int64_t rows) const { return few(rows) ? few_kernel : kernel; }
+  const DeviceTiles& tiles_of(int64_t rows) const { return few(rows) ? few_tiles : tiles; }
+  // Of a step of tiles: groups along pixels and along outputs.
+  std::array<int64_t, 2> groups_of(int64_t rows) const;
 };
 
 struct DeviceBuffer {
@@ -73,10 +82,20 @@ struct DeviceBuffer {
   int32_t first_use = 0, last_use = 0;  // steps
 };
 
+// A float input of which only one comparison a channel is wanted: the host makes bits of it before
+// it is copied, as kernels/pack/pack.h says; the input's buffer holds these.
+struct InputBits {
+  int64_t channels = 0, pixels = 0;
+  int64_t pixel_bytes = 0;        // whole words
+  std::vector<float> thresholds;  // one, or one a channel
+  std::vector<uint8_t> invert;    // as many, or none
+};
+
 // A port of the model; a constant output has no buffer.
 struct DevicePort {
   int32_t buffer = -1;
   SharedTensor constant;
+  std::shared_ptr<const InputBits> bits;  // of an input that the host quantizes; or null
 };
 
 struct DevicePlan {
@@ -97,21 +116,24 @@ struct DevicePlan {
 // What a tile of a convolution multiplies on tensor cores: bits as bits, or everything as bytes.
 enum class ConvTensor : uint8_t { kNone, kBits, kBytes };
 
-// How a convolution is computed. Runs are for bits with 1-bit weights alone, tiles for anything,
-// both without groups.
+// How a convolution is computed. Runs are for bits with 1-bit weights alone, without groups; tiles
+// for anything, of groups for those whose outputs are whole tiles and whose channels whole words.
 struct ConvTile {
   int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
   int32_t group_items = 0;  // of a work group; 0: the device's choice
   ConvTensor tensor = ConvTensor::kNone;
-  int32_t pixels = 0;  // of a tile: 128 or 32
-  int32_t lines = 0;   // in slices: lines and blocks of 64 outputs an item; 0: not in slices
+  int32_t pixels = 0;     // of a tile: 128 or 32
+  int32_t outputs = 64;   // of a tile: 64, or 128 of products of a group
+  bool by_group = false;  // products of four warps at once, 128 pixels a tile
+  int32_t lines = 0;      // in slices: lines and blocks of 64 outputs an item; 0: not in slices
   int32_t blocks = 0;
   double gain = 0.0;  // measured: so many times as fast as the usual tile; 0: nothing was measured
 
   // The same way of computing.
   friend bool operator==(const ConvTile& a, const ConvTile& b) {
     return a.run == b.run && a.group_items == b.group_items && a.tensor == b.tensor &&
-           a.pixels == b.pixels && a.lines == b.lines && a.blocks == b.blocks;
+           a.pixels == b.pixels && a.outputs == b.outputs && a.by_group == b.by_group &&
+           a.lines == b.lines && a.blocks == b.blocks;
   }
   // "runs of 8, groups of 32, measured 1.31 times as fast"; empty for the plainest tile.
   std::string Text() const;
@@ -154,9 +176,13 @@ ConvTile DefaultConvTile(const ConvShape& shape);
 // Runs longer than shape.max_run() are cut to that.
 using ChooseConvTile = std::function<ConvTile(const ConvShape& shape)>;
 
+// Who makes bits of inputs of which only signs and thresholds are wanted.
+enum class InputQuantizer : uint8_t { kDevice, kHost };
+
 // `lowered` is what model/passes made. Unimplemented or ResourceExhausted, naming the node.
 absl::StatusOr<DevicePlan> BuildDevicePlan(const Graph& lowered, int64_t max_rows,
-                                           const ChooseConvTile& choose = DefaultConvTile);
+                                           const ChooseConvTile& choose = DefaultConvTile,
+                                           InputQuantizer quantizer = InputQuantizer::kDevice);
 
 // Each step with its kernel and shapes, and the memory; `title` is its first line.
 std::string DescribeDevicePlan(const DevicePlan& plan, const std::string& title);

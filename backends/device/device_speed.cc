@@ -6,6 +6,7 @@
 #include <limits>
 #include <memory>
 #include <random>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -24,11 +25,12 @@ constexpr int64_t kKernel = 3;
 constexpr std::pair<int64_t, int64_t> kConvolutions[] = {{56, 64}, {28, 128}, {14, 256}, {7, 512}};
 // About as long as a convolution takes, and several times, since the limit is the fastest of these
 // as a convolution is the fastest of its tiles: on a busy machine either needs its luck.
-constexpr int32_t kCountItems = 512, kCountTimes = 128;  // of a row
+constexpr int32_t kCountTimes = 128;  // of an item
 constexpr int kCountRepeats = 4, kMoreTries = 20;
 constexpr int64_t kCountWords = 32, kWordBits = 64;
+constexpr char kProducts[] = "bm_count_products";
 constexpr const char* kCounts[] = {"bm_count_words", "bm_count_vectors", "bm_count_carries",
-                                   "bm_count_slices"};
+                                   "bm_count_slices", kProducts};
 constexpr int kRuns = 7;
 
 LowBitConvOp Convolution(int64_t channels, std::mt19937& random) {
@@ -53,12 +55,13 @@ absl::StatusOr<DeviceValue> ValueOf(Shape shape, DType dtype, CodeInfo code) {
 }
 
 void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWriter& writer) {
+  const auto items = static_cast<int32_t>(out.elements);
   writer.AddBuffer(out);
   DeviceStep step = writer.Begin(kernel, in, out);
   step.name = kernel;
   step[device::kSpan] = kCountTimes;
-  step[device::kItems] = kCountItems;
-  step.macs = int64_t{kCountItems} * kCountTimes * kCountWords * kWordBits;
+  step[device::kItems] = items;
+  step.macs = int64_t{items} * kCountTimes * kCountWords * kWordBits;
   writer.Push(std::move(step));
 }
 
@@ -72,7 +75,7 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const PlanDevice& de
   BITMILL_ASSIGN_OR_RETURN(DeviceValue in, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(DeviceValue out, ValueOf(image, DType::kFloat32, kBits));
   BITMILL_ASSIGN_OR_RETURN(const DeviceValue sums,
-                           ValueOf({1, kCountItems}, DType::kInt64, CodeInfo{}));
+                           ValueOf({1, device.busy_items()}, DType::kInt64, CodeInfo{}));
   writer.AddBuffer(in);
   for (const char* kernel : kCounts) {
     if (!device.HasKernel(kernel)) continue;
@@ -88,8 +91,8 @@ absl::StatusOr<DevicePlan> SpeedPlan(const ConvSpeed& size, const PlanDevice& de
   }
   BITMILL_RETURN_IF_ERROR(AddTiles(convolution, tiles, in, out, writer));
   writer.Use(out.buffer);
-  writer.plan().inputs.push_back({in.buffer, nullptr});
-  writer.plan().outputs.push_back({out.buffer, nullptr});
+  writer.plan().inputs.push_back({in.buffer, nullptr, nullptr});
+  writer.plan().outputs.push_back({out.buffer, nullptr, nullptr});
   return writer.Finish();
 }
 
@@ -122,7 +125,7 @@ absl::StatusOr<std::vector<int64_t>> ShortestTimes(const Executable& executable,
 // Adds what the operations of the plan reach: the fastest count is the limit, the fastest tile of
 // the convolution counts.
 absl::Status AddRates(const std::shared_ptr<const PlanDevice>& device, DevicePlan plan,
-                      std::mt19937& random, ConvSpeed& size, double& count_bits) {
+                      std::mt19937& random, ConvSpeed& size, DeviceSpeed& speed) {
   const int64_t row_bytes = plan.buffers[static_cast<size_t>(plan.inputs[0].buffer)].row_bytes;
   const TensorSpec bits{"bits", DType::kUInt8, {row_bytes}, row_bytes};
   BITMILL_ASSIGN_OR_RETURN(
@@ -136,8 +139,10 @@ absl::Status AddRates(const std::shared_ptr<const PlanDevice>& device, DevicePla
     const double rate =
         static_cast<double>(operations[i].row_macs * kRows) * 1e9 / static_cast<double>(ns[i]);
     const auto is_own = [&](const char* kernel) { return operations[i].kernel == kernel; };
-    if (std::ranges::any_of(kCounts, is_own)) {
-      count_bits = std::max(count_bits, rate);
+    if (is_own(kProducts)) {
+      speed.product_bits = std::max(speed.product_bits, rate);
+    } else if (std::ranges::any_of(kCounts, is_own)) {
+      speed.count_bits = std::max(speed.count_bits, rate);
     } else if (rate > size.macs_per_s) {
       size.macs_per_s = rate;
       size.tile = operations[i].name;
@@ -153,7 +158,7 @@ absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<const PlanD
   DeviceSpeed speed;
   const auto measure = [&](ConvSpeed& size) -> absl::Status {
     BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, SpeedPlan(size, *device, random));
-    return AddRates(device, std::move(plan), random, size, speed.count_bits);
+    return AddRates(device, std::move(plan), random, size, speed);
   };
   double fastest = 0.0;
   for (const auto& [side, channels] : kConvolutions) {
@@ -163,7 +168,8 @@ absl::StatusOr<DeviceSpeed> MeasureDeviceSpeed(const std::shared_ptr<const PlanD
     speed.convolutions.push_back(size);
   }
   // No convolution is faster than counting: where one was, counting was disturbed every time.
-  for (int i = 0; i < kMoreTries && speed.count_bits > 0.0 && speed.count_bits <= fastest; ++i) {
+  const auto disturbed = [&] { return speed.limit() > 0.0 && speed.limit() <= fastest; };
+  for (int i = 0; i < kMoreTries && disturbed(); ++i) {
     ConvSpeed size{kConvolutions[0].first, kConvolutions[0].second, 0.0, ""};
     BITMILL_RETURN_IF_ERROR(measure(size));
   }

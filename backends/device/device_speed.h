@@ -22,7 +22,11 @@ struct ConvSpeed {
 struct DeviceSpeed {
   double count_bits = 0.0;  // xor and count of words in registers, in the fastest of several ways:
                             // no kernel by items can be faster; 0: the device has no such kernels
+  double product_bits = 0.0;  // the same on tensor cores, or of bytes where these multiply no bits;
+                              // 0: the device has none
   std::vector<ConvSpeed> convolutions;  // the four sizes of residual networks
+
+  double limit() const { return count_bits > product_bits ? count_bits : product_bits; }
 };
 
 // Runs each a few times, for a fraction of a second, after compiling them; the fastest counts.

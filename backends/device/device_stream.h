@@ -108,6 +108,11 @@ class PlanDevice {
     static_cast<void>(kernel);
     return true;
   }
+  // A multiple of 256: that many items of each of 8 rows keep all of the device busy.
+  virtual int32_t busy_items() const { return 1024; }
+  // Whether the host should make bits of the floats that only a sign or threshold is taken of,
+  // before they are copied: where copies are slow beside the host's memory.
+  virtual bool wants_input_bits() const { return false; }
   // Whether streams record.
   virtual bool records() const { return false; }
   // ResourceExhausted when the device has no memory for it.

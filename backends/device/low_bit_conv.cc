@@ -182,12 +182,12 @@ ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue
   ConvShape shape = ShapeOf(op, in, out);
   shape.rows = rows;
   ConvTile tile = choose(shape);
-  if (tile.tensor != ConvTensor::kNone && op.groups == 1) return tile;
+  if (tile.tensor != ConvTensor::kNone && TilesFit(shape, tile)) return tile;
   if (tile.lines > 0) return shape.has_slices() ? tile : ConvTile{};
   ConvTile octets;
   octets.gain = tile.gain;
   if (tile.run == 0) octets.group_items = tile.group_items;
-  if (!shape.has_blocks()) return octets;
+  if (tile.tensor != ConvTensor::kNone || !shape.has_blocks()) return octets;
   tile.run = static_cast<int32_t>(std::min<int64_t>(tile.run, shape.max_run()));
   return tile.run > 0 ? tile : octets;
 }
@@ -214,9 +214,9 @@ void AddRecut(DeviceStep step, const ConvTile& tile, DeviceValue& out, PlanWrite
 absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, const DeviceValue& in,
                            DeviceValue& out, const ChooseConvTile& choose, PlanWriter& writer) {
   const bool bits = in.bits() && (op.weight_bits == 1 || (op.weight_bits == 2 && op.ternary));
-  const bool ternary = bits && (op.weight_bits != 1 || op.groups > 1);
   const ConvTile tile = TileOf(op, in, out, choose, writer.plan().max_rows);
   const bool tensor = tile.tensor != ConvTensor::kNone;  // takes bits whatever the weights
+  const bool ternary = bits && (op.weight_bits != 1 || (op.groups > 1 && !tensor));
   const DeviceValue input = in.bits() && !bits && !tensor ? Unpack(name, in, writer) : in;
   writer.AddBuffer(out);
   const std::string kernel = tensor           ? TileKernelName(op, tile, in)

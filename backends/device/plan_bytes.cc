@@ -20,7 +20,7 @@ void Fields(Codec& codec, DeviceStep& step) {
   std::vector<int32_t> params(step.params.begin(), step.params.end());
   codec(step.name, step.kernel, step.input, step.output, step.bits, step.tile, params, step.in,
         step.in2, step.out, step.macs, step.output_bytes, step.weight_bytes, step.group_items,
-        step.tiles);
+        step.tiles, step.few_kernel, step.few_tiles);
   if constexpr (Codec::kReads) {
     if (params.size() == step.params.size()) {
       std::ranges::copy(params, step.params.begin());
@@ -80,7 +80,9 @@ std::string PlanName(uint64_t model_hash) {
 
 absl::StatusOr<std::string> EncodePlan(KeptPlan kept) {
   const auto is_constant = [](const DevicePort& port) { return port.buffer < 0; };
-  if (kept.plan.host_steps() > 0 || std::ranges::any_of(kept.plan.outputs, is_constant)) {
+  const auto has_bits = [](const DevicePort& port) { return port.bits != nullptr; };
+  if (kept.plan.host_steps() > 0 || std::ranges::any_of(kept.plan.outputs, is_constant) ||
+      std::ranges::any_of(kept.plan.inputs, has_bits)) {
     return absl::UnimplementedError("a plan that refers to its model is not kept");
   }
   PlainEncoder encoder;

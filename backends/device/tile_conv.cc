@@ -29,18 +29,21 @@ Operand OperandOf(const LowBitConvOp& op, const ConvTile& tile, const DeviceValu
 struct TileFilter {
   Operand operand;
   const int8_t* weights;  // [outputs][channels][taps]
+  int64_t tile_outputs;   // that lie beside one another
   int64_t outputs, channels, taps;
   int64_t span;  // words of 8 bytes a pixel
 
-  TileFilter(const LowBitConvOp& op, Operand kind, const DeviceValue& in)
-      : operand(kind),
+  TileFilter(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in)
+      : operand(OperandOf(op, tile, in)),
         weights(op.weights->span<int8_t>().data()),
+        tile_outputs(tile.outputs),
         outputs(op.weights->shape()[0]),
         channels(op.weights->shape()[1]),
         taps(op.weights->shape()[2] * op.weights->shape()[3]),
-        span(in.pixel_bytes / 8) {}
+        span(in.pixel_bytes / 8 / op.groups) {}
 
-  int64_t blocks() const { return (outputs + kBlock - 1) / kBlock; }
+  int64_t tiles() const { return (outputs + tile_outputs - 1) / tile_outputs; }
+  int64_t blocks() const { return tiles() * tile_outputs / kBlock; }  // of 64
   int64_t planes() const { return operand == Operand::kTernary ? 2 : 1; }
   int64_t stages() const {
     return operand == Operand::kSpread ? taps * span
@@ -57,13 +60,14 @@ struct TileFilter {
   }
 };
 
-// uchar[blocks][stages][planes][64 outputs][64].
+// uchar[tiles][stages][planes][outputs of a tile][64].
 std::vector<uint8_t> PackStages(const TileFilter& filter) {
   std::vector<uint8_t> image(static_cast<size_t>(filter.bytes()), 0);
   const bool bits = filter.operand == Operand::kBits || filter.operand == Operand::kTernary;
   const auto line = [&](int64_t output, int64_t stage, int64_t plane) {
-    const int64_t block = (output / kBlock * filter.stages() + stage) * filter.planes() + plane;
-    return image.data() + (block * kBlock + output % kBlock) * kStageBytes;
+    const int64_t tile =
+        (output / filter.tile_outputs * filter.stages() + stage) * filter.planes() + plane;
+    return image.data() + (tile * filter.tile_outputs + output % filter.tile_outputs) * kStageBytes;
   };
   for (int64_t o = 0; o < filter.outputs; ++o) {
     for (int64_t c = 0; c < filter.channels; ++c) {
@@ -123,30 +127,63 @@ void SetLimits(const LowBitConvOp& op, const TileFilter& filter, const std::vect
   step[device::kLimitFlip] = writer.AddConstant(inverted);
 }
 
-// As TileShape in kernels/cuda/conv_tile.cuh has them.
-int32_t SharedBytes(int64_t planes, int64_t pixels) {
-  const int64_t stage = (pixels + planes * kBlock) * kStageBytes;
-  const int64_t stages = planes == 2 && pixels == 128 ? 3 : 4;
-  return static_cast<int32_t>(std::max(stage * stages, pixels * (kBlock + 4) * 4));
+// As TileShape in kernels/cuda/conv_tile.cuh and GroupShape in conv_group.cuh have them.
+int32_t SharedBytes(int64_t planes, const ConvTile& tile) {
+  const int64_t stage = (tile.pixels + planes * tile.outputs) * kStageBytes;
+  const int64_t stages = planes == 2 && tile.pixels == 128 && !tile.by_group ? 3 : 4;
+  return static_cast<int32_t>(
+      std::max(stage * stages, int64_t{tile.pixels} * (tile.outputs + 4) * 4));
+}
+
+// Dense layers, and others of one pixel whose window is the image as it lies, have another kernel
+// for few rows: FewShape in kernels/cuda/few_rows.cuh.
+void SetFewRows(const LowBitConvOp& op, Operand operand, const DeviceValue& in,
+                const DeviceValue& out, DeviceStep& step) {
+  constexpr const char* kNames[] = {"bm_few_bits", "bm_few_ternary", "bm_few_spread",
+                                    "bm_few_codes"};
+  constexpr int64_t kRows = 4, kOutputs = 8, kMaxGridY = 65535;
+  const bool padded = op.pad_top > 0 || op.pad_left > 0 || op.pad_bottom > 0 || op.pad_right > 0;
+  const bool whole = op.weights->shape()[2] == in.height && op.weights->shape()[3] == in.width &&
+                     op.dilation_h == 1 && op.dilation_w == 1;
+  if (op.groups > 1 || out.pixels() != 1 || padded || !whole ||
+      step[device::kOutOctets] > kMaxGridY)
+    return;
+  step.few_kernel = kNames[static_cast<int>(operand)];
+  step.few_tiles = {kRows, kOutputs, static_cast<int32_t>(kTileThreads),
+                    static_cast<int32_t>(kTileThreads * kRows * kOutputs * 4 / 32)};
 }
 
 }  // namespace
 
+bool TilesFit(const ConvShape& shape, const ConvTile& tile) {
+  if (shape.groups == 1) return true;
+  const int64_t unit = shape.bits_in ? 64 : 8;  // channels of a word
+  return shape.channels % unit == 0 && shape.outputs / shape.groups % tile.outputs == 0;
+}
+
 std::string TileKernelName(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in) {
   constexpr const char* kNames[] = {"bits", "ternary", "spread", "codes"};
-  return absl::StrCat("bm_tile_", kNames[static_cast<int>(OperandOf(op, tile, in))], "_",
-                      tile.pixels);
+  const char* const name = kNames[static_cast<int>(OperandOf(op, tile, in))];
+  if (tile.by_group) {
+    return absl::StrCat("bm_group_", name, "_", tile.pixels, "x", tile.outputs);
+  }
+  return absl::StrCat("bm_tile_", name, "_", tile.pixels);
 }
 
 absl::Status SetTiles(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in,
                       const DeviceValue& out, PlanWriter& writer, DeviceStep& step) {
-  const TileFilter filter(op, OperandOf(op, tile, in), in);
+  const TileFilter filter(op, tile, in);
   if (filter.bytes() > kMaxImageBytes) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "weights of ", filter.bytes(), " bytes in tiles, a device kernel takes ", kMaxImageBytes));
   }
-  step.tiles = {tile.pixels, static_cast<int32_t>(kBlock), static_cast<int32_t>(kTileThreads),
-                SharedBytes(filter.planes(), tile.pixels)};
+  step.tiles = {tile.pixels, tile.outputs, static_cast<int32_t>(kTileThreads),
+                SharedBytes(filter.planes(), tile)};
+  SetFewRows(op, filter.operand, in, out, step);
+  step[device::kTileOutputs] = tile.outputs;
+  step[device::kPixelWords] = static_cast<int32_t>(in.pixel_bytes / 8);
+  step[device::kGroupOutputs] =
+      static_cast<int32_t>(op.groups > 1 ? filter.outputs / op.groups : filter.blocks() * kBlock);
   step[device::kSpan] = static_cast<int32_t>(filter.span);
   step[device::kBlocks] = static_cast<int32_t>(filter.blocks());
   step[device::kStages] = static_cast<int32_t>(filter.stages());

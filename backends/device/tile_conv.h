@@ -10,11 +10,14 @@
 
 namespace bitmill {
 
-// "bm_tile_bits_128": `tile.tensor` is not kNone, `tile.pixels` 128 or 32. Bits as bits take
-// weights of 1 bit and ternary ones.
+// "bm_tile_bits_128", or "bm_group_bits_128x64" of products of a group: `tile.tensor` is not kNone.
+// Bits as bits take weights of 1 bit and ternary ones.
 std::string TileKernelName(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in);
 
-// Weights, totals, edges, limits and the launch of a step whose window is set; without groups.
+// Whether a tile has outputs of one group alone, and a group whole words of a pixel.
+bool TilesFit(const ConvShape& shape, const ConvTile& tile);
+
+// Weights, totals, edges, limits and the launch of a step whose window is set; TilesFit().
 // ResourceExhausted when the weights are more than a kernel can address.
 absl::Status SetTiles(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& in,
                       const DeviceValue& out, PlanWriter& writer, DeviceStep& step);

@@ -261,10 +261,10 @@ absl::StatusOr<double> GpuDevice::Time(const std::function<absl::Status()>& work
 
 GpuDevice::Launch LaunchOf(const DeviceStep& step, int32_t number, int32_t rows) {
   GpuDevice::Launch launch;
-  launch.kernel = step.kernel;
+  launch.kernel = step.kernel_of(rows);
   launch.step = number;
   launch.rows = rows;
-  const DeviceTiles& tiles = step.tiles;
+  const DeviceTiles& tiles = step.tiles_of(rows);
   if (tiles.threads == 0) {
     launch.threads = step.group_items > 0 ? static_cast<uint32_t>(step.group_items) : kBlockThreads;
     launch.grid_x =
@@ -272,12 +272,11 @@ GpuDevice::Launch LaunchOf(const DeviceStep& step, int32_t number, int32_t rows)
     launch.grid_z = static_cast<uint32_t>(rows);
     return launch;
   }
-  const int64_t pixels = int64_t{rows} * step[device::kOutHeight] * step[device::kOutWidth];
+  const auto groups = step.groups_of(rows);
   launch.threads = static_cast<uint32_t>(tiles.threads);
   launch.shared_bytes = static_cast<uint32_t>(tiles.shared_bytes);
-  launch.grid_x = static_cast<uint32_t>((pixels + tiles.pixels - 1) / tiles.pixels);
-  launch.grid_y =
-      static_cast<uint32_t>((step[device::kOutChannels] + tiles.outputs - 1) / tiles.outputs);
+  launch.grid_x = static_cast<uint32_t>(groups[0]);
+  launch.grid_y = static_cast<uint32_t>(groups[1]);
   return launch;
 }
 

@@ -4,14 +4,13 @@
 #pragma once
 
 template <bool bits>
-BITMILL_FUNCTION void bm_ceiling(uchar* arena, const int turns) {
+BITMILL_FUNCTION int bm_ceiling_sum(const uint item, const int turns) {
   int sums[8][4];
   BITMILL_UNROLL
   for (int t = 0; t < 8; ++t) {
     BITMILL_UNROLL
     for (int k = 0; k < 4; ++k) sums[t][k] = 0;
   }
-  const uint item = get_global_id(0);
   const uint a = item * 2654435761u, b = item * 2246822519u;  // any odd numbers
   for (int n = 0; n < turns; ++n) {
     BITMILL_UNROLL
@@ -29,7 +28,13 @@ BITMILL_FUNCTION void bm_ceiling(uchar* arena, const int turns) {
     BITMILL_UNROLL
     for (int k = 0; k < 4; ++k) sum += sums[t][k];
   }
-  reinterpret_cast<int*>(arena)[item] = sum;
+  return sum;
+}
+
+template <bool bits>
+BITMILL_FUNCTION void bm_ceiling(uchar* arena, const int turns) {
+  const uint item = get_global_id(0);
+  reinterpret_cast<int*>(arena)[item] = bm_ceiling_sum<bits>(item, turns);
 }
 
 extern "C" __global__ void bm_ceiling_bits(uchar* arena, const uchar* /*constants*/,
@@ -46,4 +51,56 @@ extern "C" __global__ void bm_ceiling_bytes(uchar* arena, const uchar* /*constan
                                             const int* /*all_params*/, const int step,
                                             const int /*rows*/) {
   bm_ceiling<false>(arena, step);
+}
+
+// The same for `bitmill devices --measure` (backends/device/device_speed.h), by items and kSpan as
+// kernels/opencl/ceiling.cl has them: kSpan times 2048 bits a thread.
+constexpr int kCountedAtOnce = 8;  // numbers of 32 bits
+
+BITMILL_KERNEL(bm_count_words) {
+  BITMILL_ITEM
+  uint x = static_cast<uint>(item) * 2654435761u;
+  uint words[kCountedAtOnce];
+  int counts[kCountedAtOnce];
+  BITMILL_UNROLL
+  for (int k = 0; k < kCountedAtOnce; ++k) {
+    words[k] = x * (2 * k + 1);
+    counts[k] = 0;
+  }
+  for (int n = 0; n < p[kSpan] * 8; ++n) {
+    BITMILL_UNROLL
+    for (int k = 0; k < kCountedAtOnce; ++k) counts[k] += bm_count(words[k] ^ x);
+    x += 2246822519u;
+  }
+  int sum = 0;
+  BITMILL_UNROLL
+  for (int k = 0; k < kCountedAtOnce; ++k) sum += counts[k];
+  BITMILL_OUTPUT(ulong)[item] = static_cast<ulong>(sum);
+}
+
+// With a count for every fourth word, as the tiles count (BitCount).
+BITMILL_KERNEL(bm_count_carries) {
+  BITMILL_ITEM
+  uint x = static_cast<uint>(item) * 2654435761u;
+  uint words[kCountedAtOnce];
+  BITMILL_UNROLL
+  for (int k = 0; k < kCountedAtOnce; ++k) words[k] = x * (2 * k + 1);
+  BitCount low, high;
+  low.Clear();
+  high.Clear();
+  for (int n = 0; n < p[kSpan] * 8; ++n) {
+    low.Add({words[0] ^ x, words[1] ^ x, words[2] ^ x, words[3] ^ x});
+    high.Add({words[4] ^ x, words[5] ^ x, words[6] ^ x, words[7] ^ x});
+    x += 2246822519u;
+  }
+  BITMILL_OUTPUT(ulong)[item] = static_cast<ulong>(low.Total() + high.Total());
+}
+
+// On tensor cores, by the products of a warp: of bits, or of as many bytes where bits are emulated.
+BITMILL_KERNEL(bm_count_products) {
+  BITMILL_ITEM
+  constexpr bool kBits = BITMILL_B1_NATIVE;
+  const int turns = kBits ? p[kSpan] / 4 : p[kSpan] * 2;  // 8 x 128 bits a lane, or 8 x 128 bytes
+  const int sum = bm_ceiling_sum<kBits>(static_cast<uint>(item), turns);
+  BITMILL_OUTPUT(ulong)[item] = static_cast<ulong>(sum);
 }

@@ -17,6 +17,8 @@
 //   ternary  w = p - n            sum(w x) = sum(w) + 2 count(x) - 2 (count(x and p) + count(x and not n))
 //   spread   any w, x as bytes    sum(w x) = sum(w) - 2 sum(w b), b = 0 or 1
 //   codes    any w, bytes q       sum(w (q - z)) = sum(w q) - z sum(w)
+// Channels in groups: a tile's outputs are all of one group, and of a pixel its words alone are read.
+//
 // sum(w) and z sum(w) are constants of an output (kTotals), count(x) one of a pixel. A tap outside
 // was a zero: kEdgeSums holds what that makes wrong.
 #pragma once
@@ -43,7 +45,19 @@ struct TileShape {
                                           ? stages * stage
                                           : pixels * row_ints * 4;
   static constexpr bool bits = mode == kOneBitTile || mode == kTernaryTile;
+  static constexpr int m_pixels = 16;  // between the pixels of a warp's two products
+
+  BITMILL_FUNCTION static int WarpPixel(const int warp) { return warp / warps_n * 32; }
+  // Where the 16 bytes that a thread copies of a stage lie: pixel or output thread / 4, quarter
+  // thread % 4. Of later pixels and outputs 32 further lines each.
+  BITMILL_FUNCTION static int CopyPlace(const int thread) { return thread * 16; }
 };
+
+// Of 16 pixels' worth of a warp: pixel q of its four, 8 lanes' lines apart.
+template <typename Shape>
+BITMILL_FUNCTION int bm_fragment_pixel(const int q) {
+  return q / 2 * Shape::m_pixels + q % 2 * 8;
+}
 
 // Where the window of a pixel begins. `y` is far outside for pixels past the last.
 struct TilePixel {
@@ -91,11 +105,13 @@ struct TileLoader {
                               const long first_row, const int first_pixel, const int rows) {
     p = params;
     const int column = bm_thread() % 4;
+    const int group = bm_tile_y() * Shape::outputs / p[kGroupOutputs];
     for (int r = 0; r < kRows; ++r) {
       const TilePixel at =
           bm_tile_pixel(p, first_row, first_pixel, bm_thread() / 4 + 32 * r, rows);
       const long row = at.row < rows ? at.row : 0;
-      window[r] = arena + (static_cast<long>(p[kIn]) + row * p[kInRow]) * kPlaceBytes;
+      window[r] = arena + (static_cast<long>(p[kIn]) + row * p[kInRow]) * kPlaceBytes +
+                  static_cast<long>(group) * p[kSpan] * 8;
       y[r] = at.y;
       x[r] = at.x;
     }
@@ -132,7 +148,7 @@ struct TileLoader {
                                      const int tap_word, const bool inside) const {
     const long pixel = static_cast<long>(y[r] + tap_i * p[kDilationH]) * p[kInWidth] + x[r] +
                        tap_j * p[kDilationW];
-    return inside ? window[r] + (pixel * p[kSpan] + tap_word) * 8 : window[r];
+    return inside ? window[r] + (pixel * p[kPixelWords] + tap_word) * 8 : window[r];
   }
 
   // Spread: the thread's 16 bits of the word that is next.
@@ -148,7 +164,7 @@ struct TileLoader {
   // Stage `number` of all, to `slot`.
   BITMILL_FUNCTION void Fetch(const int number, uchar* slot) {
     const int column = bm_thread() % 4;
-    uchar* const to = slot + bm_thread() * 16;
+    uchar* const to = slot + Shape::CopyPlace(bm_thread());
     if (Shape::mode == kSpreadTile) {
       for (int r = 0; r < kRows; ++r) bm_store_quad(to + r * 32 * Shape::stage_bytes, bm_spread(bits[r]));
       Read(column);
@@ -171,9 +187,34 @@ struct TileLoader {
     const uchar* const from =
         weights + (static_cast<long>(number) * kWeights16 + bm_thread()) * 16;
     for (int n = 0; n < kWeights16; n += Shape::threads) {
-      bm_copy16(slot + Shape::pixel_stage + (bm_thread() + n) * 16, from + n * 16, true);
+      bm_copy16(to + Shape::pixel_stage + n * 16, from + n * 16, true);
     }
   }
+};
+
+// The number of set bits in a row of words, with a count for every fourth of them: the others are
+// added bit by bit into planes (Harley and Seal). Of an addition are two instructions that all
+// chips do four times as fast as a count.
+struct BitCount {
+  uint ones, twos;
+  int fours;
+
+  BITMILL_FUNCTION void Clear() {
+    ones = twos = 0;
+    fours = 0;
+  }
+  // plane += b + c, bit by bit; returns what is worth twice as much.
+  BITMILL_FUNCTION static uint Plus(uint& plane, const uint b, const uint c) {
+    const uint carry = (b & c) | (plane & (b | c));
+    plane = plane ^ b ^ c;
+    return carry;
+  }
+  BITMILL_FUNCTION void Add(const Quad& q) {
+    const uint low = Plus(ones, q.x, q.y);
+    const uint high = Plus(ones, q.z, q.w);
+    fours += bm_count(Plus(twos, low, high));
+  }
+  BITMILL_FUNCTION int Total() const { return 4 * fours + 2 * bm_count(twos) + bm_count(ones); }
 };
 
 // The accumulators of a warp: [16 pixels][8 outputs] each, as the products leave them; and the
@@ -181,22 +222,19 @@ struct TileLoader {
 template <typename Shape>
 struct TileSums {
   int acc[Shape::tiles_m][Shape::tiles_n][4];
-  int count[Shape::tiles_m][2];
+  BitCount count[Shape::tiles_m][2];
 
   BITMILL_FUNCTION void Clear() {
     BITMILL_UNROLL
     for (int m = 0; m < Shape::tiles_m; ++m) {
-      count[m][0] = count[m][1] = 0;
+      count[m][0].Clear();
+      count[m][1].Clear();
       BITMILL_UNROLL
       for (int n = 0; n < Shape::tiles_n; ++n) {
         BITMILL_UNROLL
         for (int k = 0; k < 4; ++k) acc[m][n][k] = 0;
       }
     }
-  }
-
-  BITMILL_FUNCTION static int CountOf(const Quad& q) {
-    return bm_count(q.x) + bm_count(q.y) + bm_count(q.z) + bm_count(q.w);
   }
 
   BITMILL_FUNCTION static void Product(int (&c)[4], const uint a0, const uint a1, const uint a2,
@@ -220,8 +258,8 @@ struct TileSums {
       low[m] = bm_load_quad(pixels + m * 16 * Shape::stage_bytes);
       high[m] = bm_load_quad(pixels + (m * 16 + 8) * Shape::stage_bytes);
       if (Shape::bits) {
-        count[m][0] += CountOf(low[m]);
-        count[m][1] += CountOf(high[m]);
+        count[m][0].Add(low[m]);
+        count[m][1].Add(high[m]);
       }
     }
     BITMILL_UNROLL
@@ -244,8 +282,9 @@ struct TileSums {
     for (int m = 0; m < Shape::tiles_m; ++m) {
       BITMILL_UNROLL
       for (int h = 0; h < 2; ++h) {
-        uint bits = static_cast<uint>(count[m][h]);
+        uint bits = 0;
         if (Shape::bits) {
+          bits = static_cast<uint>(count[m][h].Total());
           bits += bm_shuffle_xor(bits, 1);
           bits += bm_shuffle_xor(bits, 2);
         }
@@ -286,51 +325,58 @@ struct TileSums {
 };
 
 // One threshold a channel, to bits: a sum below kLimits is a set bit, or an unset one where
-// kLimitFlip has one. Four lanes have the outputs of a pixel, two of each eight.
+// kLimitFlip has one. Four lanes have the outputs of a pixel, two of each eight. `first` is the
+// output of the warp's first accumulator; 64 outputs, or all that there are, give a word.
 template <typename Shape>
 BITMILL_FUNCTION void bm_store_bits(const int* p, uchar* arena, const uchar* constants,
                                     const TileSums<Shape>& sums, const TilePixel& at,
                                     const int rows, const int first) {
+  constexpr int kWord = Shape::tiles_n < 8 ? Shape::tiles_n : 8;  // accumulators of a word
   const int lane = bm_thread() % 32;
-  const int* const limits = BITMILL_CONSTANT(int, p[kLimits]) + first + lane % 4 * 2;
-  uint words[4][2];  // of pixel m * 2 + h: outputs 0 to 31, 32 to 63
+  const long row = at.row;
+  uchar* const to =
+      BITMILL_OUTPUT(uchar) + static_cast<long>(at.pixel) * p[kOutPixelBytes] + first / 8;
+  const uchar* const flip = BITMILL_CONSTANT(uchar, p[kLimitFlip]) + first / 8;
   BITMILL_UNROLL
-  for (int q = 0; q < 4; ++q) words[q][0] = words[q][1] = 0;
-  BITMILL_UNROLL
-  for (int n = 0; n < Shape::tiles_n; ++n) {
+  for (int block = 0; block < Shape::tiles_n / kWord; ++block) {
+    if (first / 8 + block * 8 >= p[kOutPixelBytes]) return;  // past the last word, for all threads
+    const int* const limits = BITMILL_CONSTANT(int, p[kLimits]) + first + block * 64 + lane % 4 * 2;
+    uint words[4][2];  // of pixel m * 2 + h: outputs 0 to 31, 32 to 63
     BITMILL_UNROLL
-    for (int e = 0; e < 2; ++e) {
-      const int limit = limits[n * 8 + e];
+    for (int q = 0; q < 4; ++q) words[q][0] = words[q][1] = 0;
+    BITMILL_UNROLL
+    for (int n = 0; n < kWord; ++n) {
       BITMILL_UNROLL
-      for (int q = 0; q < 4; ++q) {
-        const uint bit = sums.acc[q / 2][n][q % 2 * 2 + e] < limit ? 1u : 0u;
-        words[q][n / 4] |= bit << (n % 4 * 8 + e);
+      for (int e = 0; e < 2; ++e) {
+        const int limit = limits[n * 8 + e];
+        BITMILL_UNROLL
+        for (int q = 0; q < 4; ++q) {
+          const int sum = sums.acc[q / 2][block * kWord + n][q % 2 * 2 + e];
+          words[q][n / 4] |= (sum < limit ? 1u : 0u) << (n % 4 * 8 + e);
+        }
       }
     }
-  }
-  uint mine[2] = {0, 0};  // of pixel lane % 4
-  BITMILL_UNROLL
-  for (int q = 0; q < 4; ++q) {
+    uint mine[2] = {0, 0};  // of pixel lane % 4
     BITMILL_UNROLL
-    for (int half = 0; half < 2; ++half) {
-      uint word = words[q][half] << (lane % 4 * 2);
-      word |= bm_shuffle_xor(word, 1);
-      word |= bm_shuffle_xor(word, 2);
-      if (lane % 4 == q) mine[half] = word;
+    for (int q = 0; q < 4; ++q) {
+      BITMILL_UNROLL
+      for (int half = 0; half < 2; ++half) {
+        uint word = words[q][half] << (lane % 4 * 2);
+        word |= bm_shuffle_xor(word, 1);
+        word |= bm_shuffle_xor(word, 2);
+        if (lane % 4 == q) mine[half] = word;
+      }
     }
-  }
-  if (at.row >= rows) return;
-  const long row = at.row;
-  uchar* const to = BITMILL_OUTPUT(uchar) + static_cast<long>(at.pixel) * p[kOutPixelBytes] + first / 8;
-  const uchar* const flip = BITMILL_CONSTANT(uchar, p[kLimitFlip]) + first / 8;
-  if (Shape::warps_n == 1) {
-    const uint* const flips = reinterpret_cast<const uint*>(flip);
-    uint* const out = reinterpret_cast<uint*>(to);
-    out[0] = mine[0] ^ flips[0];
-    out[1] = mine[1] ^ flips[1];
-  } else {
-    *reinterpret_cast<ushort*>(to) =
-        static_cast<ushort>(mine[0] ^ *reinterpret_cast<const ushort*>(flip));
+    if (at.row >= rows) continue;
+    if (kWord == 8) {
+      const uint* const flips = reinterpret_cast<const uint*>(flip + block * 8);
+      uint* const out = reinterpret_cast<uint*>(to + block * 8);
+      out[0] = mine[0] ^ flips[0];
+      out[1] = mine[1] ^ flips[1];
+    } else {
+      *reinterpret_cast<ushort*>(to) =
+          static_cast<ushort>(mine[0] ^ *reinterpret_cast<const ushort*>(flip));
+    }
   }
 }
 
@@ -342,8 +388,7 @@ BITMILL_FUNCTION void bm_store_finished(const int* p, uchar* arena, const uchar*
   const int lane = bm_thread() % 32, warp = bm_thread() / 32;
   int* const shared = reinterpret_cast<int*>(bm_shared());
   const int outputs_at = warp % Shape::warps_n * Shape::tiles_n * 8 + lane % 4 * 2;
-  int* const mine =
-      shared + (warp / Shape::warps_n * 32 + lane / 4) * Shape::row_ints + outputs_at;
+  int* const mine = shared + (Shape::WarpPixel(warp) + lane / 4) * Shape::row_ints + outputs_at;
   const int* const totals =
       BITMILL_CONSTANT(int, p[kTotals]) + bm_tile_y() * Shape::outputs + outputs_at;
   bm_sync();  // the last stage is read
@@ -351,15 +396,16 @@ BITMILL_FUNCTION void bm_store_finished(const int* p, uchar* arena, const uchar*
   for (int n = 0; n < Shape::tiles_n; ++n) {
     BITMILL_UNROLL
     for (int q = 0; q < 4; ++q) {
-      int* const to = mine + q * 8 * Shape::row_ints + n * 8;
+      int* const to = mine + bm_fragment_pixel<Shape>(q) * Shape::row_ints + n * 8;
       to[0] = sums.acc[q / 2][n][q % 2 * 2] + totals[n * 8];
       to[1] = sums.acc[q / 2][n][q % 2 * 2 + 1] + totals[n * 8 + 1];
     }
   }
   bm_sync();
-  for (int item = bm_thread(); item < Shape::pixels * 8; item += Shape::threads) {
+  constexpr int kOctets = Shape::outputs / kOctet;
+  for (int item = bm_thread(); item < Shape::pixels * kOctets; item += Shape::threads) {
     const TilePixel at = bm_tile_pixel(p, first_row, first_pixel, item % Shape::pixels, rows);
-    const int octet = bm_tile_y() * 8 + item / Shape::pixels;
+    const int octet = bm_tile_y() * kOctets + item / Shape::pixels;
     if (at.row >= rows || octet >= p[kOutOctets]) continue;
     const long row = at.row;
     const int* const from =
@@ -380,6 +426,31 @@ BITMILL_FUNCTION void bm_store_finished(const int* p, uchar* arena, const uchar*
     } else {
       reinterpret_cast<ulong*>(to)[octet] = codes;
     }
+  }
+}
+
+// From settled sums to the step's output.
+template <typename Shape>
+BITMILL_FUNCTION void bm_store_tile(const int* p, uchar* arena, const uchar* constants,
+                                    TileSums<Shape>& sums, const long first_row,
+                                    const int first_pixel, const int rows) {
+  const int lane = bm_thread() % 32, warp = bm_thread() / 32;
+  const int output = bm_tile_y() * Shape::outputs + warp % Shape::warps_n * Shape::tiles_n * 8;
+  const int offset = Shape::WarpPixel(warp) + lane / 4;
+  if (p[kEdgeSums] != 0) {
+    BITMILL_UNROLL
+    for (int q = 0; q < 4; ++q) {
+      const TilePixel at =
+          bm_tile_pixel(p, first_row, first_pixel, offset + bm_fragment_pixel<Shape>(q), rows);
+      if (at.row < rows) sums.AddEdges(p, constants, at, q / 2, q % 2, output + lane % 4 * 2);
+    }
+  }
+  if (p[kLimits] != 0) {
+    const TilePixel at = bm_tile_pixel(p, first_row, first_pixel,
+                                       offset + bm_fragment_pixel<Shape>(lane % 4), rows);
+    bm_store_bits<Shape>(p, arena, constants, sums, at, rows, output);
+  } else {
+    bm_store_finished<Shape>(p, arena, constants, sums, first_row, first_pixel, rows);
   }
 }
 
@@ -415,21 +486,5 @@ BITMILL_FUNCTION void bm_conv_tile(uchar* arena, const uchar* constants, const i
   }
   bm_products_done();
   sums.Settle();
-
-  const int lane = bm_thread() % 32, warp = bm_thread() / 32;
-  const int output = bm_tile_y() * Shape::outputs + warp % Shape::warps_n * Shape::tiles_n * 8;
-  const int offset = warp / Shape::warps_n * 32 + lane / 4;
-  if (p[kEdgeSums] != 0) {
-    BITMILL_UNROLL
-    for (int q = 0; q < 4; ++q) {
-      const TilePixel at = bm_tile_pixel(p, first_row, first_pixel, offset + q * 8, rows);
-      if (at.row < rows) sums.AddEdges(p, constants, at, q / 2, q % 2, output + lane % 4 * 2);
-    }
-  }
-  if (p[kLimits] != 0) {
-    const TilePixel at = bm_tile_pixel(p, first_row, first_pixel, offset + lane % 4 * 8, rows);
-    bm_store_bits<Shape>(p, arena, constants, sums, at, rows, output);
-  } else {
-    bm_store_finished<Shape>(p, arena, constants, sums, first_row, first_pixel, rows);
-  }
+  bm_store_tile<Shape>(p, arena, constants, sums, first_row, first_pixel, rows);
 }

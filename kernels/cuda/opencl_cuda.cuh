@@ -7,6 +7,7 @@
 
 #define BITMILL_FUNCTION __device__ __forceinline__
 #define BITMILL_UNROLL _Pragma("unroll")  // arrays that are indexed stay in registers
+#define BITMILL_UNROLL_FEW _Pragma("unroll 4")  // several loads at a time
 #define BITMILL_NO_UNROLL _Pragma("unroll 1")
 #define BITMILL_KERNEL(name)                                                               \
   extern "C" __global__ void name(uchar* arena, const uchar* constants, const int* all_params, \

@@ -1,4 +1,4 @@
-// The instructions of tile kernels, each a function: what conv_tile.cuh is written with. Tests have
+// The instructions of tile kernels, each a function: what conv_tile.cuh and few_rows.cuh are written with. Tests have
 // the same functions on the host, with the fragments as PTX documents them
 // (tests/kernels/cuda/warp_emulation.h).
 //
@@ -23,8 +23,8 @@ BITMILL_FUNCTION uint bm_shuffle_xor(const uint value, const int lanes) {
 BITMILL_FUNCTION int bm_count(const uint bits) { return __popc(bits); }
 BITMILL_FUNCTION void bm_trap() { __trap(); }
 
-// The group's shared memory, aligned to 128 bytes.
-extern __shared__ __align__(128) uchar bm_shared_memory[];
+// The group's shared memory, aligned to 1024 bytes.
+extern __shared__ __align__(1024) uchar bm_shared_memory[];
 BITMILL_FUNCTION uchar* bm_shared() { return bm_shared_memory; }
 
 struct Quad {
@@ -68,6 +68,13 @@ BITMILL_FUNCTION void bm_mma_bits(int (&c)[4], const uint a0, const uint a1, con
       : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
       : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
 #endif
+}
+
+// c + the sum of a * b over four unsigned bytes of a and signed ones of b.
+BITMILL_FUNCTION int bm_dot4(const uint a, const uint b, const int c) {
+  int sum;
+  asm("dp4a.u32.s32 %0, %1, %2, %3;" : "=r"(sum) : "r"(a), "r"(b), "r"(c));
+  return sum;
 }
 
 // To be called before the sums of products are read.

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import collections
+import os
 import subprocess
 import sys
 import tempfile
@@ -46,6 +47,29 @@ extern "C" __global__ void bm_tile_bits_planted(int* c, const unsigned* a) {
   c[threadIdx.x] = __popc(a[threadIdx.x] & a[threadIdx.x + 32]);
 }
 """
+# Two products of four warps at once; CHANGE is what happens to the sums between them.
+GROUP = r"""
+#define PRODUCT(form) asm volatile("{\n.reg .pred p;\nsetp.eq.u32 p, 0, 0;\nwgmma.mma_async.sync.aligned." form \
+      " {%0,%1,%2,%3}, %4, %5, p;\n}" : "+r"(s0), "+r"(s1), "+r"(s2), "+r"(s3) : "l"(a), "l"(b))
+extern "C" __global__ void bm_group_bits_planted(int* c, unsigned long a, unsigned long b) {
+  int s0 = c[0], s1 = c[1], s2 = c[2], s3 = c[3];
+  asm volatile("" : "+r"(s0), "+r"(s1), "+r"(s2), "+r"(s3));
+  asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+  PRODUCT("m64n8k256.s32.b1.b1.and.popc");
+  CHANGE
+  PRODUCT("m64n8k256.s32.b1.b1.and.popc");
+  asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+  asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+  asm volatile("" : "+r"(s0), "+r"(s1), "+r"(s2), "+r"(s3));
+  c[threadIdx.x] = s0 + s1 + s2 + s3;
+}
+"""
+# Says that it is for few rows of codes, and multiplies byte after byte.
+NO_DOT = r"""
+extern "C" __global__ void bm_few_codes_planted(int* c, const unsigned char* a, const signed char* b) {
+  c[threadIdx.x] = a[threadIdx.x] * b[threadIdx.x];
+}
+"""
 
 
 def compile_planted(source: str, architecture: str) -> list[machine_code.Kernel]:
@@ -74,7 +98,7 @@ def have_compiler() -> bool:
         return False
 
 
-@unittest.skipUnless(have_compiler(), "no nvcc: script/setup --check installs it")
+@unittest.skipUnless(have_compiler() or "BITMILL_REQUIRE_CUDA" in os.environ, "no nvcc: script/setup --check installs it")
 class PlantedKernels(unittest.TestCase):
     def test_a_product_that_hopper_emulates_is_refused(self) -> None:
         self.assertIn("only emulates", refused(XOR.replace("FORM", "xor"), "sm_90a"))
@@ -91,6 +115,20 @@ class PlantedKernels(unittest.TestCase):
 
     def test_a_kernel_without_its_tensor_instruction_is_refused(self) -> None:
         self.assertIn("no BMMA", refused(NO_TENSOR, "sm_80"))
+
+    def test_products_of_groups_run_side_by_side(self) -> None:
+        self.assertEqual("", refused(GROUP.replace("CHANGE", ""), "sm_90a"))
+
+    def test_products_of_groups_that_wait_for_one_another_are_refused(self) -> None:
+        text = refused(GROUP.replace("CHANGE", "s0 ^= c[4]; s1 ^= c[5]; s2 ^= c[6]; s3 ^= c[7];"), "sm_90a")
+        self.assertIn("waits for each of its products", text)
+
+    def test_a_kernel_of_groups_by_the_products_of_a_warp_is_refused(self) -> None:
+        source = XOR.replace("FORM", "and").replace("bm_tile_bits", "bm_group_bits")
+        self.assertIn("no BGMMA", refused(source, "sm_90a"))
+
+    def test_a_kernel_for_few_rows_without_its_instruction_is_refused(self) -> None:
+        self.assertIn("no IDP", refused(NO_DOT, "sm_80"))
 
 
 class Findings(unittest.TestCase):
@@ -114,6 +152,11 @@ class Findings(unittest.TestCase):
         other = self.kernel("bm_strided", calls=["$__internal_3_$__cuda_sm_9x_mma_xor_popc"])
         self.assertEqual(machine_code.findings([division], ("sm_80",)), [])
         self.assertEqual(len(machine_code.findings([other], ("sm_80",))), 1)
+
+    def test_groups_are_for_hopper_alone(self) -> None:
+        empty = self.kernel("bm_group_codes_128x64", opcodes=collections.Counter({"BPT": 1}))
+        self.assertEqual(machine_code.findings([empty], ("sm_80",)), [])
+        self.assertEqual(len(machine_code.findings([self.kernel("bm_group_codes_128x64")], ("sm_80",))), 1)
 
     def test_nothing_at_all_is_a_finding(self) -> None:
         self.assertEqual(machine_code.findings([], ("sm_80",)), ["there is no machine code for sm_80"])

@@ -5,7 +5,9 @@
 
 DIR holds cuobjdump and nvdisasm (default: PATH, the toolkit's folder, .cache/cuda). For every kernel and architecture a
 line says registers, shared and local memory and how many instructions of each kind there are. Findings are
-  - a tile kernel without its tensor instruction (BMMA, IMMA), or with one in an architecture that only emulates it;
+  - a tile kernel without its tensor instruction (BMMA, IMMA; of a whole group of warps BGMMA, IGMMA), or with one in an
+    architecture that only emulates it, and a kernel for few rows that neither counts (POPC) nor adds four products (IDP);
+  - products of groups that the compiler lets wait for one another: it begins each of them anew (WARPGROUP.ARRIVE);
   - a call of anything but the compiler's division and square root: emulated instructions are such calls;
   - local memory (spilled registers, arrays that are not in registers) in a hot kernel;
   - an architecture or kernel that is missing.
@@ -26,12 +28,13 @@ from pathlib import Path
 
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a")
 # Kernels whose time is the model's: no local memory. bm_conv_codes keeps 8 codes in an array that it indexes.
-HOT = re.compile(r"bm_tile_|bm_ceiling_|bm_conv_bits$|bm_conv_float$|bm_pool_|bm_quantize_plain$")
-TENSOR = re.compile(r"bm_(?:tile|ceiling)_(bits|ternary|spread|codes|bytes)")
+HOT = re.compile(r"bm_tile_|bm_group_|bm_few_|bm_ceiling_|bm_count_|bm_conv_bits$|bm_conv_float$|bm_pool_|bm_quantize_plain$")
+PRODUCT = re.compile(r"bm_(tile|ceiling|group|few|count)_(bits|ternary|spread|codes|bytes|words|carries|products)")
+TENSOR = ("BMMA", "IMMA", "HMMA", "BGMMA", "IGMMA")
 # Correctly rounded division and square root, and the functions of chains: rare ways of rare operations.
 # A label inside of the kernel is a jump, in the way of older chips.
 MATH = re.compile(r"div_|_div|rcp|sqrt|_pow|trig|rem_|^\.L_x_\d+$")
-SHOWN = ("BMMA", "IMMA", "HMMA", "POPC", "LDGSTS", "LDS", "LDL", "STL", "CALL")
+SHOWN = ("BMMA", "IMMA", "BGMMA", "IGMMA", "IDP", "POPC", "LDGSTS", "LDS", "LDL", "STL", "CALL")
 
 
 @dataclasses.dataclass
@@ -47,13 +50,19 @@ class Kernel:
 
 
 def expected_opcode(name: str, architecture: str) -> str | None:
-    """The tensor instruction that a kernel must have: None for none at all, "" when it does not matter."""
-    kind = TENSOR.match(name)
+    """The instruction that a kernel must have: None for no tensor instruction at all, "" when it does not matter."""
+    kind = PRODUCT.match(name)
     if not kind:
         return ""
-    if kind[1] in ("spread", "codes", "bytes"):
+    by_bytes = kind[2] in ("spread", "codes", "bytes")
+    if kind[1] == "few" or kind[2] in ("words", "carries"):
+        return "IDP" if by_bytes else "POPC"
+    if kind[1] == "group":
+        return ("IGMMA" if by_bytes else "BGMMA") if architecture == "sm_90a" else None
+    has_bits = int(re.sub(r"\D", "", architecture)) < 100
+    if by_bytes or (kind[2] == "products" and not has_bits):
         return "IMMA"
-    return "BMMA" if int(re.sub(r"\D", "", architecture)) < 100 else None
+    return "BMMA" if has_bits else None
 
 
 def parse_usage(text: str) -> dict[str, dict[str, int]]:
@@ -65,7 +74,8 @@ def parse_usage(text: str) -> dict[str, dict[str, int]]:
 
 
 def parse_code(text: str) -> dict[str, tuple[collections.Counter, list[str]]]:
-    """Instructions and call targets of every kernel in what `nvdisasm -c` prints; an opcode is its first word."""
+    """Instructions and call targets of every kernel in what `nvdisasm -c` prints; an opcode is its first word, and
+    WARPGROUP.ARRIVE one of its own."""
     kernels: dict[str, tuple[collections.Counter, list[str]]] = {}
     current = None
     for line in text.splitlines():
@@ -76,7 +86,7 @@ def parse_code(text: str) -> dict[str, tuple[collections.Counter, list[str]]]:
         found = re.match(r"\s*/\*[0-9a-f]+\*/\s+(?:@!?U?P\w+\s+)?([A-Z][\w.]*)(.*)", line)
         if current is None or not found:
             continue
-        opcode = found[1].split(".")[0]
+        opcode = found[1] if found[1] == "WARPGROUP.ARRIVE" else found[1].split(".")[0]
         current[0][opcode] += 1
         if opcode in ("CALL", "JCAL"):
             target = re.search(r"`\(([^)]+)\)", found[2])
@@ -100,9 +110,13 @@ def findings(kernels: list[Kernel], architectures: tuple[str, ...] = ARCHITECTUR
                 found.append(f"{where} uses local memory: {kernel.stack} bytes of stack, {local} accesses")
         wanted = expected_opcode(kernel.name, kernel.architecture)
         if wanted and kernel.opcodes[wanted] == 0:
-            found.append(f"{where} has no {wanted}: it does not run on tensor cores")
-        if wanted is None and any(kernel.opcodes[o] for o in ("BMMA", "IMMA", "HMMA")):
+            found.append(f"{where} has no {wanted}: it does not run on " +
+                         ("tensor cores" if wanted in TENSOR else "the units that it is for"))
+        if wanted is None and any(kernel.opcodes[o] for o in TENSOR):
             found.append(f"{where} multiplies bits, which this chip only emulates")
+        products = kernel.opcodes["BGMMA"] + kernel.opcodes["IGMMA"]
+        if products > 1 and kernel.opcodes["WARPGROUP.ARRIVE"] >= products:
+            found.append(f"{where} waits for each of its products before the next")
     every = set().union(*by_architecture.values()) if by_architecture else set()
     for architecture in architectures:
         if architecture not in by_architecture:

@@ -261,6 +261,7 @@ ValueId AddConv(Draw& draw, Graph& graph, const LoweredKind& kind, ValueId input
     op.groups = outputs = channels;
   } else if (kind.outputs > 0) {
     outputs = kind.outputs;
+    if (kind.groups > 0) op.groups = kind.groups;
   } else if (!kind.dense && draw.OneIn(3)) {
     std::vector<int64_t> divisors;
     for (int64_t d = 2; d <= channels; ++d) {

@@ -41,6 +41,21 @@ TEST(CudaLaunchTest, TilesCoverThePixelsOfAllRowsAndTheOutputs) {
   EXPECT_EQ(*launch, (CudaLaunch{3, 2, 1, 192, 50000}));
 }
 
+TEST(CudaLaunchTest, FewRowsHaveTilesOfTheirOwn) {
+  DeviceStep step = StepOfTiles({.pixels = 32, .outputs = 64, .threads = 128}, 10);
+  step[device::kOutHeight] = step[device::kOutWidth] = 1;
+  step[device::kOutOctets] = 8;  // a word of bits
+  step.kernel = "tiles";
+  step.few_kernel = "few";
+  step.few_tiles = {.pixels = 4, .outputs = 8, .threads = 128, .shared_bytes = 512};
+  const auto few = CudaLaunchOf(step, 4), more = CudaLaunchOf(step, 5);
+  ASSERT_TRUE(few.ok() && more.ok());
+  EXPECT_EQ(*few, (CudaLaunch{1, 8, 1, 128, 512}));
+  EXPECT_EQ(*more, (CudaLaunch{1, 1, 1, 128, 0}));
+  EXPECT_EQ(step.kernel_of(4), "few");
+  EXPECT_EQ(step.kernel_of(5), "tiles");
+}
+
 TEST(CudaLaunchTest, MoreRowsThanAGridHasAreRefused) {
   EXPECT_TRUE(CudaLaunchOf(StepOfItems(1), 65535).ok());
   const auto launch = CudaLaunchOf(StepOfItems(1), 65536);

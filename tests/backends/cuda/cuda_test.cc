@@ -4,13 +4,17 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstring>
 #include <random>
 #include <thread>
+#include <utility>
+#include <variant>
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cuda/conv_tiles.h"
 #include "backends/cuda/cuda_plan_device.h"
 #include "backends/device/device_executable.h"
+#include "base/status_macros.h"
 #include "model/passes/passes.h"
 #include "tests/backends/cpu/random_lowered.h"
 #include "tests/backends/cuda/fake_driver.h"
@@ -104,6 +108,16 @@ TEST_F(CudaTest, RandomGraphsGiveTheReferencesBits) {
     CheckAgainstReference(RandomLowered(kind, random), make, random,
                           CudaConvTiles(fake_->capability));
     if (HasFatalFailure()) return;
+    const MakeExecutable make_of_bits =
+        [&](const Graph& graph,
+            const DevicePlan& plan) -> absl::StatusOr<std::unique_ptr<Executable>> {
+      BITMILL_ASSIGN_OR_RETURN(DevicePlan of_bits, BuildDevicePlan(graph, plan.max_rows,
+                                                                   CudaConvTiles(fake_->capability),
+                                                                   InputQuantizer::kHost));
+      return make(graph, std::move(of_bits));
+    };
+    CheckAgainstReference(RandomLowered(kind, random), make_of_bits, random);
+    if (HasFatalFailure()) return;
   }
   for (int i = 0; i < 12; ++i) {
     SCOPED_TRACE(testing::Message() << "graph " << i);
@@ -112,6 +126,37 @@ TEST_F(CudaTest, RandomGraphsGiveTheReferencesBits) {
     CheckAgainstReference(RandomResidual(random), make, random);
     if (HasFatalFailure()) return;
   }
+}
+
+TEST_F(CudaTest, BitsAreCopiedWhereOnlyAComparisonOfTheInputIsWanted) {
+  const auto lowered = Lower(graph_);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  const QuantizeOp* op = nullptr;  // the first, behind a Flatten
+  for (const Node& node : lowered->nodes) {
+    if (op == nullptr) op = std::get_if<QuantizeOp>(&node.lowered);
+  }
+  ASSERT_NE(op, nullptr);
+  const auto executable = Compile(1);
+  const auto elements = static_cast<size_t>(executable->signature().inputs[0].row_bytes / 4);
+  ASSERT_EQ(elements, 784U);
+  constexpr size_t kRowBytes = 128;  // 13 words, to a whole place
+  EXPECT_THAT(executable->DescribePlan(),
+              HasSubstr("the host makes bits of input 0: 104 bytes a row are copied, not 3136"));
+  EXPECT_EQ(executable->operations()[0].row_bytes, 104);
+  fake_->copied_in = 0;
+  ASSERT_TRUE(RunRows(*executable, absl::MakeConstSpan(rows_).first(1), 1).ok());
+  EXPECT_EQ(fake_->copied_in, static_cast<int64_t>(kRowBytes));
+  std::vector<float> values(elements);
+  std::memcpy(values.data(), rows_[0][0].data(), elements * sizeof(float));
+  std::vector<uint8_t> wanted(kRowBytes, 0);
+  for (size_t i = 0; i < elements; ++i) {
+    const size_t which = op->bit_thresholds.size() > 1 ? i : 0;
+    const float threshold = op->bit_thresholds.empty() ? 0.0F : op->bit_thresholds[which];
+    const bool inverted = !op->bit_invert.empty() && op->bit_invert[which] != 0;
+    if ((values[i] >= threshold) == inverted) wanted[i / 8] |= static_cast<uint8_t>(1U << (i % 8));
+  }
+  EXPECT_THAT(std::vector<uint8_t>(fake_->last_in, fake_->last_in + kRowBytes),
+              testing::ElementsAreArray(wanted));
 }
 
 TEST_F(CudaTest, ContextsOfOneModelRunAtTheSameTime) {

@@ -9,6 +9,7 @@
 // is lost does.
 #include "tests/backends/cuda/fake_cuda.h"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdlib>
 #include <cstring>
@@ -59,7 +60,7 @@ constexpr size_t kMemoryBytes = size_t{1} << 32;
 constexpr int64_t kCommandUs = 10;  // of every command
 constexpr int kMaxThreads = 1024, kMaxSharedBytes = 160 * 1024;
 
-constexpr FakeCuda kAtFirst = {nullptr, 0, 0, false, false, 1, 90, 0, 0, 0, 0};
+constexpr FakeCuda kAtFirst = {nullptr, 0, 0, false, false, 1, 90, 0, 0, 0, 0, 0, {}};
 
 std::recursive_mutex mutex;  // guards all below; commands run one at a time
 FakeCuda control = kAtFirst;
@@ -369,6 +370,8 @@ CuResult cuMemcpyHtoDAsync_v2(CuPointer to, const void* from, size_t bytes, CUst
   if (place == nullptr) return kInvalidValue;
   return Command(stream, [=] {
     std::memcpy(place, from, bytes);
+    control.copied_in += static_cast<int64_t>(bytes);
+    std::memcpy(control.last_in, from, std::min(bytes, sizeof(control.last_in)));
     return kSuccess;
   });
 }

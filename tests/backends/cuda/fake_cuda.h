@@ -17,7 +17,9 @@ struct FakeCuda {
   int compute_mode;
   int64_t launches;  // of kernels, so far, those of graphs included
   int64_t graph_launches;
-  int64_t alive;  // handles and blocks of memory that have not been released
+  int64_t alive;                 // handles and blocks of memory that have not been released
+  int64_t copied_in;             // bytes that streams copied to the device, so far
+  unsigned char last_in[65536];  // the first of those of the last such copy
 };
 
 FakeCuda* FakeCudaControl();

@@ -55,9 +55,9 @@ absl::StatusOr<RowBytes> ReferenceRow(const Graph& graph, const RowBytes& row) {
 }  // namespace
 
 void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random,
-                           const ChooseConvTile& choose) {
-  const std::vector<RowBytes> rows = RandomRows(graph, 3, random);
-  absl::StatusOr<DevicePlan> plan = BuildDevicePlan(graph, 3, choose);
+                           const ChooseConvTile& choose, int64_t count) {
+  const std::vector<RowBytes> rows = RandomRows(graph, static_cast<size_t>(count), random);
+  absl::StatusOr<DevicePlan> plan = BuildDevicePlan(graph, count, choose);
   ASSERT_TRUE(plan.ok()) << plan.status();
   const absl::StatusOr<std::unique_ptr<Executable>> made = make(graph, *std::move(plan));
   ASSERT_TRUE(made.ok()) << made.status();
@@ -68,7 +68,7 @@ void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::
     ASSERT_TRUE(answer.ok()) << answer.status();
     wanted.push_back(*std::move(answer));
   }
-  for (const int64_t batch : {3, 1}) {
+  for (const int64_t batch : {count, int64_t{1}}) {
     const auto got = RunRows(*executable, rows, batch);
     ASSERT_TRUE(got.ok()) << got.status();
     for (size_t r = 0; r < rows.size(); ++r) {

@@ -19,10 +19,10 @@ namespace bitmill {
 using MakeExecutable =
     std::function<absl::StatusOr<std::unique_ptr<Executable>>(const Graph& graph, DevicePlan plan)>;
 
-// Random rows, in one batch and one by one, give the bits of the reference; gtest failures say
-// which do not.
+// `count` random rows, in one batch and one by one, give the bits of the reference; gtest failures
+// say which do not.
 void CheckAgainstReference(const Graph& graph, const MakeExecutable& make, std::mt19937& random,
-                           const ChooseConvTile& choose = DefaultConvTile);
+                           const ChooseConvTile& choose = DefaultConvTile, int64_t count = 3);
 
 // Random convolutions of bits to bits, in every form that slices take (windows, borders, strides,
 // limits that are always or never reached), give the bits of octets, which are those of the

@@ -77,16 +77,16 @@ class HostExecutable final : public Executable {
 
   absl::Status RunTiles(const DeviceStep& step, int32_t number, int64_t rows, AlignedBuffer& arena,
                         AlignedBuffer& constants) const {
-    const TileKernel* const kernel = FindTileKernel(step.kernel);
-    if (kernel == nullptr) return absl::InternalError(absl::StrCat("no kernel ", step.kernel));
-    const DeviceTiles& tiles = step.tiles;
+    const std::string& name = step.kernel_of(rows);
+    const TileKernel* const kernel = FindTileKernel(name);
+    if (kernel == nullptr) return absl::InternalError(absl::StrCat("no kernel ", name));
+    const DeviceTiles& tiles = step.tiles_of(rows);
     if (tiles.pixels != kernel->pixels || tiles.outputs != kernel->outputs ||
         tiles.threads != kernel->threads || tiles.shared_bytes != kernel->shared_bytes) {
-      return absl::InternalError(absl::StrCat(step.kernel, ": the plan launches other tiles"));
+      return absl::InternalError(absl::StrCat(name, ": the plan launches other tiles"));
     }
-    const int64_t pixels = rows * step[device::kOutHeight] * step[device::kOutWidth];
-    RunTileKernel(*kernel, static_cast<int>((pixels + tiles.pixels - 1) / tiles.pixels),
-                  (step[device::kOutChannels] + tiles.outputs - 1) / tiles.outputs,
+    const auto groups = step.groups_of(rows);
+    RunTileKernel(*kernel, static_cast<int>(groups[0]), static_cast<int>(groups[1]),
                   tiles.shared_bytes, arena.as<unsigned char>(), constants.as<unsigned char>(),
                   params_.data(), number, static_cast<int32_t>(rows));
     return absl::OkStatus();

@@ -16,6 +16,7 @@ using opencl_c::uchar, opencl_c::ushort, opencl_c::uint, opencl_c::ulong;
 
 #define BITMILL_B1_NATIVE 1
 #define BITMILL_NO_UNROLL
+#define BITMILL_UNROLL_FEW
 
 int bm_thread() { return cuda_emulation::Thread(); }
 int bm_tile_x() { return cuda_emulation::TileX(); }
@@ -35,7 +36,10 @@ Quad bm_load_quad(const uchar* shared) {
   std::memcpy(&quad, shared, sizeof(quad));
   return quad;
 }
-void bm_store_quad(uchar* shared, const Quad& quad) { std::memcpy(shared, &quad, sizeof(quad)); }
+void bm_store_quad(uchar* shared, const Quad& quad) {
+  std::memcpy(shared, &quad, sizeof(quad));
+  cuda_emulation::Stored();
+}
 void bm_copy16(uchar* to, const uchar* from, const bool inside) {
   cuda_emulation::Copy(to, from, 16, inside);
 }
@@ -46,6 +50,12 @@ void bm_copy_commit() { cuda_emulation::Commit(); }
 template <int pending>
 void bm_copy_wait() {
   cuda_emulation::Wait(pending);
+}
+int bm_dot4(const uint a, const uint b, int c) {
+  for (int i = 0; i < 32; i += 8) {
+    c += static_cast<int>(a >> i & 255U) * static_cast<signed char>(b >> i & 255U);
+  }
+  return c;
 }
 void bm_products_done() { cuda_emulation::Done(); }
 void bm_mma_bits(int (&c)[4], const uint a0, const uint a1, const uint a2, const uint a3,
@@ -59,6 +69,20 @@ void bm_mma_bytes(int (&c)[4], const uint a0, const uint a1, const uint a2, cons
   cuda_emulation::MmaBytes(c, a, b);
 }
 
+uint bm_shared_offset(const uchar* shared) { return cuda_emulation::SharedOffset(shared); }
+void bm_group_publish() { cuda_emulation::Publish(); }
+void bm_group_begin() { cuda_emulation::Begin(); }
+void bm_group_commit() { cuda_emulation::CommitProducts(); }
+template <int pending>
+void bm_group_wait() {
+  cuda_emulation::WaitProducts(pending);
+}
+void bm_group_sum(int&) {}
+template <bool bits, int eights>
+void bm_group_product(int (&c)[eights][4], const ulong a, const ulong b) {
+  cuda_emulation::GroupProduct(bits, 8 * eights, c[0], a, b);
+}
+
 // The text of the kernels, as it is; OpenCL C is not this project's C++.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wunused-function"
@@ -70,24 +94,37 @@ void bm_mma_bytes(int (&c)[4], const uint a0, const uint a1, const uint a2, cons
 //
 #include "kernels/cuda/conv_tile.cuh"
 //
+#include "kernels/cuda/few_rows.cuh"
+//
+#include "kernels/cuda/conv_group.cuh"
+//
 #include "kernels/cuda/tile_kernels.inc"
 #pragma GCC diagnostic pop
 
 }  // namespace cuda_c
 
 template <typename Shape>
-TileKernel Make(const char* name) {
-  return {name,           Shape::pixels,       Shape::outputs,
-          Shape::threads, Shape::shared_bytes, cuda_c::bm_conv_tile<Shape>};
+TileKernel Make(const char* name, decltype(TileKernel::run) run) {
+  return {name, Shape::pixels, Shape::outputs, Shape::threads, Shape::shared_bytes, run};
 }
 
 }  // namespace
 
 const std::vector<TileKernel>& TileKernels() {
-  using cuda_c::TileShape, cuda_c::kOneBitTile, cuda_c::kTernaryTile, cuda_c::kSpreadTile,
-      cuda_c::kCodeTile;
-#define BITMILL_TILE_ENTRY(name, mode, warps_m) Make<TileShape<mode, warps_m>>(#name),
-  static const std::vector<TileKernel> kKernels = {BITMILL_TILE_KERNELS(BITMILL_TILE_ENTRY)};
+  using cuda_c::FewShape, cuda_c::GroupShape, cuda_c::TileShape, cuda_c::kOneBitTile,
+      cuda_c::kTernaryTile, cuda_c::kSpreadTile, cuda_c::kCodeTile;
+#define BITMILL_TILE_ENTRY(name, mode, warps_m) \
+  Make<TileShape<mode, warps_m>>(#name, cuda_c::bm_conv_tile<TileShape<mode, warps_m>>),
+#define BITMILL_GROUP_ENTRY(name, mode, outputs) \
+  Make<GroupShape<mode, outputs>>(#name, cuda_c::bm_conv_group<GroupShape<mode, outputs>>),
+#define BITMILL_FEW_ENTRY(name, mode) \
+  Make<FewShape<mode>>(#name, cuda_c::bm_few_rows<FewShape<mode>>),
+  // clang-format off
+  static const std::vector<TileKernel> kKernels = {
+      BITMILL_TILE_KERNELS(BITMILL_TILE_ENTRY)
+      BITMILL_GROUP_KERNELS(BITMILL_GROUP_ENTRY)
+      BITMILL_FEW_KERNELS(BITMILL_FEW_ENTRY)};
+  // clang-format on
   return kKernels;
 }
 

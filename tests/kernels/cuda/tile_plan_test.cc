@@ -2,6 +2,7 @@
 // random graphs against the reference of lowered graphs, and the golden models against the CPU.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <random>
 #include <set>
 #include <string>
@@ -30,7 +31,10 @@ std::set<std::string>& KernelsSeen() {
 }
 
 const MakeExecutable kOnTheHost = [](const Graph& graph, DevicePlan plan) {
-  for (const DeviceStep& step : plan.steps) KernelsSeen().insert(step.kernel);
+  for (const DeviceStep& step : plan.steps) {
+    KernelsSeen().insert(step.kernel);
+    KernelsSeen().insert(step.few_kernel);
+  }
   return absl::StatusOr<std::unique_ptr<Executable>>(
       MakeHostExecutable(SignatureOfLowered(graph), std::move(plan)));
 };
@@ -44,6 +48,21 @@ ChooseConvTile Tiles(int compute_capability, int32_t pixels) {
   };
 }
 
+// Products of a group, whatever the size: 128 pixels by `outputs`.
+ChooseConvTile GroupTiles(int compute_capability, int32_t outputs) {
+  return [choose = CudaConvTiles(compute_capability), outputs](const ConvShape& shape) {
+    ConvTile tile = choose(shape);
+    if (tile.tensor == ConvTensor::kNone) return tile;
+    tile.pixels = 128;
+    tile.outputs = outputs;
+    tile.by_group = true;
+    return tile;
+  };
+}
+
+// Dense layers in one batch run as tiles, their rows one by one as few.
+int64_t RowsOf(const LoweredKind& kind) { return kind.dense ? 6 : 3; }
+
 class TilePlanTest : public testing::TestWithParam<LoweredKind> {};
 
 TEST_P(TilePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
@@ -56,7 +75,43 @@ TEST_P(TilePlanTest, ConvolutionsAndDenseLayersGiveTheReferencesBits) {
     const int32_t pixels = i % 3 == 0 ? 128 : 32;
     SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability, ", ", pixels, " pixels"));
     CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
-                          Tiles(capability, pixels));
+                          Tiles(capability, pixels), RowsOf(kind));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(TilePlanTest, ProductsOfGroupsGiveTheReferencesBits) {
+  std::mt19937 random(53);
+  for (int i = 0; i < 8; ++i) {
+    LoweredKind kind = GetParam();
+    kind.dense = i % 4 == 3;
+    kind.channels = i < 2 ? 64 + 64 * i : 0;
+    const int capability = i % 4 < 2 ? 90 : 100;  // bits as bits, and as bytes
+    const int32_t outputs = i % 2 == 0 ? 128 : 64;
+    SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability, ", ", outputs, " outputs"));
+    CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                          GroupTiles(capability, outputs), RowsOf(kind));
+    if (HasFatalFailure()) return;
+  }
+}
+
+TEST_P(TilePlanTest, GroupsGiveTheReferencesBits) {
+  std::mt19937 random(61);
+  for (int i = 0; i < 4; ++i) {
+    LoweredKind kind = GetParam();
+    kind.groups = 2 + i % 2;
+    kind.channels = kind.groups * (kind.bits_in ? 64 : 24);
+    kind.outputs = kind.groups * 64;
+    const int capability = i < 2 ? 90 : 100;
+    SCOPED_TRACE(absl::StrCat("graph ", i, ", capability ", capability));
+    const Graph graph = RandomLowered(kind, random);
+    const auto plan = BuildDevicePlan(graph, 1, CudaConvTiles(capability));
+    ASSERT_TRUE(plan.ok()) << plan.status();
+    EXPECT_TRUE(std::any_of(plan->steps.begin(), plan->steps.end(), [](const DeviceStep& step) {
+      return step[device::kPixelWords] > step[device::kSpan] && step.tiles.threads > 0;
+    })) << DescribeDevicePlan(*plan, "");
+    CheckAgainstReference(graph, kOnTheHost, random, Tiles(capability, 32 + 96 * (i % 2)));
+    CheckAgainstReference(graph, kOnTheHost, random, GroupTiles(capability, 64));
     if (HasFatalFailure()) return;
   }
 }
@@ -75,15 +130,31 @@ TEST(TilePlanStepsTest, ResidualNetworksGiveTheReferencesBits) {
   }
 }
 
+TEST(TilePlanStepsTest, DenseLayersOfFewRowsGiveTheReferencesBits) {
+  std::mt19937 random(59);
+  for (LoweredKind kind : AllLoweredKinds()) {
+    kind.dense = true;
+    SCOPED_TRACE(KindName(kind));
+    for (const int capability : {90, 100}) {
+      for (int64_t rows = 1; rows <= 5; rows += 2) {
+        kind.channels = rows == 1 ? 700 : 0;  // more stages than warps, and words that end early
+        CheckAgainstReference(RandomLowered(kind, random), kOnTheHost, random,
+                              CudaConvTiles(capability), rows);
+        if (HasFatalFailure()) return;
+      }
+    }
+  }
+}
+
 TEST(TilePlanStepsTest, EveryTileKernelRan) {
   std::mt19937 random(47);
   for (const LoweredKind& kind : AllLoweredKinds()) {
-    for (const int32_t pixels : {32, 128}) {
-      const Graph graph = RandomLowered(kind, random);
-      for (const int capability : {80, 120}) {
-        const auto plan = BuildDevicePlan(graph, 2, Tiles(capability, pixels));
-        ASSERT_TRUE(plan.ok()) << plan.status();
-        for (const DeviceStep& step : plan->steps) KernelsSeen().insert(step.kernel);
+    const Graph graph = RandomLowered(kind, random);
+    for (const int capability : {80, 120}) {
+      for (const int32_t size : {1, 2}) {
+        CheckAgainstReference(graph, kOnTheHost, random, Tiles(capability, size == 1 ? 32 : 128));
+        CheckAgainstReference(graph, kOnTheHost, random, GroupTiles(capability, 64 * size));
+        if (HasFatalFailure()) return;
       }
     }
   }
@@ -97,6 +168,7 @@ TEST(CudaConvTilesTest, BitsAreMultipliedAsBitsOnlyWhereTheChipDoes) {
   bits.channels = bits.outputs = codes.outputs = wide_weights.outputs = 64;
   codes.bits_in = false;
   grouped.groups = 2;
+  grouped.channels = grouped.outputs = 64;
   wide_weights.weight_bits = 4;
   for (const int capability : {80, 86, 89, 90}) {
     EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBits) << capability;
@@ -106,6 +178,10 @@ TEST(CudaConvTilesTest, BitsAreMultipliedAsBitsOnlyWhereTheChipDoes) {
     EXPECT_EQ(CudaConvTiles(capability)(bits).tensor, ConvTensor::kBytes) << capability;
   }
   EXPECT_EQ(CudaConvTiles(90)(codes).tensor, ConvTensor::kBytes);
+  EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kNone);  // 32 outputs of a group
+  grouped.outputs = 128;
+  EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kBits);
+  grouped.channels = 96;  // words that two groups share
   EXPECT_EQ(CudaConvTiles(90)(grouped).tensor, ConvTensor::kNone);
   EXPECT_EQ(CudaConvTiles(75)(bits).tensor, ConvTensor::kNone);
 }
@@ -117,6 +193,23 @@ TEST(CudaConvTilesTest, TilesAreWideWhereThereIsEnoughToDo) {
   EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 32);
   shape.rows = 64;  // 98 tiles of 128 pixels, 4 blocks of outputs
   EXPECT_EQ(CudaConvTiles(80)(shape).pixels, 128);
+}
+
+TEST(CudaConvTilesTest, WideTilesAreProductsOfGroupsOnHopperAlone) {
+  ConvShape shape;
+  shape.channels = shape.outputs = 256;
+  shape.out_height = shape.out_width = 14;
+  EXPECT_FALSE(CudaConvTiles(90)(shape).by_group);  // a row alone
+  shape.rows = 64;
+  for (const int capability : {80, 86, 89, 100, 120}) {
+    EXPECT_FALSE(CudaConvTiles(capability)(shape).by_group) << capability;
+  }
+  EXPECT_TRUE(CudaConvTiles(90)(shape).by_group);
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 64);  // 196 tiles of 128 would leave some idle
+  shape.rows = 128;
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 128);
+  shape.outputs = 192;  // the last of two tiles would be half empty
+  EXPECT_EQ(CudaConvTiles(90)(shape).outputs, 64);
 }
 
 class TilePlanGoldenTest : public testing::TestWithParam<GoldenModel> {};

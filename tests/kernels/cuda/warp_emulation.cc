@@ -7,20 +7,32 @@
 #include <cstdlib>
 #include <cstring>
 #include <memory>
+#include <utility>
 #include <vector>
+
+#include "tests/kernels/cuda/group_matrix.h"
 
 namespace bitmill::cuda_emulation {
 namespace {
 
 constexpr int kLanes = 32;
+constexpr int kGroupThreads = 128, kGroupRows = 64;  // of a product of four warps
 constexpr size_t kStackBytes = 128 * 1024;
 
-enum class Waiting { kRunning, kSync, kShuffle, kProducts, kFinished };
+enum class Waiting { kRunning, kSync, kShuffle, kProducts, kGroupProducts, kFinished };
 
 struct Product {
   bool bits = false;
   int* c = nullptr;
   uint32_t a[4] = {}, b[2] = {};
+};
+
+struct QueuedGroupProduct {
+  bool bits = false;
+  int columns = 0;
+  int* c = nullptr;
+  uint64_t a = 0, b = 0;
+  std::vector<unsigned char> operands;  // of the first thread: as they were when it was queued
 };
 
 struct PendingCopy {
@@ -37,6 +49,10 @@ struct Fiber {
   int xor_lanes = 0;
   std::vector<Product> products;
   std::vector<std::vector<PendingCopy>> groups{1};  // of copies; the last is not committed
+  std::vector<std::vector<QueuedGroupProduct>> group_products{1};  // likewise
+  int pending = 0;                                                 // that WaitProducts() leaves
+  bool unpublished = false;  // wrote to shared memory since Publish()
+  bool begun = false;        // products may follow
 };
 
 struct Group {
@@ -130,6 +146,76 @@ void MeetWarp(Fiber* lanes) {
   for (int lane = 0; lane < kLanes; ++lane) lanes[lane].waiting = Waiting::kRunning;
 }
 
+// All lines of an operand, one behind the other.
+void ReadOperand(uint64_t descriptor, int lines, std::vector<unsigned char>& bytes) {
+  for (int line = 0; line < lines; ++line) {
+    for (int byte = 0; byte < kProductBytes; ++byte) {
+      const uint32_t offset = GroupMatrixOffset(descriptor, line, byte);
+      if (offset >= group.shared_bytes) Stop("a product reads outside of shared memory");
+      bytes.push_back(group.shared[offset]);
+    }
+  }
+}
+
+std::vector<unsigned char> ReadOperands(const QueuedGroupProduct& product) {
+  std::vector<unsigned char> bytes;
+  ReadOperand(product.a, kGroupRows, bytes);
+  ReadOperand(product.b, product.columns, bytes);
+  return bytes;
+}
+
+int LineProduct(bool bits, const unsigned char* a, const unsigned char* b) {
+  int sum = 0;
+  for (int i = 0; i < kProductBytes; ++i) {
+    sum += bits ? std::popcount(static_cast<unsigned>(a[i] & b[i]))
+                : static_cast<int>(a[i]) * static_cast<signed char>(b[i]);
+  }
+  return sum;
+}
+
+// Accumulator 4 n + i of lane l of warp w: row 16 w + l / 4 + i / 2 * 8, column
+// 8 n + l % 4 * 2 + i % 2.
+void MultiplyGroup(Fiber* threads, size_t number) {
+  const QueuedGroupProduct& first = threads[0].group_products[0][number];
+  const std::vector<unsigned char> operands = ReadOperands(first);
+  if (operands != first.operands) Stop("operands changed before their product was waited for");
+  for (int t = 0; t < kGroupThreads; ++t) {
+    const QueuedGroupProduct& product = threads[t].group_products[0][number];
+    if (product.bits != first.bits || product.columns != first.columns || product.a != first.a ||
+        product.b != first.b) {
+      Stop("threads multiply different things");
+    }
+    for (int i = 0; i < product.columns / 2; ++i) {
+      const int row = t / kLanes * 16 + t % kLanes / 4 + i % 4 / 2 * 8;
+      const int column = i / 4 * 8 + t % 4 * 2 + i % 2;
+      product.c[i] += LineProduct(first.bits, operands.data() + row * kProductBytes,
+                                  operands.data() + (kGroupRows + column) * kProductBytes);
+    }
+  }
+}
+
+// Four warps that all wait for their products.
+void MeetWarps(Fiber* threads) {
+  for (int t = 0; t < kGroupThreads; ++t) {
+    if (threads[t].waiting != Waiting::kGroupProducts) return;
+  }
+  const size_t groups = threads[0].group_products.size();
+  const size_t products = threads[0].group_products[0].size();
+  for (int t = 1; t < kGroupThreads; ++t) {
+    if (threads[t].group_products.size() != groups || threads[t].pending != threads[0].pending ||
+        threads[t].group_products[0].size() != products) {
+      Stop("a product without all threads");
+    }
+  }
+  while (static_cast<int>(threads[0].group_products.size()) - 1 > threads[0].pending) {
+    for (size_t i = 0; i < threads[0].group_products[0].size(); ++i) MultiplyGroup(threads, i);
+    for (int t = 0; t < kGroupThreads; ++t) {
+      threads[t].group_products.erase(threads[t].group_products.begin());
+    }
+  }
+  for (int t = 0; t < kGroupThreads; ++t) threads[t].waiting = Waiting::kRunning;
+}
+
 void MakeCopies(std::vector<PendingCopy>& copies) {
   for (const PendingCopy& copy : copies) {
     std::memcpy(copy.to, copy.data, static_cast<size_t>(copy.bytes));
@@ -142,7 +228,15 @@ bool MeetGroup(int threads) {
     synced += group.fibers[static_cast<size_t>(t)].waiting == Waiting::kSync;
     finished += group.fibers[static_cast<size_t>(t)].waiting == Waiting::kFinished;
   }
-  if (finished == threads) return false;
+  if (finished == threads) {
+    for (int t = 0; t < threads; ++t) {
+      const Fiber& fiber = group.fibers[static_cast<size_t>(t)];
+      if (fiber.group_products.size() > 1 || !fiber.group_products[0].empty()) {
+        Stop("products that nobody waited for");
+      }
+    }
+    return false;
+  }
   if (synced + finished < threads) return true;
   if (finished > 0) Stop("a thread ended while others wait for it");
   for (int t = 0; t < threads; ++t) {
@@ -170,6 +264,8 @@ void RunGroup(int x, int y, int threads, int shared_bytes, const std::function<v
     Fiber& fiber = group.fibers[static_cast<size_t>(t)];
     fiber.waiting = Waiting::kRunning;
     fiber.groups.assign(1, {});
+    fiber.group_products.assign(1, {});
+    fiber.unpublished = fiber.begun = false;
     getcontext(&fiber.context);
     fiber.context.uc_stack.ss_sp = fiber.stack.get();
     fiber.context.uc_stack.ss_size = kStackBytes;
@@ -187,6 +283,9 @@ void RunGroup(int x, int y, int threads, int shared_bytes, const std::function<v
     }
     if (!ran) Stop("threads wait for others that have ended");
     for (int t = 0; t < threads; t += kLanes) MeetWarp(&group.fibers[static_cast<size_t>(t)]);
+    for (int t = 0; t + kGroupThreads <= threads; t += kGroupThreads) {
+      MeetWarps(&group.fibers[static_cast<size_t>(t)]);
+    }
   } while (MeetGroup(threads));
 }
 
@@ -229,6 +328,7 @@ void Commit() { Running().groups.emplace_back(); }
 void Wait(int pending) {
   std::vector<std::vector<PendingCopy>>& groups = Running().groups;
   while (static_cast<int>(groups.size()) - 1 > pending) {
+    if (!groups.front().empty()) Running().unpublished = true;
     MakeCopies(groups.front());
     groups.erase(groups.begin());
   }
@@ -243,5 +343,40 @@ void MmaBytes(int* c, const uint32_t* a, const uint32_t* b) {
 }
 
 void Done() { YieldAs(Waiting::kProducts); }
+
+uint32_t SharedOffset(const unsigned char* shared) {
+  return static_cast<uint32_t>(shared - group.shared);
+}
+
+void Stored() { Running().unpublished = true; }
+
+void Publish() { Running().unpublished = false; }
+
+void Begin() { Running().begun = true; }
+
+// The first thread runs first after a barrier: what the others wrote before that is theirs to have
+// published, what they write after it is not there yet.
+void GroupProduct(bool bits, int columns, int* c, uint64_t a, uint64_t b) {
+  Fiber& fiber = Running();
+  if (!fiber.begun) Stop("a product that nothing began");
+  QueuedGroupProduct product{bits, columns, c, a, b, {}};
+  if (group.running % kGroupThreads == 0) {
+    for (const Fiber& other : group.fibers) {
+      if (other.unpublished) Stop("a product of shared memory that was not published");
+    }
+    product.operands = ReadOperands(product);
+  }
+  fiber.group_products.back().push_back(std::move(product));
+}
+
+void CommitProducts() {
+  Running().group_products.emplace_back();
+  Running().begun = false;
+}
+
+void WaitProducts(int pending) {
+  Running().pending = pending;
+  YieldAs(Waiting::kGroupProducts);
+}
 
 }  // namespace bitmill::cuda_emulation

@@ -139,5 +139,113 @@ TEST(WarpEmulationDeathTest, DisagreementStopsTheProgram) {
                "a thread ended while others wait");
 }
 
+// A product of a group over lines that lie in shared memory as the manual draws them: in units of
+// 16 bytes, `units` a line; 8 lines one behind the other, unit u of line r of them in the place
+// u ^ (r * units / 8). Without a swizzle 8 lines of one unit, then those of the next.
+struct GroupLayout {
+  int swizzle, units;
+  int Place(int line, int byte) const {
+    const int unit = byte / 16, r = line % 8;
+    if (swizzle == 0) return line / 8 * 256 + unit * 128 + r * 16 + byte % 16;
+    return (line / 8 * 8 + r) * units * 16 + (unit ^ (r * units / 8)) * 16 + byte % 16;
+  }
+  // The manual's bits: address, distances along K and from 8 lines to the next, swizzle.
+  uint64_t Descriptor(int start) const {
+    const uint64_t along_k = swizzle == 0 ? 128 : 16,
+                   next_lines = swizzle == 0 ? 256 : 8 * 16 * units;
+    return static_cast<uint64_t>(start >> 4) | along_k >> 4 << 16 | next_lines >> 4 << 32 |
+           static_cast<uint64_t>(swizzle) << 62;
+  }
+};
+
+constexpr int kGroupThreads = 128, kRowsOfA = 64;
+
+// `half`: the product is of bytes 32 .. 63 of lines that are wider than one product.
+void CheckGroupProduct(const GroupLayout& layout, int columns, bool bits, int half,
+                       std::mt19937& random) {
+  SCOPED_TRACE(testing::Message() << "swizzle " << layout.swizzle << ", half " << half);
+  const int at_b = 16384;
+  std::vector<uint8_t> a(kRowsOfA * 32), b(static_cast<size_t>(columns) * 32);
+  for (uint8_t& byte : a) byte = static_cast<uint8_t>(random());
+  for (uint8_t& byte : b) byte = static_cast<uint8_t>(random());
+  std::vector<int> got(static_cast<size_t>(kRowsOfA * columns), -1);
+  RunGroup(0, 0, kGroupThreads, 65536, [&] {
+    const int thread = Thread(), lane = thread % kLanes, warp = thread / kLanes;
+    for (size_t i = static_cast<size_t>(thread); i < a.size(); i += kGroupThreads) {
+      Shared()[layout.Place(static_cast<int>(i / 32), static_cast<int>(i % 32) + half * 32)] = a[i];
+    }
+    for (size_t i = static_cast<size_t>(thread); i < b.size(); i += kGroupThreads) {
+      const int place =
+          layout.Place(static_cast<int>(i / 32), static_cast<int>(i % 32) + half * 32);
+      Shared()[at_b + place] = b[i];
+    }
+    Stored();
+    Publish();
+    Sync();
+    std::vector<int> c(static_cast<size_t>(columns) / 2, thread);
+    Begin();
+    GroupProduct(bits, columns, c.data(), layout.Descriptor(half * 32),
+                 layout.Descriptor(at_b + half * 32));
+    CommitProducts();
+    WaitProducts(0);
+    // d_i: row 16 warp + groupID, 8 more for i % 4 >= 2, column i / 4 * 8 + thread * 2 + (i & 1).
+    for (size_t i = 0; i < c.size(); ++i) {
+      const size_t row = static_cast<size_t>(16 * warp + lane / 4 + (i % 4 < 2 ? 0 : 8));
+      const size_t column = i / 4 * 8 + static_cast<size_t>(lane % 4) * 2 + (i & 1);
+      got[row * static_cast<size_t>(columns) + column] = c[i] - thread;
+    }
+  });
+  for (int row = 0; row < kRowsOfA; ++row) {
+    for (int column = 0; column < columns; ++column) {
+      int sum = 0;
+      for (int k = 0; k < 32; ++k) {
+        const uint8_t of_a = a[static_cast<size_t>(row * 32 + k)];
+        const uint8_t of_b = b[static_cast<size_t>(column * 32 + k)];
+        for (int bit = 0; bit < 8 && bits; ++bit) sum += of_a >> bit & of_b >> bit & 1;
+        if (!bits) sum += of_a * static_cast<int8_t>(of_b);
+      }
+      ASSERT_EQ(got[static_cast<size_t>(row * columns + column)], sum) << row << ", " << column;
+    }
+  }
+}
+
+TEST(GroupProductTest, OperandsLieAsTheirDescriptorsSay) {
+  std::mt19937 random(5);
+  for (const bool bits : {true, false}) {
+    CheckGroupProduct({0, 2}, 64, bits, 0, random);
+    CheckGroupProduct({1, 8}, 128, bits, 0, random);
+    CheckGroupProduct({1, 8}, 8, bits, 1, random);
+    CheckGroupProduct({2, 4}, 64, bits, 0, random);
+    CheckGroupProduct({2, 4}, 128, bits, 1, random);
+    CheckGroupProduct({3, 2}, 64, bits, 0, random);
+  }
+}
+
+// What a kernel must do around a product; `mistake` leaves one of these out.
+enum class Mistake { kNone, kNotPublished, kNotBegun, kChanged, kNotWaitedFor };
+void MultiplyGroup(Mistake mistake) {
+  RunGroup(0, 0, kGroupThreads, 16384, [&] {
+    const GroupLayout layout{2, 4};
+    int c[32] = {};
+    Shared()[Thread()] = 1;
+    Stored();
+    if (mistake != Mistake::kNotPublished) Publish();
+    Sync();
+    if (mistake != Mistake::kNotBegun) Begin();
+    GroupProduct(true, 64, c, layout.Descriptor(0), layout.Descriptor(4096));
+    CommitProducts();
+    if (mistake == Mistake::kChanged) Shared()[Thread()] = 2;
+    if (mistake != Mistake::kNotWaitedFor) WaitProducts(0);
+  });
+}
+
+TEST(GroupProductDeathTest, WhatADeviceWouldNotForgiveStopsTheProgram) {
+  MultiplyGroup(Mistake::kNone);
+  EXPECT_DEATH(MultiplyGroup(Mistake::kNotPublished), "not published");
+  EXPECT_DEATH(MultiplyGroup(Mistake::kNotBegun), "nothing began");
+  EXPECT_DEATH(MultiplyGroup(Mistake::kChanged), "operands changed");
+  EXPECT_DEATH(MultiplyGroup(Mistake::kNotWaitedFor), "nobody waited");
+}
+
 }  // namespace
 }  // namespace bitmill::cuda_emulation
