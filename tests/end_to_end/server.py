@@ -28,6 +28,7 @@ class Server:
     start_seconds: float = 60.0
     grpc_port: int = 0  # 0: any
     metrics_port: int = 0
+    command: list[str] = field(default_factory=lambda: [PROGRAM, "serve"])
 
     def __enter__(self) -> "Server":
         self.folder = tempfile.TemporaryDirectory(prefix="bitmill-test-")
@@ -35,7 +36,7 @@ class Server:
         self.log_path = Path(self.folder.name) / "log.txt"
         self.log = open(self.log_path, "w")
         self.process = subprocess.Popen(
-            [PROGRAM, "serve", "--model-repository", str(self.repository), "--host", "127.0.0.1",
+            [*self.command, "--model-repository", str(self.repository), "--host", "127.0.0.1",
              "--grpc-port", str(self.grpc_port), "--metrics-port", str(self.metrics_port), "--ready-file", str(ready), *self.arguments],
             stderr=self.log, stdout=self.log)
         end = time.monotonic() + self.start_seconds
