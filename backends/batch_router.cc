@@ -11,7 +11,8 @@
 namespace bitmill {
 namespace {
 
-constexpr float kLeastDrift = 1.0F / 64, kMostDrift = 4096.0F;
+// A microsecond that became 16 s is still told from one that became less.
+constexpr float kLeastDrift = 1.0F / 64, kMostDrift = 16'777'216.0F;
 
 int64_t Times(int64_t ns, float factor) {
   return std::max<int64_t>(1, static_cast<int64_t>(static_cast<float>(ns) * factor));

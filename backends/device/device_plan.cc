@@ -13,7 +13,7 @@ bool DeviceStep::few(int64_t rows) const {
 }
 
 std::array<int64_t, 2> DeviceStep::groups_of(int64_t rows) const {
-  const auto count = [](int64_t all, int64_t tile) { return (all + tile - 1) / tile; };
+  const auto count = [](int64_t all, int64_t each) { return (all + each - 1) / each; };
   const DeviceTiles& launched = tiles_of(rows);
   const int64_t pixels = int64_t{params[device::kOutHeight]} * params[device::kOutWidth];
   // Few rows: a group an octet, up to the last that a pixel has room for.

@@ -33,7 +33,7 @@ namespace device {
 // or output, whose dtype is kInvalid.
 struct HostOperand {
   int32_t buffer = -1;
-  SharedTensor constant;
+  SharedTensor constant = nullptr;
   DType dtype = DType::kInvalid;
   Shape shape;
 };
@@ -94,8 +94,8 @@ struct InputBits {
 // A port of the model; a constant output has no buffer.
 struct DevicePort {
   int32_t buffer = -1;
-  SharedTensor constant;
-  std::shared_ptr<const InputBits> bits;  // of an input that the host quantizes; or null
+  SharedTensor constant = nullptr;
+  std::shared_ptr<const InputBits> bits = nullptr;  // of an input that the host quantizes; or null
 };
 
 struct DevicePlan {

@@ -108,6 +108,15 @@ TEST_F(BatchRouterTest, EnergyThatIsNotKnownOfABackendIsNoPreference) {
   EXPECT_EQ(Start(*router), kGpu);
 }
 
+// 100 ms instead of a microsecond is 100,000 times as long.
+TEST_F(BatchRouterTest, BatchLeavesAFastBackendThatBecameVerySlow) {
+  const auto router = NewRouter(Line("cpu", 5 * kMilli, 0), Line("gpu", 1 * kMicro, 0));
+  const auto took = [](size_t backend) { return backend == kGpu ? 100 * kMilli : 5 * kMilli; };
+  RunFor(*router, 2 * kSecond, took);
+  const std::array<int64_t, 2> sent = RunFor(*router, 10 * kSecond, took);
+  EXPECT_LE(sent[kGpu], sent[kCpu] / 30);  // probes
+}
+
 TEST_F(BatchRouterTest, WorkThatIsDoneIsNotWaitedFor) {
   const auto router = NewRouter(Line("cpu", 250 * kMicro, 0), Line("gpu", 100 * kMicro, 0));
   Start(*router);

@@ -1,5 +1,7 @@
 """`parallel` in config.pbtxt: models in parts answer the bits of whole ones."""
+import json
 import re
+import time
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
@@ -20,6 +22,17 @@ def configure(repository, name: str, how: str) -> None:
     (repository / name / "config.pbtxt").write_text(text)
 
 
+def report_of(server: Server, models: int) -> dict:
+    """The analysis once it has seen all models."""
+    end = time.monotonic() + 20
+    while True:
+        report = json.loads(urllib.request.urlopen(server.metrics.removesuffix("metrics") + "api/report", timeout=5).read())
+        if len(report["models"]) == models:
+            return report
+        assert time.monotonic() < end, "no report of all models"
+        time.sleep(0.1)
+
+
 def test_models_in_parts_answer_the_bits_of_the_whole_one(tmp_path):
     ways = {"whole": "off", "rows": "data:2", "slices": "tensor:2", "stages": "pipeline:2", "chosen": "auto"}
     for name, how in ways.items():
@@ -36,7 +49,23 @@ def test_models_in_parts_answer_the_bits_of_the_whole_one(tmp_path):
                 got = list(pool.map(lambda i, name=name: infer(client, name, x[i:i + 1]).tobytes(), range(16)))
                 assert got == [infer(client, "whole", x[i:i + 1]).tobytes() for i in range(16)], name
         metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        report = report_of(server, len(ways))
         said = server.text()
+    divisions = {model["name"]: model["division"] for model in report["models"] if model.get("division")}
+    modes = {"rows": "data", "slices": "tensor", "stages": "pipeline"}
+    assert "whole" not in divisions
+    for name, mode in modes.items():
+        parts = divisions[name]["parts"]
+        assert divisions[name]["mode"] == mode and len(parts) >= 2, name
+        assert all(part["backend"] == "cpu" and part["row_macs"] > 0 for part in parts if "from" not in part["name"])
+        handed = [int(part["handed_bytes"]) for part in parts]
+        assert (sum(handed) > 0) == (mode != "data") and handed[-1] == 0, (name, handed)
+        for part in parts:
+            line = f'bitmill_part_handed_bytes{{model="{name}",version="1",mode="{mode}",part="{part["name"]}",backend="cpu"}} {part["handed_bytes"]}'
+            assert line in metrics.splitlines(), line
+    assert sum(int(part["rows"]) for part in divisions["rows"]["parts"]) == int(divisions["stages"]["parts"][0]["rows"])
+    assert re.search(r"chosen/1/model.onnx' is (not divided|divided, \w+:2): asked for are 64 rows at least 1.10 times as fast as whole, and one row "
+                     r"at least 0.95 times; measured data:2 \d", said) or "there is one CPU" in said
     assert 'model="stages"' in metrics
     for mode in ("data", "tensor", "pipeline"):
         assert re.search(rf"is divided, {mode} in 2 parts on cpu", said), mode
