@@ -173,6 +173,12 @@ absl::StatusOr<ClQueueHandle> ClDevice::NewQueue() const {
   return ClQueueHandle(*api_, queue);
 }
 
+bool ClDevice::HasKernel(const std::string& name) const {
+  cl_int error = CL_SUCCESS;
+  const ClKernelHandle kernel(*api_, api_->clCreateKernel(program_.get(), name.c_str(), &error));
+  return error == CL_SUCCESS;
+}
+
 absl::StatusOr<ClKernelHandle> ClDevice::NewKernel(const std::string& name, cl_mem arena,
                                                    cl_mem constants, cl_mem params,
                                                    cl_int step) const {

@@ -35,6 +35,8 @@ class ClDevice {
                                            const void* data) const;
   // In order, with profiling.
   absl::StatusOr<ClQueueHandle> NewQueue() const;
+  // Of its program.
+  bool HasKernel(const std::string& name) const;
   // With its arguments, as every kernel has them (kernels/opencl/common.cl).
   absl::StatusOr<ClKernelHandle> NewKernel(const std::string& name, cl_mem arena, cl_mem constants,
                                            cl_mem params, cl_int step) const;

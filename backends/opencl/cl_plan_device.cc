@@ -43,6 +43,8 @@ class ClPlanDevice final : public PlanDevice {
   std::vector<ConvTile> OtherTiles(const ConvShape& shape) const override {
     return PossibleTiles(shape);
   }
+  bool HasKernel(const std::string& kernel) const override { return device_->HasKernel(kernel); }
+  int32_t busy_items() const override { return 512; }
   bool keeps() const override { return device_->cache().enabled(); }
   absl::StatusOr<std::string> LoadKept(const std::string& name) const override {
     return device_->cache().Load(device_->KeyOf(name));
