@@ -156,6 +156,7 @@ class CpuBackend final : public Backend {
                           const CompileOptions& options) const override {
     BITMILL_ASSIGN_OR_RETURN(const PlanKey key, BundleKey(bundle.purpose, options));
     std::vector<const StoredPlan*> parts;
+    parts.reserve(bundle.parts.size());
     for (const PreparedModel* const part : bundle.parts) {
       parts.push_back(&static_cast<const CpuPreparedModel*>(part)->plan());
     }

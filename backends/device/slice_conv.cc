@@ -154,6 +154,7 @@ void SetSlices(const LowBitConvOp& op, const ConvTile& tile, const DeviceValue& 
   const Cases columns = outside(
       OutsideOf(out.width, in.width, filter.kernel_w, op.stride_w, op.dilation_w, op.pad_left));
   std::vector<int32_t> numbers;
+  numbers.reserve(rows.number.size() + columns.number.size());
   for (const int32_t row : rows.number) {
     numbers.push_back(row * static_cast<int32_t>(columns.outside.size()));
   }

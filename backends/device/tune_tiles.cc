@@ -222,6 +222,7 @@ class LayerTuner {
       double product = 1.0, least = std::numeric_limits<double>::max();
       for (const auto& of_rows : times) {
         std::vector<double> ratios;
+        ratios.reserve(of_rows[t].size());
         for (size_t i = 0; i < of_rows[t].size(); ++i) {
           ratios.push_back(of_rows[0][i] / of_rows[t][i]);
         }

@@ -4,6 +4,7 @@ namespace bitmill {
 
 void RecentRoutes::Update(RoutingReport& routing) {
   std::vector<int64_t> now;
+  now.reserve(routing.backends.size());
   for (const RouteBackendReport& backend : routing.backends) now.push_back(backend.batches);
   // Another set of backends is another load.
   if (!batches_.empty() && batches_.front().size() != now.size()) batches_.clear();
