@@ -121,8 +121,12 @@ def check_stages(judge: Prometheus, native: bool, requests: int) -> None:
                     for r in judge.ask("query", query=panel_query(title, "30s"))["result"]}
                    for title in ("Where the time goes", "p99 of each stage"))
     assert sorted(means) == sorted(p99s) == STAGES
-    # What is computed where it is received waits for no worker: 0 in some stages.
-    assert all(0 <= means[name] < 5 * p99s[name] + 1e-6 for name in STAGES), (means, p99s)
+    # What is computed where it is received waits for no worker: 0 in some stages, or in all but a few requests of them, and then the
+    # p99 is 0 whatever these few waited.
+    often = [name for name in STAGES if p99s[name] > 1e-6]
+    assert {"decode", "assemble", "compute", "encode"} <= set(often)
+    assert all(0 <= means[name] < 5 * p99s[name] + 1e-6 for name in often), (means, p99s)
+    assert all(0 <= means[name] < 0.01 for name in STAGES), means
     assert means["compute"] > 0
     if native:  # and only that
         assert judge.ask("query", query=f"{stage}_bucket{selected}")["result"] == []
