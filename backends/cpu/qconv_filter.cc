@@ -58,19 +58,22 @@ void NegateWeights(const LowBitConvOp& op, const WeightRange& range, const Group
 }
 
 // How the kernel sees a filter: runs of channels, one for each tap; or, on tight codes, one run for
-// each line of the window.
+// each line of the window, or one of whole lines and then of their ends.
 struct FilterRuns {
   int64_t channels = 0;  // of a run; a multiple of 4 on tight codes
   int64_t taps = 0;
   bool tight = false;
+  LineEnds ends;
 };
 
-FilterRuns RunsOf(const ConvWindow& window, const GroupSplit& split, bool tight) {
-  if (!tight) return {split.channels, window.taps(), false};
-  return {(split.channels * window.kernel_w + 3) / 4 * 4, window.kernel_h, true};
+FilterRuns RunsOf(const ConvWindow& window, const GroupSplit& split, bool tight,
+                  const LineEnds& ends) {
+  if (!tight) return {split.channels, window.taps(), false, {}};
+  if (ends.end_steps > 0) return {ends.steps(window) * 4, 1, true, ends};
+  return {(split.channels * window.kernel_w + 3) / 4 * 4, window.kernel_h, true, {}};
 }
 
-// w[o][c][kh][kw] -> w[o][kw * channels + c][kh], zero behind.
+// w[o][c][kh][kw] -> w[o][byte of a run][run], zero behind.
 std::vector<int8_t> JoinLines(const std::vector<int8_t>& weights, const ConvWindow& window,
                               const FilterRuns& runs) {
   const int64_t channels = window.in_channels;
@@ -81,7 +84,9 @@ std::vector<int8_t> JoinLines(const std::vector<int8_t>& weights, const ConvWind
       for (int64_t y = 0; y < window.kernel_h; ++y) {
         for (int64_t x = 0; x < window.kernel_w; ++x) {
           const int64_t byte = x * channels + c;
-          joined[static_cast<size_t>((o * runs.channels + byte) * runs.taps + y)] = weights[from++];
+          const int64_t at =
+              runs.ends.end_steps > 0 ? runs.ends.Place(window, y, byte) : byte * runs.taps + y;
+          joined[static_cast<size_t>(o * runs.channels * runs.taps + at)] = weights[from++];
         }
       }
     }
@@ -145,6 +150,7 @@ absl::Status FillBase(const LowBitConvOp& op, const std::vector<int8_t>& weights
 
 std::vector<int32_t> StepOffsets(const ConvWindow& window, const FilterRuns& runs,
                                  const BufferLayout& input) {
+  if (runs.ends.end_steps > 0) return EndsStepOffsets(runs.ends, window, input);
   std::vector<int32_t> offsets;
   for (int64_t y = 0; y < window.kernel_h; ++y) {
     for (int64_t x = 0; x < runs.taps / window.kernel_h; ++x) {
@@ -216,9 +222,10 @@ QconvArgs QconvFilter::Applied(QconvArgs args, int64_t call) const {
 
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
-                                            int32_t zero_point, int32_t levels,
-                                            const SparseUse& sparse, StepBuilder& builder) {
-  const FilterRuns runs = RunsOf(window, split, input.tight);
+                                            const LineEnds& ends, int32_t zero_point,
+                                            int32_t levels, const SparseUse& sparse,
+                                            StepBuilder& builder) {
+  const FilterRuns runs = RunsOf(window, split, input.tight, ends);
   QconvFilter filter;
   filter.kind = KindOf(op.weight_bits, split.merged > 1 || runs.tight);
   filter.ternary = filter.kind == QconvWeights::k2Bit;

@@ -1,7 +1,8 @@
 // The constants of a low-bit convolution over codes, as kernels/qconv/qconv.h wants them.
 //
 // Images of 1 to 3 channels lie tight: a line of the window is one run of bytes there, filled up
-// with zero weights, instead of a mostly empty step for each tap.
+// with zero weights, instead of a mostly empty step for each tap; or the ends of its lines lie side
+// by side (line_ends.h).
 #pragma once
 
 #include <cstdint>
@@ -10,6 +11,7 @@
 #include "absl/status/statusor.h"
 #include "backends/cpu/buffer_layout.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/line_ends.h"
 #include "backends/cpu/plan_constants.h"
 #include "backends/cpu/step_builder.h"
 #include "kernels/qconv/qconv_table.h"
@@ -47,10 +49,11 @@ struct SparseUse {
 
 // Internal when a weight does not fit its bits; Unimplemented when a sum may not fit 32 bits;
 // ResourceExhausted beyond 1 GiB. Sparse weights are packed each time: a plan file has them as they
-// are.
+// are. `ends`: those of tight codes; `input` has room for them.
 absl::StatusOr<QconvFilter> PackQconvFilter(const LowBitConvOp& op, const ConvWindow& window,
                                             const GroupSplit& split, const BufferLayout& input,
-                                            int32_t zero_point, int32_t levels,
-                                            const SparseUse& sparse, StepBuilder& builder);
+                                            const LineEnds& ends, int32_t zero_point,
+                                            int32_t levels, const SparseUse& sparse,
+                                            StepBuilder& builder);
 
 }  // namespace bitmill

@@ -4,8 +4,9 @@
 //
 // The zero point goes into `base` and the border is filled with the padding's code, so that no tap
 // is special. Images of 1 to 3 channels lie tight: a line of the kernel is one run of bytes, filled
-// up with zero weights, instead of mostly empty steps for each tap. A dense layer presents the rows
-// of the chunk as the pixels of one line.
+// up with zero weights, instead of mostly empty steps for each tap; where it gains, images are
+// copied to have the ends of these lines side by side (line_ends.h). A dense layer presents the
+// rows of the chunk as the pixels of one line.
 #include <algorithm>
 #include <array>
 #include <cstring>
@@ -14,6 +15,7 @@
 #include "backends/cpu/conv_blocks.h"
 #include "backends/cpu/conv_epilogue.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/line_ends.h"
 #include "backends/cpu/line_step.h"
 #include "backends/cpu/qconv_filter.h"
 #include "backends/cpu/steps.h"
@@ -54,6 +56,7 @@ class QconvStep final : public LineStep {
 
   void Prepare(const StepRun& run) const override {
     if (unpacks) UnpackBits(run);
+    if (ends.end_steps > 0) CopyImages(run);
     if (output.layout.storage == Storage::kBits || output.layout.storage == Storage::kCodes) {
       PrepareBuffer(output.layout, output.Base(run), run.rows);
     }
@@ -107,6 +110,20 @@ class QconvStep final : public LineStep {
     }
   }
 
+  void CopyImages(const StepRun& run) const {
+    for (int64_t r = 0; r < run.rows; ++r) {
+      std::memcpy(codes.Base(run) + r * codes.layout.image_bytes, input.Row(run, r),
+                  static_cast<size_t>(input.layout.image_bytes));
+    }
+  }
+
+  // What the windows of some lines of the output have beside the image.
+  void FillEnds(const StepRun& run, int64_t r, int64_t first, int64_t count) const {
+    if (ends.end_steps == 0) return;
+    FillLineEnds(ends, window, codes.layout, first, count,
+                 codes.Base(run) + window_start + r * codes.layout.image_bytes);
+  }
+
   void UnpackPixel(const std::byte* src, std::byte* dst) const {
     const int64_t channels = input.layout.channels;
     for (int64_t c = 0; c < channels; c += 8) {
@@ -117,6 +134,7 @@ class QconvStep final : public LineStep {
 
   // All rows of the chunk, straight into a float output.
   void ComputeChunk(const StepRun& run) const {
+    for (int64_t r = 0; r < run.rows; ++r) FillEnds(run, r, 0, window.out_h);
     QconvArgs call = args;
     call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start);
     if (blocks.single_pixel) {
@@ -130,6 +148,7 @@ class QconvStep final : public LineStep {
   // Straight into a float output.
   absl::Status RunLines(const StepRun& run, int64_t r, int64_t first,
                         int64_t count) const override {
+    FillEnds(run, r, first, count);
     QconvArgs call = args;
     call.input = reinterpret_cast<const uint8_t*>(codes.Base(run) + window_start +
                                                   r * codes.layout.image_bytes +
@@ -159,6 +178,7 @@ class QconvStep final : public LineStep {
   }
 
   void ComputeBlock(const StepRun& run, const ConvBlock& block, std::byte* work) const {
+    FillEnds(run, block.row, block.line, block.count);
     QconvArgs call = args;
     const int64_t start = window_start + block.row * codes.layout.image_bytes +
                           block.line * args.stride_h * codes.layout.row_bytes;
@@ -193,8 +213,10 @@ class QconvStep final : public LineStep {
   }
 
   Operand input, output;
-  Operand codes;  // what the kernel reads: the input, or the unpacked bits
+  Operand codes;  // what the kernel reads: the input, the unpacked bits, or images with `ends`
   bool unpacks = false;
+  LineEnds ends;
+  ConvWindow window;
   bool pointwise = false;  // a pixel depends on the same pixel alone
   std::array<uint64_t, 256> unpack_table{};
   const QconvKernel* kernel = nullptr;
@@ -318,6 +340,15 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   }
 
   step->pointwise = !step->unpacks && window.pointwise();
+  step->window = window;
+  if (input.layout.tight && !window.single_pixel()) {
+    step->ends = LineEndsOf(window, input.layout, step->kernel->step_unit);
+  }
+  if (step->ends.end_steps > 0) {
+    absl::StatusOr<BufferLayout> layout = WithEndsPlane(input.layout);
+    if (!layout.ok()) return layout.status();
+    step->codes = Operand{builder.AddBuffer(layout->image_bytes, 0), -1, *layout};
+  }
 
   const BufferLayout& in = step->codes.layout;
   const BufferLayout& out = output.layout;
@@ -344,7 +375,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   const int64_t lines = step->epilogue_in_scratch ? step->blocks.count : window.out_h;
   const bool few_pixels = step->blocks.single_pixel || lines * window.out_w <= kFewPixels;
   absl::StatusOr<QconvFilter> filter =
-      PackQconvFilter(op, window, step->split, in, code.zero_point, args.levels,
+      PackQconvFilter(op, window, step->split, in, step->ends, code.zero_point, args.levels,
                       {step->kernel->sparse, few_pixels}, builder);
   if (!filter.ok()) return filter.status();
   step->filter = *std::move(filter);

@@ -18,6 +18,7 @@ struct QconvKernel {
   int64_t (*prepared_bytes)(const QconvArgs& args) = nullptr;
   void (*prepare)(const QconvArgs& args, void* prepared) = nullptr;
   int64_t (*scratch_bytes)(const QconvArgs& args) = nullptr;  // null: none
+  int32_t step_unit = 1;                                      // steps that are multiplied at a time
   bool two_of_four = false;  // prepares 2:4 weights as such (kernels/qconv/qconv_2of4.h)
   // Another kernel of the table that is faster for some shapes, or beside some neighbours; null:
   // none worth measuring.
