@@ -41,13 +41,14 @@ std::string ShapeText(const Signature& signature) {
   });
 }
 
-double BestMicros(const RowTimes& times) { return static_cast<double>(times.front()) / 1e6; }
-
-void AddResult(BenchResult result, int threads, double row_us, std::vector<BenchResult>& results) {
+void AddResult(BenchResult result, int threads, const RowTimes& times,
+               std::vector<BenchResult>& results) {
+  const auto median = static_cast<double>(Percentile(times, 0.5));
   result.threads = threads;
-  result.value = row_us;
+  result.value = median / 1e6;
+  result.spread = static_cast<double>(Percentile(times, 0.9) - Percentile(times, 0.1)) / median;
   result.ceiling /= threads;
-  result.share = result.ceiling / row_us;
+  result.share = result.ceiling / result.value;
   results.push_back(std::move(result));
 }
 
@@ -158,9 +159,7 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
       BITMILL_ASSIGN_OR_RETURN(const TimedBatch batch, TimedBatch::Create(signature, rows));
       BITMILL_ASSIGN_OR_RETURN(const RowTimes times,
                                TimeOneThread(*executable, batch, rows, options.seconds));
-      const auto median = static_cast<double>(Percentile(times, 0.5));
-      result.spread = static_cast<double>(Percentile(times, 0.9) - Percentile(times, 0.1)) / median;
-      AddResult(result, 1, median / 1e6, results);
+      AddResult(result, 1, times, results);
       continue;
     }
     const SystemClock clock;
@@ -171,11 +170,11 @@ absl::StatusOr<std::vector<BenchResult>> BenchModel(const std::string& path,
     BITMILL_ASSIGN_OR_RETURN(
         const ManyTimes times,
         TimeManyThreads(*executable, *shared, *scheduler, rows, options.seconds));
-    AddResult(result, 1, BestMicros(times.alone), results);
+    AddResult(result, 1, times.alone, results);
     result.steps.clear();
-    AddResult(result, options.threads, BestMicros(times.side_by_side), results);
+    AddResult(result, options.threads, times.side_by_side, results);
     result.kind = "shared batch";
-    AddResult(result, options.threads, BestMicros(times.shared), results);
+    AddResult(result, options.threads, times.shared, results);
   }
   return results;
 }

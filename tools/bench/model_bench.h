@@ -33,8 +33,8 @@ std::string ModelNameOfFile(const std::string& path);
 absl::StatusOr<ModelInputs> BenchSamples(const Signature& signature, const PrecisionChoice& choice);
 
 // Value: microseconds of a row. With one thread the median of repeated batches, in CPU time, so
-// that other load hardly matters. With several there are three results for a batch size, in wall
-// time of the best of many short windows taken in turn: kind "model" with one thread, "model" with
+// that other load hardly matters. With several there are three results for a batch size, medians of
+// windows of wall time taken in turn: kind "model" with one thread, "model" with
 // all of them, each at a batch of its own, and "shared batch", all of them at one batch. Ceiling:
 // the sum over the layers of products at the rate of the matching line of `roofline`, or of reading
 // the weights, whichever is longer. The exact result is checked against the reference of the first

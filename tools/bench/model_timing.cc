@@ -15,47 +15,61 @@ namespace {
 constexpr int kMinRepetitions = 10;
 constexpr uint64_t kSeed = 1;
 
-// Picoseconds of a row in one window of `seconds`: batches one after the other on this thread.
-absl::StatusOr<int64_t> TimeBatches(const Executable& executable, const TimedBatch& batch,
-                                    ExecutionContext& context, int64_t rows, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const auto start = Clock::now();
-  const auto end = start + std::chrono::duration<double>(seconds);
-  int64_t done = 0;
-  while (Clock::now() < end) {
-    BITMILL_RETURN_IF_ERROR(batch.Run(executable, context));
-    done += rows;
+using WallClock = std::chrono::steady_clock;
+
+// When some rows were computed, by one thread or by several.
+struct Lap {
+  WallClock::time_point start, end;
+  int64_t rows = 0;
+
+  double seconds() const { return std::chrono::duration<double>(end - start).count(); }
+  int64_t row_ps() const {
+    return static_cast<int64_t>(seconds() * 1e12 / static_cast<double>(rows));
   }
-  const double elapsed_ns = std::chrono::duration<double, std::nano>(Clock::now() - start).count();
-  return static_cast<int64_t>(elapsed_ns * 1e3 / static_cast<double>(done));
+};
+
+// Batches one after the other on this thread for `seconds`; at least one.
+absl::StatusOr<Lap> TimeBatches(const Executable& executable, const TimedBatch& batch,
+                                ExecutionContext& context, int64_t rows, double seconds) {
+  Lap lap;
+  lap.start = WallClock::now();
+  do {
+    BITMILL_RETURN_IF_ERROR(batch.Run(executable, context));
+    lap.rows += rows;
+    lap.end = WallClock::now();
+  } while (lap.seconds() < seconds);
+  return lap;
 }
 
 // What one of the threads that work side by side needs.
 struct Lane {
   TimedBatch batch;
   std::unique_ptr<ExecutionContext> context;
-  absl::StatusOr<int64_t> row_ps = 0;
+  absl::StatusOr<Lap> lap = Lap{};
 };
 
-// The same with a batch on each worker of `scheduler`.
-absl::StatusOr<int64_t> TimeSideBySide(const Executable& executable, std::vector<Lane>& lanes,
-                                       Scheduler& scheduler, int64_t rows, double seconds) {
+// The same with a batch on each worker of `scheduler`, from the first one's start to the last one's
+// end: lanes neither start nor end together, and who has ended helps the others.
+absl::StatusOr<Lap> TimeSideBySide(const Executable& executable, std::vector<Lane>& lanes,
+                                   Scheduler& scheduler, int64_t rows, double seconds) {
   std::vector<std::promise<void>> done(lanes.size());
   const auto flow = std::make_shared<Flow>();
   for (size_t i = 0; i < lanes.size(); ++i) {
     scheduler.Enqueue(flow, [&, i] {
       Lane& lane = lanes[i];
-      lane.row_ps = TimeBatches(executable, lane.batch, *lane.context, rows, seconds);
+      lane.lap = TimeBatches(executable, lane.batch, *lane.context, rows, seconds);
       done[i].set_value();
     });
   }
-  double rows_per_ps = 0.0;
   for (std::promise<void>& one : done) one.get_future().wait();
+  Lap all;
   for (const Lane& lane : lanes) {
-    BITMILL_RETURN_IF_ERROR(lane.row_ps.status());
-    rows_per_ps += 1.0 / static_cast<double>(*lane.row_ps);
+    BITMILL_RETURN_IF_ERROR(lane.lap.status());
+    all.start = all.rows == 0 ? lane.lap->start : std::min(all.start, lane.lap->start);
+    all.end = std::max(all.end, lane.lap->end);
+    all.rows += lane.lap->rows;
   }
-  return static_cast<int64_t>(1.0 / rows_per_ps);
+  return all;
 }
 
 }  // namespace
@@ -115,8 +129,6 @@ absl::StatusOr<RowTimes> TimeOneThread(const Executable& executable, const Timed
 
 absl::StatusOr<ManyTimes> TimeManyThreads(const Executable& alone, const Executable& shared,
                                           TbbScheduler& scheduler, int64_t rows, double seconds) {
-  constexpr int kWindows = 100;
-  const double window = seconds / kWindows;
   const std::unique_ptr<ExecutionContext> own = alone.CreateContext();
   std::vector<Lane> lanes;
   for (int i = 0; i < scheduler.concurrency(); ++i) {
@@ -130,14 +142,21 @@ absl::StatusOr<ManyTimes> TimeManyThreads(const Executable& alone, const Executa
   if (first.batch.outputs() != want) {
     return absl::InternalError("a shared batch has another result than one thread");
   }
+  // Windows are short, so that a disturbance spoils few of them, but hold many batches of a lane:
+  // at the end of one, workers wait for the last.
+  constexpr double kMostWindows = 100, kFewestWindows = 10, kWindowBatches = 8;
+  BITMILL_ASSIGN_OR_RETURN(const Lap once, TimeBatches(alone, first.batch, *own, rows, 0.0));
+  const double window = std::max(seconds / kMostWindows, once.seconds() * kWindowBatches);
+  const double windows = std::clamp(seconds / window, kFewestWindows, kMostWindows);
   ManyTimes times;
-  for (int i = 0; i < kWindows; ++i) {
-    BITMILL_ASSIGN_OR_RETURN(times.alone.emplace_back(),
-                             TimeBatches(alone, first.batch, *own, rows, window));
-    BITMILL_ASSIGN_OR_RETURN(times.shared.emplace_back(),
+  for (int i = 0; i < static_cast<int>(windows); ++i) {
+    BITMILL_ASSIGN_OR_RETURN(const Lap one, TimeBatches(alone, first.batch, *own, rows, window));
+    BITMILL_ASSIGN_OR_RETURN(const Lap shared_batch,
                              TimeBatches(shared, first.batch, *first.context, rows, window));
-    BITMILL_ASSIGN_OR_RETURN(times.side_by_side.emplace_back(),
-                             TimeSideBySide(shared, lanes, scheduler, rows, window));
+    BITMILL_ASSIGN_OR_RETURN(const Lap all, TimeSideBySide(shared, lanes, scheduler, rows, window));
+    times.alone.push_back(one.row_ps());
+    times.shared.push_back(shared_batch.row_ps());
+    times.side_by_side.push_back(all.row_ps());
   }
   for (RowTimes* const one : {&times.alone, &times.shared, &times.side_by_side}) {
     std::sort(one->begin(), one->end());

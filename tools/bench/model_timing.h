@@ -46,12 +46,13 @@ using RowTimes = std::vector<int64_t>;
 absl::StatusOr<RowTimes> TimeOneThread(const Executable& executable, const TimedBatch& batch,
                                        int64_t rows, double seconds);
 
-// Wall time in short windows taken in turn: on one thread, with a batch on each worker, and with
-// all of them at one batch.
+// Wall time in windows taken in turn: on one thread, with a batch on each worker, and with all of
+// them at one batch.
 struct ManyTimes {
   RowTimes alone, side_by_side, shared;
 };
-// About three times `seconds`. `alone` runs on one thread, `shared` finds helpers at `scheduler`.
+// About three times `seconds`, longer where batches take long: a window holds at least 8, and there
+// are 10. `alone` runs on one thread, `shared` finds helpers at `scheduler`.
 // Internal when they differ in a bit.
 absl::StatusOr<ManyTimes> TimeManyThreads(const Executable& alone, const Executable& shared,
                                           TbbScheduler& scheduler, int64_t rows, double seconds);
