@@ -18,15 +18,15 @@ int64_t PlaceInPlane(const LineEnds& ends, const BufferLayout& input, int64_t st
 
 }  // namespace
 
-LineEnds LineEndsOf(const ConvWindow& window, const BufferLayout& input, int64_t step_unit) {
+LineEnds LineEndsOf(const ConvWindow& window, int64_t step_unit) {
   const int64_t line_bytes = window.kernel_w * window.in_channels;
   LineEnds ends;
   ends.line_steps = line_bytes / kStepBytes;
   ends.end_bytes = line_bytes % kStepBytes;
-  const int64_t apart = std::min(window.stride_w * input.pixel_bytes, line_bytes);
+  const int64_t apart = std::min(window.stride_w * window.in_channels, line_bytes);
   ends.steps_a_line = apart / kStepBytes;
   const int64_t end_steps = CeilDiv(window.kernel_h * ends.end_bytes, kStepBytes);
-  const int64_t usual = window.kernel_h * CeilDiv(line_bytes, kStepBytes);
+  const int64_t usual = ends.steps(window);
   const int64_t now = window.kernel_h * ends.line_steps + end_steps;
   const bool fits = end_steps <= ends.steps_a_line * window.stride_h;
   if (fits && CeilDiv(now, step_unit) < CeilDiv(usual, step_unit)) ends.end_steps = end_steps;

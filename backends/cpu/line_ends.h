@@ -23,7 +23,11 @@ struct LineEnds {
   int64_t end_steps = 0;     // of all ends of a window; 0: the ends are not put side by side
   int64_t steps_a_line = 0;  // of the plane, for a pixel
 
-  int64_t steps(const ConvWindow& window) const { return window.kernel_h * line_steps + end_steps; }
+  // Of a window, also without ends.
+  int64_t steps(const ConvWindow& window) const {
+    const int64_t of_line = end_steps == 0 && end_bytes > 0 ? line_steps + 1 : line_steps;
+    return window.kernel_h * of_line + end_steps;
+  }
   // Where byte `byte` of line `line` of a window is among its bytes, in the order of the steps.
   int64_t Place(const ConvWindow& window, int64_t line, int64_t byte) const {
     return byte < line_steps * 4
@@ -32,8 +36,9 @@ struct LineEnds {
   }
 };
 
-// `step_unit`: steps that the kernel takes at a time; without fewer of these there are no ends.
-LineEnds LineEndsOf(const ConvWindow& window, const BufferLayout& input, int64_t step_unit);
+// Of a window over pixels of in_channels bytes; sizes of images do not matter. `step_unit`: steps
+// that the kernel takes at a time; without fewer of these there are no ends.
+LineEnds LineEndsOf(const ConvWindow& window, int64_t step_unit);
 
 // Images of `input` with room for the plane behind each. ResourceExhausted beyond 2 GiB.
 absl::StatusOr<BufferLayout> WithEndsPlane(const BufferLayout& input);

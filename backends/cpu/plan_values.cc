@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "backends/cpu/conv_window.h"
+#include "backends/cpu/line_ends.h"
 #include "backends/cpu/sequence_steps.h"
 #include "base/status_macros.h"
 #include "base/tensor.h"
@@ -276,8 +277,13 @@ bool GainsFromTightCodes(const Graph& graph, const Node& node, const LowBitConvO
       op.weights == nullptr || op.weights->shape().size() != 4) {
     return false;
   }
-  const int64_t channels = op.weights->shape()[1], kernel_w = op.weights->shape()[3];
-  return channels < 4 && (channels * kernel_w + 3) / 4 < kernel_w;
+  ConvWindow window;
+  window.in_channels = op.weights->shape()[1];
+  window.kernel_h = op.weights->shape()[2];
+  window.kernel_w = op.weights->shape()[3];
+  window.stride_h = op.stride_h;
+  window.stride_w = op.stride_w;
+  return window.in_channels < 4 && LineEndsOf(window, 1).steps(window) < window.taps();
 }
 
 bool BorderServes(const Border& have, const Border& want) {

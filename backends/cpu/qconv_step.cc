@@ -342,7 +342,7 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   step->pointwise = !step->unpacks && window.pointwise();
   step->window = window;
   if (input.layout.tight && !window.single_pixel()) {
-    step->ends = LineEndsOf(window, input.layout, step->kernel->step_unit);
+    step->ends = LineEndsOf(window, step->kernel->step_unit);
   }
   if (step->ends.end_steps > 0) {
     absl::StatusOr<BufferLayout> layout = WithEndsPlane(input.layout);
@@ -404,8 +404,9 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
   StepInfo& info = step->mutable_info();
   const bool two_of_four =
       step->kernel->two_of_four && step->prepared_bytes > 0 && !QconvTakesTables(args);
-  info.kernel = absl::StrCat(step->kernel->name, KindName(args.kind), two_of_four ? " 2:4" : "",
-                             step->filter.sparse_choice.Text());
+  info.kernel =
+      absl::StrCat(step->kernel->name, KindName(args.kind), two_of_four ? " 2:4" : "",
+                   step->ends.end_steps > 0 ? " ends" : "", step->filter.sparse_choice.Text());
   info.macs = window.macs();
   info.blocked = step->epilogue_in_scratch;
   info.output_anywhere = step->epilogue_in_scratch && step->epilogue.stores_floats();

@@ -73,6 +73,20 @@ Geometry DrawGeometry(Draw& draw, bool small_pads) {
   return g;
 }
 
+Geometry DrawStridedGeometry(Draw& draw) {
+  Geometry g;
+  g.kernel_h = draw.Between(2, 7);
+  g.kernel_w = draw.Between(2, 7);
+  g.stride_h = draw.Between(1, 4);
+  g.stride_w = draw.Between(2, 4);
+  g.dilation_h = draw.OneIn(4) ? 2 : 1;
+  g.pad_top = draw.Between(0, 1);
+  g.pad_left = draw.Between(0, 1);
+  g.in_h = (g.kernel_h - 1) * g.dilation_h + 1 + draw.Between(0, 20);
+  g.in_w = g.kernel_w + draw.Between(0, 20);
+  return g;
+}
+
 template <typename Op>
 void SetGeometry(const Geometry& g, Op& op) {
   op.stride_h = g.stride_h;
@@ -262,7 +276,7 @@ ValueId AddConv(Draw& draw, Graph& graph, const LoweredKind& kind, ValueId input
   } else if (kind.outputs > 0) {
     outputs = kind.outputs;
     if (kind.groups > 0) op.groups = kind.groups;
-  } else if (!kind.dense && draw.OneIn(3)) {
+  } else if (!kind.dense && !kind.first_layer && draw.OneIn(3)) {
     std::vector<int64_t> divisors;
     for (int64_t d = 2; d <= channels; ++d) {
       if (channels % d == 0) divisors.push_back(d);
@@ -319,7 +333,9 @@ Graph RandomLowered(const LoweredKind& kind, std::mt19937& random) {
   Draw draw(random);
   const int64_t channels = kind.channels > 0 ? kind.channels : draw.Between(1, 130);
   // A border of codes needs a code for -1 and +1; pads beyond 1 are as good as any.
-  const Geometry g = kind.dense ? Geometry{} : DrawGeometry(draw, !kind.bits_in);
+  const Geometry g = kind.dense         ? Geometry{}
+                     : kind.first_layer ? DrawStridedGeometry(draw)
+                                        : DrawGeometry(draw, !kind.bits_in);
   Shape shape = {1, channels, g.in_h, g.in_w};
   if (kind.dense) shape = {1, channels};
   Graph graph = StartGraph(shape);

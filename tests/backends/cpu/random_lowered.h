@@ -22,7 +22,8 @@ struct LoweredKind {
   bool two_of_four =
       false;               // weights of neighbouring channels, at most, are not zero; not of 1 bit
   bool depthwise = false;  // one output a channel, of that channel alone
-  int64_t groups = 0;      // of channels and outputs, which are given; 0: drawn
+  bool first_layer = false;  // of one group, large windows that lie pixels apart
+  int64_t groups = 0;        // of channels and outputs, which are given; 0: drawn
 };
 
 // A dense layer of so many weights that it is cut into slices.

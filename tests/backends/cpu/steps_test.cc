@@ -202,16 +202,36 @@ TEST(LowBitConvStepTest, EveryChannelCountFrom1To130) {
   }
 }
 
+LoweredKind ImageKind(int round, std::mt19937& random) {
+  const auto kinds = AllKinds();
+  LoweredKind kind = kinds[random() % kinds.size()];
+  kind.bits_in = false;
+  kind.channels = 1 + round % 3;
+  return kind;
+}
+
 TEST(LowBitConvStepTest, ImagesOfFewChannelsMatchTheDefinition) {
   std::mt19937 random(16);
   for (int round = 0; round < Rounds(120); ++round) {
     SCOPED_TRACE(testing::Message() << "round " << round);
-    const auto kinds = AllKinds();
-    LoweredKind kind = kinds[random() % kinds.size()];
-    kind.bits_in = false;
-    kind.channels = 1 + round % 3;
-    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(kind, random), random));
+    ASSERT_NO_FATAL_FAILURE(CheckExact(RandomLowered(ImageKind(round, random), random), random));
   }
+}
+
+TEST(LowBitConvStepTest, FirstLayersMatchTheDefinition) {
+  std::mt19937 random(21);
+  int with_ends = 0;
+  for (int round = 0; round < Rounds(120); ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    LoweredKind kind = ImageKind(round, random);
+    kind.first_layer = true;
+    const Graph graph = RandomLowered(kind, random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "ref", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    if (absl::StrContains((*executable)->DescribePlan(), " ends")) ++with_ends;
+  }
+  EXPECT_GT(with_ends, Rounds(120) / 5);
 }
 
 TEST(LowBitConvStepTest, DepthwiseLayersMatchTheDefinition) {
