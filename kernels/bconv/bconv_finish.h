@@ -11,7 +11,7 @@
 namespace bitmill {
 
 struct BconvFinishOp {
-  // kAdd, kSub, kMul, kClip, kRelu, kLeakyRelu or kHardTanh (BconvFinishTakes).
+  // kAdd, kSub, kMul, kDiv, kClip, kRelu, kLeakyRelu or kHardTanh (BconvFinishTakes).
   FmapOp op;
   // Operands, one for each output channel, rounded up to 16 of them; null where not used.
   const float* a;
@@ -32,8 +32,9 @@ struct BconvFinish {
 };
 
 constexpr bool BconvFinishTakes(FmapOp op) {
-  return op == FmapOp::kAdd || op == FmapOp::kSub || op == FmapOp::kMul || op == FmapOp::kClip ||
-         op == FmapOp::kRelu || op == FmapOp::kLeakyRelu || op == FmapOp::kHardTanh;
+  return op == FmapOp::kAdd || op == FmapOp::kSub || op == FmapOp::kMul || op == FmapOp::kDiv ||
+         op == FmapOp::kClip || op == FmapOp::kRelu || op == FmapOp::kLeakyRelu ||
+         op == FmapOp::kHardTanh;
 }
 
 }  // namespace bitmill

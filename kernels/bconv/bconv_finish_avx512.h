@@ -85,15 +85,10 @@ inline __m512 LeakyRelu(__m512 x, __m512 slope) {
   return _mm512_mask_mul_ps(x, negative, slope, x);
 }
 
-inline __m512 Relu(__m512 x) {
-  const __mmask16 negative = _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_LT_OQ);
-  return _mm512_mask_mov_ps(x, negative, _mm512_setzero_ps());
-}
+// Of equal values, or where one is NaN, the second operand: y < x ? x : y as the formulas have it.
+inline __m512 Relu(__m512 x) { return _mm512_max_ps(_mm512_setzero_ps(), x); }
 
-inline __m512 Clip(__m512 x, __m512 a, __m512 b) {
-  const __m512 low = _mm512_mask_mov_ps(x, _mm512_cmp_ps_mask(x, a, _CMP_LT_OQ), a);
-  return _mm512_mask_mov_ps(low, _mm512_cmp_ps_mask(b, low, _CMP_LT_OQ), b);
-}
+inline __m512 Clip(__m512 x, __m512 a, __m512 b) { return _mm512_min_ps(b, _mm512_max_ps(a, x)); }
 
 template <bool kFull, int kPixels>
 inline __attribute__((always_inline)) void AddMap(const Half<kFull>& half, const float* map,
@@ -125,6 +120,8 @@ inline __attribute__((always_inline)) void Apply(const Half<kFull>& half, const 
       return all([&](__m512 x) { return _mm512_sub_ps(x, a); });
     case FmapOp::kMul:
       return all([&](__m512 x) { return _mm512_mul_ps(x, a); });
+    case FmapOp::kDiv:
+      return all([&](__m512 x) { return _mm512_div_ps(x, a); });
     case FmapOp::kClip:
       return all([&](__m512 x) { return Clip(x, a, b); });
     case FmapOp::kRelu:

@@ -45,6 +45,8 @@ float Apply(const BconvFinishOp& op, float x, int64_t channel, int64_t out) {
       return x - a;
     case FmapOp::kMul:
       return x * a;
+    case FmapOp::kDiv:
+      return x / a;
     case FmapOp::kClip:
       return Clip(x, a, op.b != nullptr ? op.b[channel] : 0.0F);
     case FmapOp::kRelu:

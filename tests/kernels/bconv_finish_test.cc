@@ -63,6 +63,8 @@ class FinishCase {
     }
     if (random_() % 2 == 0) inverted_.assign(inverted_.size(), 0);
     for (int i = 0; i < 2; ++i) operands_.push_back(Numbers(padded, 4.0F));
+    divisors_ = Numbers(padded, 4.0F);
+    for (float& divisor : divisors_) divisor += divisor < 0.0F ? -0.5F : 0.5F;
     DrawOps();
     args_.input = input_.data();
     args_.pixel_words = words;
@@ -203,10 +205,12 @@ class FinishCase {
 
   // The sum with a map somewhere among up to four others.
   void DrawOps() {
-    constexpr FmapOp kOps[] = {FmapOp::kAdd,  FmapOp::kSub,       FmapOp::kMul,     FmapOp::kClip,
-                               FmapOp::kRelu, FmapOp::kLeakyRelu, FmapOp::kHardTanh};
+    constexpr FmapOp kOps[] = {FmapOp::kAdd,  FmapOp::kSub,  FmapOp::kMul,       FmapOp::kDiv,
+                               FmapOp::kClip, FmapOp::kRelu, FmapOp::kLeakyRelu, FmapOp::kHardTanh};
     for (uint32_t count = random_() % 5; count > 0; --count) {
-      ops_.push_back({kOps[random_() % 7], operands_[0].data(), operands_[1].data(), nullptr});
+      const FmapOp op = kOps[random_() % std::size(kOps)];
+      const std::vector<float>& first = op == FmapOp::kDiv ? divisors_ : operands_[0];
+      ops_.push_back({op, first.data(), operands_[1].data(), nullptr});
     }
     const auto at = static_cast<std::ptrdiff_t>(random_() % (ops_.size() + 1));
     ops_.insert(ops_.begin() + at, {FmapOp::kAdd, nullptr, nullptr, map_.data()});
@@ -228,6 +232,8 @@ class FinishCase {
         x = x - a;
       } else if (op.op == FmapOp::kMul) {
         x = x * a;
+      } else if (op.op == FmapOp::kDiv) {
+        x = x / divisors_[static_cast<size_t>(channel)];
       } else if (op.op == FmapOp::kClip) {
         x = clip(x, a, b);
       } else if (op.op == FmapOp::kRelu) {
@@ -260,6 +266,7 @@ class FinishCase {
   std::vector<int32_t> taps_, rows_, columns_, base_;
   std::vector<float> scale_, bias_, map_, thresholds_;
   std::vector<std::vector<float>> operands_;
+  std::vector<float> divisors_;
   std::vector<uint16_t> inverted_;
   std::vector<BconvFinishOp> ops_;
   BconvArgs args_ = {};
