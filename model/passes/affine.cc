@@ -61,6 +61,33 @@ bool ClampOf(const ChainStep& step, int64_t channel, double* low, double* high) 
   }
 }
 
+// The first `count` steps, for every channel; empty if one of them is neither affine nor a clamp,
+// or makes a channel constant.
+std::vector<ClampedAffine> FoldClamped(const Chain& chain, size_t count, int64_t channels) {
+  const Chain steps(chain.begin(), chain.begin() + static_cast<ptrdiff_t>(count));
+  std::vector<ClampedAffine> folded(static_cast<size_t>(channels));
+  for (int64_t c = 0; c < channels; ++c) {
+    if (!FoldClampedAffine(steps, c, &folded[static_cast<size_t>(c)])) return {};
+  }
+  return folded;
+}
+
+bool IsClamp(ChainOp op) {
+  return op == ChainOp::kRelu || op == ChainOp::kHardTanh || op == ChainOp::kClip;
+}
+
+// How many steps clamps and affine maps in turn make up, from the beginning on: those up to the
+// last one that gains by being folded. 0: there is none.
+size_t ClampedSteps(const Chain& chain, size_t affine, int64_t channels) {
+  size_t taken = 0;
+  for (size_t count = affine + 1; count <= chain.size(); ++count) {
+    if (FoldClamped(chain, count, channels).empty()) break;
+    // A clamp alone stays what it is.
+    if (!IsClamp(chain[count - 1].op) || taken > 0) taken = count;
+  }
+  return taken;
+}
+
 }  // namespace
 
 bool AppendAffine(const ChainStep& step, int64_t channel, Affine& map) {
@@ -103,6 +130,30 @@ bool FoldClampedAffine(const Chain& chain, int64_t channel, ClampedAffine* resul
   }
   *result = folded;
   return true;
+}
+
+FoldedChain FoldIntoLayer(const Chain& chain, int64_t channels) {
+  FoldedChain folded;
+  const size_t affine = AffinePrefix(chain, channels);
+  size_t steps = ClampedSteps(chain, affine, channels);
+  if (steps == 0) {
+    steps = affine;
+    folded.maps.resize(static_cast<size_t>(channels));
+    for (int64_t c = 0; c < channels; ++c) {
+      Affine& map = folded.maps[static_cast<size_t>(c)];
+      for (size_t i = 0; i < steps; ++i) AppendAffine(chain[i], c, map);
+    }
+  } else {
+    ChainStep clip = {ChainOp::kClip, {}, {}};
+    for (const ClampedAffine& channel : FoldClamped(chain, steps, channels)) {
+      folded.maps.push_back(channel.map);
+      clip.operand.push_back(static_cast<float>(channel.low));
+      clip.operand2.push_back(static_cast<float>(channel.high));
+    }
+    folded.rest.push_back(std::move(clip));
+  }
+  folded.rest.insert(folded.rest.end(), chain.begin() + static_cast<ptrdiff_t>(steps), chain.end());
+  return folded;
 }
 
 }  // namespace bitmill

@@ -29,4 +29,13 @@ struct ClampedAffine {
 // False when the chain has another step, or an operand is not finite.
 bool FoldClampedAffine(const Chain& chain, int64_t channel, ClampedAffine* result);
 
+// A chain behind a linear layer, as far as the layer can take it over.
+struct FoldedChain {
+  std::vector<Affine> maps;  // [channels], of the layer's outputs
+  Chain rest;                // what remains to be done behind them
+};
+// The affine steps at the beginning; where more of them follow clamps (a batch norm behind a Relu)
+// these too, and all those clamps become one Clip with bounds of each channel.
+FoldedChain FoldIntoLayer(const Chain& chain, int64_t channels);
+
 }  // namespace bitmill

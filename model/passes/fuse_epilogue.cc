@@ -284,14 +284,13 @@ void FoldFloatEpilogues(Graph& graph) {
     auto* const conv = std::get_if<LowBitConvOp>(&node.lowered);
     if (conv == nullptr || conv->epilogue != LowBitConvOp::Epilogue::kFloat) continue;
     const auto channels = static_cast<int64_t>(conv->scale.size());
-    const size_t steps = AffinePrefix(conv->chain, channels);
-    for (int64_t o = 0; o < channels; ++o) {
-      Affine map{conv->scale[static_cast<size_t>(o)], conv->bias[static_cast<size_t>(o)]};
-      for (size_t i = 0; i < steps; ++i) AppendAffine(conv->chain[i], o, map);
-      conv->scale[static_cast<size_t>(o)] = static_cast<float>(map.a);
-      conv->bias[static_cast<size_t>(o)] = static_cast<float>(map.b);
+    FoldedChain folded = FoldIntoLayer(conv->chain, channels);
+    for (size_t o = 0; o < conv->scale.size(); ++o) {
+      const Affine& map = folded.maps[o];
+      conv->scale[o] = static_cast<float>(conv->scale[o] * map.a);
+      conv->bias[o] = static_cast<float>(conv->bias[o] * map.a + map.b);
     }
-    conv->chain.erase(conv->chain.begin(), conv->chain.begin() + static_cast<ptrdiff_t>(steps));
+    conv->chain = std::move(folded.rest);
   }
 }
 

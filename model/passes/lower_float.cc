@@ -52,16 +52,15 @@ bool FoldBefore(const Chain& chain, FloatLayer& layer) {
   return true;
 }
 
-// Folds the affine beginning of the chain behind the layer and returns the rest.
+// Folds what the layer can take over of the chain behind it and returns the rest.
 Chain FoldBehind(const Chain& chain, FloatLayer& layer) {
-  const size_t steps = AffinePrefix(chain, layer.layer.out_channels);
+  FoldedChain folded = FoldIntoLayer(chain, layer.layer.out_channels);
   for (size_t o = 0; o < layer.bias.size(); ++o) {
-    Affine map;
-    for (size_t i = 0; i < steps; ++i) AppendAffine(chain[i], static_cast<int64_t>(o), map);
+    const Affine& map = folded.maps[o];
     for (size_t k = 0; k < layer.row(); ++k) layer.weights[o * layer.row() + k] *= map.a;
     layer.bias[o] = layer.bias[o] * map.a + map.b;
   }
-  return Chain(chain.begin() + static_cast<ptrdiff_t>(steps), chain.end());
+  return std::move(folded.rest);
 }
 
 std::vector<float> ToFloat(const std::vector<double>& values) {

@@ -109,5 +109,57 @@ TEST(FoldClampedAffineTest, RefusesWhatIsNotAffine) {
   EXPECT_FALSE(FoldClampedAffine({{ChainOp::kMul, {0.0F}, {}}}, 0, &folded));
 }
 
+// What the layer's map and the rest make of x, against the chain itself.
+void ExpectSameFunction(const Chain& chain, const FoldedChain& folded, int64_t channels) {
+  ASSERT_EQ(static_cast<int64_t>(folded.maps.size()), channels);
+  for (int64_t c = 0; c < channels; ++c) {
+    const Affine& map = folded.maps[static_cast<size_t>(c)];
+    for (float x = -20.0F; x <= 20.0F; x += 0.37F) {
+      const auto mapped = static_cast<float>(map.a * x + map.b);
+      EXPECT_NEAR(EvaluateChain(folded.rest, mapped, c), EvaluateChain(chain, x, c), 1e-4F)
+          << "channel " << c << ", x " << x;
+    }
+  }
+}
+
+TEST(FoldIntoLayerTest, ABatchNormBehindAReluIsAClip) {
+  const Chain chain{{ChainOp::kMul, {0.5F}, {}},        kRelu,
+                    {ChainOp::kSub, {1.0F, -2.0F}, {}}, {ChainOp::kDiv, {0.7F, 3.0F}, {}},
+                    {ChainOp::kMul, {-1.5F, 2.0F}, {}}, {ChainOp::kAdd, {0.25F, -4.0F}, {}}};
+  const FoldedChain folded = FoldIntoLayer(chain, 2);
+  ASSERT_EQ(folded.rest.size(), 1U);
+  EXPECT_EQ(folded.rest[0].op, ChainOp::kClip);
+  EXPECT_EQ(folded.rest[0].operand[0], -std::numeric_limits<float>::infinity());
+  EXPECT_EQ(folded.rest[0].operand2[1], std::numeric_limits<float>::infinity());
+  ExpectSameFunction(chain, folded, 2);
+}
+
+TEST(FoldIntoLayerTest, ClampsBehindThatJoinTheClipAndWhatFollowsStays) {
+  const Chain chain{kRelu,
+                    {ChainOp::kMul, {3.0F}, {}},
+                    {ChainOp::kClip, {1.0F}, {6.0F}},
+                    {ChainOp::kTanh, {}, {}},
+                    {ChainOp::kMul, {2.0F}, {}}};
+  const FoldedChain folded = FoldIntoLayer(chain, 3);
+  ASSERT_EQ(folded.rest.size(), 3U);
+  EXPECT_EQ(folded.rest[1].op, ChainOp::kTanh);
+  ExpectSameFunction(chain, folded, 3);
+}
+
+TEST(FoldIntoLayerTest, AClampWithNothingAffineBehindItStaysWhatItIs) {
+  const Chain chain{{ChainOp::kAdd, {2.0F}, {}}, kRelu};
+  const FoldedChain folded = FoldIntoLayer(chain, 2);
+  ASSERT_EQ(folded.rest.size(), 1U);
+  EXPECT_EQ(folded.rest[0].op, ChainOp::kRelu);
+  ExpectSameFunction(chain, folded, 2);
+}
+
+TEST(FoldIntoLayerTest, AChannelThatIsConstantLeavesClampsAlone) {
+  const Chain chain{{ChainOp::kAdd, {1.0F}, {}}, kRelu, {ChainOp::kMul, {2.0F, 0.0F}, {}}};
+  const FoldedChain folded = FoldIntoLayer(chain, 2);
+  EXPECT_EQ(folded.rest.size(), 2U);
+  ExpectSameFunction(chain, folded, 2);
+}
+
 }  // namespace
 }  // namespace bitmill
