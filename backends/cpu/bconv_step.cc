@@ -479,7 +479,9 @@ absl::StatusOr<StepPtr> MakeBconvStep(const LowBitConvOp& op, const CodeInfo& ou
   info.kernel = step->KernelText();
   info.macs = window.macs();
   info.blocked = step->epilogue_in_scratch;
-  info.output_anywhere = step->epilogue_in_scratch && step->epilogue.stores_floats();
+  info.output_anywhere = step->epilogue_in_scratch
+                             ? step->epilogue.stores_floats()
+                             : direct_float && step->blocks.single_pixel && step->chain.empty();
   info.rows_together = !step->epilogue_in_scratch || step->blocks.single_pixel;
   if (info.blocked) info.value_bytes = out.channels * out.pixels() * kSumBytes;
   info.weight_bytes =

@@ -409,7 +409,9 @@ absl::StatusOr<StepPtr> MakeQconvStep(const LowBitConvOp& op, const CodeInfo& in
                    step->ends.end_steps > 0 ? " ends" : "", step->filter.sparse_choice.Text());
   info.macs = window.macs();
   info.blocked = step->epilogue_in_scratch;
-  info.output_anywhere = step->epilogue_in_scratch && step->epilogue.stores_floats();
+  info.output_anywhere = step->epilogue_in_scratch
+                             ? step->epilogue.stores_floats()
+                             : step->blocks.single_pixel && step->chain.empty();
   info.rows_together = step->blocks.single_pixel;
   if (info.blocked) info.value_bytes = out.channels * out.pixels() * kSumBytes;
   info.weight_bytes = step->filter.bytes() + step->prepared.size() + step->epilogue.table_bytes() +

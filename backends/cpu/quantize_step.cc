@@ -147,8 +147,9 @@ class QuantizeStep final : public LineStep {
         args.pixels = static_cast<int32_t>(pixels);
         args.channels = channels;
         args.scale = quantizer.code.scale;
-        args.offset = quantizer.offset;
+        args.offset = quantizer.offset - static_cast<float>(shift);
         args.levels = quantizer.code.levels;
+        args.shift = shift;
         args.dst = reinterpret_cast<uint8_t*>(dst);
         args.dst_pixel = output.layout.pixel_bytes;
         kernel->quant(args);
@@ -215,6 +216,7 @@ class QuantizeStep final : public LineStep {
   const PackKernel* kernel = nullptr;
   CompiledChain chain;
   Quantizer quantizer;
+  int32_t shift = 0;                   // kPack: the part of its offset that is added after rounding
   std::vector<float> thresholds;       // bits: [1 or channels]
   std::vector<int16_t> keys;           // bits of narrow numbers: [1 or channels]
   std::vector<uint8_t> invert;         // empty: none
@@ -237,12 +239,23 @@ std::optional<PackSource> PackSourceOf(DType dtype) {
   }
 }
 
-// Whether chain and quantizer give exactly the codes that the thresholds define, for a channel.
-bool QuantizerMatches(const QuantizeOp& op, absl::Span<const float> levels, int64_t channel) {
+// What the pack kernel gives for x, in float32 as the formula is written.
+int32_t PackedCode(const Quantizer& quantizer, int32_t shift, float x) {
+  const float offset = quantizer.offset - static_cast<float>(shift);
+  const float value = x / quantizer.code.scale + offset;
+  if (std::isnan(value)) return 0;
+  const auto low = static_cast<float>(-shift);
+  const auto top = static_cast<float>(quantizer.code.levels - 1 - shift);
+  return static_cast<int32_t>(std::nearbyint(std::clamp(value, low, top))) + shift;
+}
+
+// Whether chain and pack kernel give exactly the codes that the thresholds define, for a channel.
+bool PackMatches(const QuantizeOp& op, int32_t shift, absl::Span<const float> levels,
+                 int64_t channel) {
   constexpr float kInfinity = std::numeric_limits<float>::infinity();
   if (!ChainMonotonicity(op.chain, channel).monotone) return false;
   const auto code = [&](float x) {
-    return EvaluateQuantizer(op.quantizer, EvaluateChain(op.chain, x, channel));
+    return PackedCode(op.quantizer, shift, EvaluateChain(op.chain, x, channel));
   };
   for (size_t i = 0; i < levels.size(); ++i) {
     const auto above = static_cast<int32_t>(i) + 1;
@@ -258,16 +271,26 @@ bool QuantizerMatches(const QuantizeOp& op, absl::Span<const float> levels, int6
   return true;
 }
 
-bool QuantizerMatches(const QuantizeOp& op, int64_t level_count, int64_t channels) {
+bool PackMatches(const QuantizeOp& op, int32_t shift, int64_t level_count, int64_t channels) {
   if (op.quantizer.code.kind != CodeKind::kUInt8 || op.quantizer.code.levels != level_count + 1) {
     return false;
   }
   for (int64_t c = 0; c < channels; ++c) {
     const auto row = static_cast<size_t>(op.level_channels > 1 ? c * level_count : 0);
     const auto levels = absl::MakeConstSpan(op.level_thresholds).subspan(row, size_t(level_count));
-    if (!QuantizerMatches(op, levels, c)) return false;
+    if (!PackMatches(op, shift, levels, c)) return false;
   }
   return true;
+}
+
+// The part of the offset after rounding with which the pack kernel gives the codes that the
+// thresholds define: halves are rounded to even numbers, so an odd offset before rounding moves
+// them. Nullopt: none does.
+std::optional<int32_t> PackShift(const QuantizeOp& op, int64_t level_count, int64_t channels) {
+  const int32_t zero = op.quantizer.code.zero_point;
+  if (PackMatches(op, 0, level_count, channels)) return 0;
+  if (zero > 0 && zero <= level_count && PackMatches(op, zero, level_count, channels)) return zero;
+  return std::nullopt;
 }
 
 }  // namespace
@@ -317,9 +340,9 @@ absl::StatusOr<StepPtr> MakeQuantizeStep(const QuantizeOp& op, const Operand& in
                                               " rows for ", channels, " channels"));
     }
     const int64_t row_levels = count / op.level_channels;
-    if (op.quantizer.rounding == Rounding::kHalfEven &&
-        QuantizerMatches(op, row_levels, channels)) {
+    if (const std::optional<int32_t> shift = PackShift(op, row_levels, channels)) {
       step->way = QuantizeStep::Way::kPack;
+      step->shift = *shift;
       needs_chain = !op.chain.empty();
     } else {
       step->way = QuantizeStep::Way::kLevels;

@@ -18,6 +18,7 @@ namespace bitmill {
 
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args);
+void BconvPlanesAvx512Vpopcnt(const BconvArgs& args);
 
 namespace {
 
@@ -338,6 +339,7 @@ bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args) {
 }
 
 void BconvAvx512Vpopcnt(const BconvArgs& args) {
+  if (args.out_float != nullptr && args.out_channel != 1) return BconvPlanesAvx512Vpopcnt(args);
   if (args.planes == 2) {
     RunAll<2>(args);
   } else {

@@ -15,6 +15,7 @@ bool BconvFinishesAmx(const BconvArgs& args);
 bool BconvStoresPlanesAmx(const BconvArgs& args);
 void BconvAvx512Vpopcnt(const BconvArgs& args);
 bool BconvFinishesAvx512Vpopcnt(const BconvArgs& args);
+bool BconvStoresPlanesAvx512Vpopcnt(const BconvArgs& args);
 void BconvAvx512(const BconvArgs& args);
 void BconvAvx2(const BconvArgs& args);
 int64_t PreparedBconvBytesAvx2(const BconvArgs& args);
@@ -59,6 +60,7 @@ constexpr BconvKernel kKernels[] = {
      .isa = Isa::kAvx512Vpopcnt,
      .run = BconvAvx512Vpopcnt,
      .finishes = BconvFinishesAvx512Vpopcnt,
+     .stores_planes = BconvStoresPlanesAvx512Vpopcnt,
      .sparse = {kAvx512VpopcntForms, 2}},
     {.name = "bconv_avx512",
      .isa = Isa::kAvx512,

@@ -11,8 +11,8 @@
 //            itself of an integer, the bits of a positive float (as int16_t) and the bits xor
 //            0x7fff of a negative one. Not a number counts as below every key. SignKey() makes
 //            keys of thresholds (kernels/pack/sign_key.h).
-// QuantPack: code = round(clamp(x / scale + offset, 0, levels - 1)), half to even; NaN gives 0.
-//            Writes `channels` bytes a pixel.
+// QuantPack: code = shift + round(clamp(x / scale + offset, -shift, levels - 1 - shift)), half to
+//            even; NaN gives 0. Writes `channels` bytes a pixel.
 // Other bytes of the destination are left alone. Reentrant; allocates nothing.
 #pragma once
 
@@ -36,7 +36,8 @@ struct QuantPackArgs {
   int64_t src_pixel, src_channel;
   int32_t pixels, channels;
   float scale, offset;
-  int32_t levels;  // at most 256
+  int32_t levels;     // at most 256
+  int32_t shift = 0;  // 0 to levels - 1
   uint8_t* dst;
   int64_t dst_pixel;
 };

@@ -161,19 +161,22 @@ void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
 }
 
 struct Quantizer {
-  __m256 scale, offset, top;
+  __m256 scale, offset, low, top;
+  __m256i shift;
 };
 
 inline Quantizer MakeQuantizer(const QuantPackArgs& args) {
   return {_mm256_set1_ps(args.scale), _mm256_set1_ps(args.offset),
-          _mm256_set1_ps(static_cast<float>(args.levels - 1))};
+          _mm256_set1_ps(static_cast<float>(-args.shift)),
+          _mm256_set1_ps(static_cast<float>(args.levels - 1 - args.shift)),
+          _mm256_set1_epi32(args.shift)};
 }
 
-// Codes as 32-bit numbers. vmaxps gives its second operand, zero, for not a number.
+// Codes as 32-bit numbers. vmaxps gives its second operand for not a number.
 inline __m256i Codes(__m256 values, const Quantizer& quantizer) {
   const __m256 scaled = _mm256_add_ps(_mm256_div_ps(values, quantizer.scale), quantizer.offset);
-  const __m256 from_zero = _mm256_max_ps(scaled, _mm256_setzero_ps());
-  return _mm256_cvtps_epi32(_mm256_min_ps(from_zero, quantizer.top));
+  const __m256 clamped = _mm256_min_ps(_mm256_max_ps(scaled, quantizer.low), quantizer.top);
+  return _mm256_add_epi32(_mm256_cvtps_epi32(clamped), quantizer.shift);
 }
 
 // The low bytes of 8 numbers of 32 bits.

@@ -231,7 +231,8 @@ void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
 }
 
 struct Quantizer {
-  __m512 scale, inverse, offset, top;
+  __m512 scale, inverse, offset, low, top;
+  __m512i shift;
   bool ordinary;  // see Codes()
 };
 
@@ -240,16 +241,17 @@ Quantizer QuantizerOf(const QuantPackArgs& args) {
   quantizer.scale = _mm512_set1_ps(args.scale);
   quantizer.inverse = _mm512_set1_ps(1.0F / args.scale);
   quantizer.offset = _mm512_set1_ps(args.offset);
-  quantizer.top = _mm512_set1_ps(static_cast<float>(args.levels - 1));
+  quantizer.low = _mm512_set1_ps(static_cast<float>(-args.shift));
+  quantizer.top = _mm512_set1_ps(static_cast<float>(args.levels - 1 - args.shift));
+  quantizer.shift = _mm512_set1_epi32(args.shift);
   quantizer.ordinary = args.scale > 1e-30F && args.scale < 1e30F && args.offset >= -1024.0F &&
                        args.offset <= 1024.0F;
   return quantizer;
 }
 
-// vmaxps gives its second operand, zero, for not a number.
+// vmaxps gives its second operand for not a number.
 inline __m512 Clamped(__m512 scaled, const Quantizer& quantizer) {
-  const __m512 from_zero = _mm512_max_ps(scaled, _mm512_setzero_ps());
-  return _mm512_min_ps(from_zero, quantizer.top);
+  return _mm512_min_ps(_mm512_max_ps(scaled, quantizer.low), quantizer.top);
 }
 
 // Codes as 32-bit numbers. A division takes as long as ten products. With a product by the inverse
@@ -261,10 +263,12 @@ inline __m512i Codes(__m512 values, const Quantizer& quantizer) {
     const __m512 clamped = Clamped(scaled, quantizer);
     const __m512i codes = _mm512_cvtps_epi32(clamped);
     const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(clamped, _mm512_cvtepi32_ps(codes)));
-    if (_mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.499F), _CMP_GT_OQ) == 0) return codes;
+    if (_mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.499F), _CMP_GT_OQ) == 0) {
+      return _mm512_add_epi32(codes, quantizer.shift);
+    }
   }
   const __m512 scaled = _mm512_add_ps(_mm512_div_ps(values, quantizer.scale), quantizer.offset);
-  return _mm512_cvtps_epi32(Clamped(scaled, quantizer));
+  return _mm512_add_epi32(_mm512_cvtps_epi32(Clamped(scaled, quantizer)), quantizer.shift);
 }
 
 void QuantPackPixel(const QuantPackArgs& args, const Quantizer& quantizer, const float* src,

@@ -102,14 +102,15 @@ void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
 }
 
 struct Quantizer {
-  float32x4_t scale, offset, top;
+  float32x4_t scale, offset, low, top;
+  int32x4_t shift;
 };
 
-// fmaxnm gives the number, zero, for not a number; fcvtnu rounds half to even.
+// fmaxnm gives the number for not a number; fcvtns rounds half to even.
 inline uint32x4_t Codes(float32x4_t values, const Quantizer& quantizer) {
   const float32x4_t scaled = vaddq_f32(vdivq_f32(values, quantizer.scale), quantizer.offset);
-  const float32x4_t from_zero = vmaxnmq_f32(scaled, vdupq_n_f32(0.0f));
-  return vcvtnq_u32_f32(vminnmq_f32(from_zero, quantizer.top));
+  const float32x4_t clamped = vminnmq_f32(vmaxnmq_f32(scaled, quantizer.low), quantizer.top);
+  return vreinterpretq_u32_s32(vaddq_s32(vcvtnq_s32_f32(clamped), quantizer.shift));
 }
 
 inline uint8_t OneCode(float value, const Quantizer& quantizer) {
@@ -159,7 +160,9 @@ void SignPackNeon(const SignPackArgs& args) {
 
 void QuantPackNeon(const QuantPackArgs& args) {
   const Quantizer quantizer = {vdupq_n_f32(args.scale), vdupq_n_f32(args.offset),
-                               vdupq_n_f32(static_cast<float>(args.levels - 1))};
+                               vdupq_n_f32(static_cast<float>(-args.shift)),
+                               vdupq_n_f32(static_cast<float>(args.levels - 1 - args.shift)),
+                               vdupq_n_s32(args.shift)};
   if (args.src_pixel == 1 && args.src_channel != 1) {
     for (int32_t c = 0; c < args.channels; ++c) {
       const float* src = args.src + c * args.src_channel;

@@ -61,15 +61,17 @@ void SignPackNarrowRef(const SignPackNarrowArgs& args) {
 }
 
 void QuantPackRef(const QuantPackArgs& args) {
-  const float top = static_cast<float>(args.levels - 1);
+  const float low = static_cast<float>(-args.shift);
+  const float top = static_cast<float>(args.levels - 1 - args.shift);
   for (int32_t p = 0; p < args.pixels; ++p) {
     const float* src = args.src + p * args.src_pixel;
     for (int32_t c = 0; c < args.channels; ++c) {
       const float quotient = LoadFloat(src + c * args.src_channel) / args.scale;
       const float value = quotient + args.offset;
-      const float from_zero = value > 0.0f ? value : 0.0f;  // not a number gives 0
+      const float from_low = value > low ? value : low;  // not a number gives code 0
+      const float rounded = nearbyintf(from_low < top ? from_low : top);
       args.dst[p * args.dst_pixel + c] =
-          static_cast<uint8_t>(nearbyintf(from_zero < top ? from_zero : top));
+          static_cast<uint8_t>(static_cast<int32_t>(rounded) + args.shift);
     }
   }
 }

@@ -318,7 +318,9 @@ TEST_P(QuantPackTest, IsExactForAllChannelCounts) {
     for (const int32_t pixels : {1, 2, 7, 8, 9, 33}) {
       for (const int32_t levels : {2, 4, 16, 255, 256}) {
         const float scale = static_cast<float>(1 + random() % 100) / 97.0f;
-        const float offset = static_cast<float>(random() % 256);
+        const int32_t shift =
+            random() % 2 == 0 ? 0 : static_cast<int32_t>(random() % static_cast<uint32_t>(levels));
+        const float offset = static_cast<float>(random() % 256) - static_cast<float>(shift);
         const Layout layout = LayoutOf(GetParam(), pixels, channels);
         std::vector<float> src(layout.size);
         for (float& value : src) {
@@ -332,9 +334,11 @@ TEST_P(QuantPackTest, IsExactForAllChannelCounts) {
           for (int32_t c = 0; c < channels; ++c) {
             const float quotient = src[p * layout.pixel + c * layout.channel] / scale;
             const float value = quotient + offset;
-            const float top = static_cast<float>(levels - 1);
-            const float code = std::isnan(value) ? 0.0f : std::fmin(std::fmax(value, 0.0f), top);
-            expected[p * dst_pixel + c] = static_cast<uint8_t>(std::nearbyint(code));
+            const float low = static_cast<float>(-shift);
+            const float top = static_cast<float>(levels - 1 - shift);
+            const float code = std::isnan(value) ? low : std::fmin(std::fmax(value, low), top);
+            expected[p * dst_pixel + c] =
+                static_cast<uint8_t>(static_cast<int32_t>(std::nearbyint(code)) + shift);
           }
         }
         for (const PackKernel& kernel : kernels) {
@@ -348,6 +352,7 @@ TEST_P(QuantPackTest, IsExactForAllChannelCounts) {
             args.scale = scale;
             args.offset = offset;
             args.levels = levels;
+            args.shift = shift;
             args.dst = Region(3)->Place<uint8_t>(expected.size(), flush);
             args.dst_pixel = dst_pixel;
             kernel.quant(args);
