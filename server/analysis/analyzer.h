@@ -111,6 +111,8 @@ class Analyzer final : public AnalysisSource {
   // Follows what was loaded and unloaded since.
   void Follow(const std::vector<ObservedModel>& models);
   Observation Observe(std::vector<ObservedModel>& models);
+  // Least time between two curves of a model, so that all of them together take little CPU time.
+  MonotonicNanos CurvePeriod() const;
   ModelReport Report(const ModelWindow& window, const Observation& observation,
                      ModelPredictor& predictor) const;
   void AddQuality(AnalysisReport& report);
