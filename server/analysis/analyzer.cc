@@ -116,8 +116,8 @@ void Analyzer::Run() {
     const MonotonicNanos now = clock_.Now();
     if (now < collect_due) continue;
     // What was late is not made up for: the next is a full period away.
-    collect_due = now + options_.collect_ns;
     Collect();
+    collect_due = now + CollectPeriod();
     if (now < tick_due) continue;
     tick_due = std::max(tick_due + options_.tick_ns, now + options_.tick_ns / 2);
     Tick();
@@ -125,8 +125,16 @@ void Analyzer::Run() {
 }
 
 void Analyzer::Collect() {
-  host_.Sample();
+  const MonotonicNanos now = clock_.Now();
+  if (sampled_ns_ == 0 || now - sampled_ns_ >= options_.collect_ns * 9 / 10) {
+    sampled_ns_ = now;
+    host_.Sample();
+  }
   collector_.Collect();
+}
+
+MonotonicNanos Analyzer::CollectPeriod() const {
+  return collector_.hurry() ? options_.hurried_collect_ns : options_.collect_ns;
 }
 
 void Analyzer::Follow(const std::vector<ObservedModel>& models) {
