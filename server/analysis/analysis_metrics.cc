@@ -1,6 +1,7 @@
 #include "server/analysis/analysis_metrics.h"
 
 #include <algorithm>
+#include <functional>
 #include <limits>
 #include <map>
 #include <memory>
@@ -27,11 +28,20 @@ class Families {
  public:
   void Add(const char* name, const char* help, Labels labels, double value,
            MetricType type = MetricType::kGauge) {
-    points_[name].push_back(
-        {.name = name, .help = help, .type = type, .labels = std::move(labels), .value = value});
+    auto place = points_.find(name);
+    const bool first = place == points_.end();
+    if (first) place = points_.try_emplace(name).first;
+    place->second.push_back({.name = name,
+                             .help = first ? help : "",
+                             .type = type,
+                             .labels = std::move(labels),
+                             .value = value});
   }
   std::vector<MetricPoint> Take() {
     std::vector<MetricPoint> all;
+    size_t count = 0;
+    for (const auto& [name, points] : points_) count += points.size();
+    all.reserve(count);
     for (auto& [name, points] : points_) {
       std::move(points.begin(), points.end(), std::back_inserter(all));
     }
@@ -40,7 +50,7 @@ class Families {
   }
 
  private:
-  std::map<std::string, std::vector<MetricPoint>> points_;
+  std::map<std::string, std::vector<MetricPoint>, std::less<>> points_;
 };
 
 Labels With(Labels labels, const char* name, const char* value) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -14,6 +15,9 @@
 namespace bitmill {
 namespace {
 
+// Replays for the curves of all models together, of about 100 ns each: 1 % of a CPU.
+constexpr double kReplaysPerSecond = 100'000;
+constexpr MonotonicNanos kLeastCurvePeriod = 5'000'000'000;
 constexpr MonotonicNanos kNewestNanos = 2'000'000'000;  // see HostWindow::newest_cpu_cores
 
 // By QualityAlert.
@@ -61,14 +65,6 @@ HistoryPoint PointOf(const ModelReport& model, const ModelWindow& window, int64_
     point.cause_score_ms = model.diagnosis.findings.front().recoverable_p99_ms;
   }
   return point;
-}
-
-// Replays of 40 ms or more each: few of them in a second, however many models there are.
-MonotonicNanos CurvePeriod(const std::vector<ModelWindow>& models) {
-  constexpr MonotonicNanos kLeast = 5'000'000'000, kEach = 2'000'000'000;
-  const auto busy = std::ranges::count_if(
-      models, [](const ModelWindow& window) { return window.executions > 0; });
-  return std::max(kLeast, kEach * static_cast<MonotonicNanos>(busy));
 }
 
 }  // namespace
@@ -120,8 +116,8 @@ void Analyzer::Run() {
     const MonotonicNanos now = clock_.Now();
     if (now < collect_due) continue;
     // What was late is not made up for: the next is a full period away.
-    collect_due = now + options_.collect_ns;
     Collect();
+    collect_due = now + CollectPeriod();
     if (now < tick_due) continue;
     tick_due = std::max(tick_due + options_.tick_ns, now + options_.tick_ns / 2);
     Tick();
@@ -129,8 +125,16 @@ void Analyzer::Run() {
 }
 
 void Analyzer::Collect() {
-  host_.Sample();
+  const MonotonicNanos now = clock_.Now();
+  if (sampled_ns_ == 0 || now - sampled_ns_ >= options_.collect_ns * 9 / 10) {
+    sampled_ns_ = now;
+    host_.Sample();
+  }
   collector_.Collect();
+}
+
+MonotonicNanos Analyzer::CollectPeriod() const {
+  return collector_.hurry() ? options_.hurried_collect_ns : options_.collect_ns;
 }
 
 void Analyzer::Follow(const std::vector<ObservedModel>& models) {
@@ -197,6 +201,15 @@ ModelReport Analyzer::Report(const ModelWindow& window, const Observation& obser
   return report;
 }
 
+MonotonicNanos Analyzer::CurvePeriod() const {
+  double replays = 0;
+  for (const auto& [id, watched] : watched_) {
+    replays += static_cast<double>(watched.predictor.replayed());
+  }
+  return std::max<MonotonicNanos>(kLeastCurvePeriod,
+                                  std::llround(replays / kReplaysPerSecond * 1e9));
+}
+
 void Analyzer::Tick() {
   std::vector<ObservedModel> models = served_.Ready();
   Follow(models);
@@ -208,7 +221,7 @@ void Analyzer::Tick() {
   report->host = observation.host;
   report->records_dropped = log_.dropped();
   std::vector<Diagnosis> diagnoses;
-  const MonotonicNanos curve_period_ns = CurvePeriod(observation.models);
+  const MonotonicNanos curve_period_ns = CurvePeriod();
   for (size_t i = 0; i < models.size(); ++i) {
     watched_.at(models[i].id).predictor.set_curve_period_ns(curve_period_ns);
     ModelReport& model = report->models.emplace_back(

@@ -54,6 +54,7 @@ class ServedVersions : public ControlSink {
 struct AnalyzerOptions {
   MachineLimits limits = {};
   MonotonicNanos collect_ns = 100'000'000;
+  MonotonicNanos hurried_collect_ns = 25'000'000;  // while many records come
   MonotonicNanos tick_ns = 1'000'000'000;
   MonotonicNanos window_ns = 5'000'000'000;
   size_t history = 600;  // ticks that are kept
@@ -82,6 +83,8 @@ class Analyzer final : public AnalysisSource {
   // What the thread does; for tests, which then do not start it.
   void Collect();
   void Tick();
+  // Until the next Collect().
+  MonotonicNanos CollectPeriod() const;
 
   std::shared_ptr<const AnalysisReport> Newest() const override;
   int64_t Subscribe(std::function<void()> on_report) override;
@@ -111,6 +114,8 @@ class Analyzer final : public AnalysisSource {
   // Follows what was loaded and unloaded since.
   void Follow(const std::vector<ObservedModel>& models);
   Observation Observe(std::vector<ObservedModel>& models);
+  // Least time between two curves of a model, so that all of them together take little CPU time.
+  MonotonicNanos CurvePeriod() const;
   ModelReport Report(const ModelWindow& window, const Observation& observation,
                      ModelPredictor& predictor) const;
   void AddQuality(AnalysisReport& report);
@@ -128,6 +133,7 @@ class Analyzer final : public AnalysisSource {
   const Clock& clock_;
 
   // The thread's own.
+  MonotonicNanos sampled_ns_ = 0;  // the host
   WindowCollector collector_;
   std::map<uint32_t, Watched> watched_;  // by ModelMetrics::id
   Adapter adapter_;

@@ -113,6 +113,7 @@ std::vector<ReplayRequest> Arrivals(const QueueShape& shape, double load, int re
 struct Replayed {
   double p99 = 0;
   int stalls = 0;
+  int64_t requests = 0;
 };
 
 Replayed ReplayOnce(const QueueShape& shape, double load, int requests) {
@@ -124,7 +125,7 @@ Replayed ReplayOnce(const QueueShape& shape, double load, int requests) {
   Numbers numbers;
   const double typical_ns = kUnitNanos / shape.stretch();
   const double b = (1 - shape.share_a) / static_cast<double>(shape.max_rows);
-  Replayed replayed;
+  Replayed replayed{.requests = requests};
   Deck stalls(shape.stalls);
   double due = 0.5;  // stalls: as many as there should be, evenly, so that few are representative
   const ServiceTime service = [&](int64_t rows, MonotonicNanos, int) {
@@ -144,11 +145,14 @@ Replayed ReplayOnce(const QueueShape& shape, double load, int requests) {
 }
 
 // Where stalls are rare they may be what p99 is made of: it takes some of them.
-double ReplayedP99(const QueueShape& shape, double load, int requests) {
-  const Replayed replayed = ReplayOnce(shape, load, requests);
-  if (shape.stalls.empty() || replayed.stalls >= kEnoughStalls) return replayed.p99;
-  const int more = std::min(kEnoughStalls / std::max(replayed.stalls, 1), kMostTimes);
-  return more > 1 ? ReplayOnce(shape, load, more * requests).p99 : replayed.p99;
+Replayed ReplayLoad(const QueueShape& shape, double load, int requests) {
+  const Replayed once = ReplayOnce(shape, load, requests);
+  if (shape.stalls.empty() || once.stalls >= kEnoughStalls) return once;
+  const int more = std::min(kEnoughStalls / std::max(once.stalls, 1), kMostTimes);
+  if (more <= 1) return once;
+  Replayed again = ReplayOnce(shape, load, more * requests);
+  again.requests += once.requests;
+  return again;
 }
 
 }  // namespace
@@ -207,35 +211,41 @@ QueueShape ShapeOf(const ServiceLine& line, const ModelControls& controls,
   return shape;
 }
 
-LatencyCurve::LatencyCurve(const QueueShape& shape, int requests) : shape_(shape) {
-  double most = 0;
-  for (const GridLoad& at : kGrid) {
+LatencyCurve::LatencyCurve(const QueueShape& shape, int requests)
+    : shape_(shape), requests_(requests) {}
+
+double LatencyCurve::At(size_t i) {
+  while (p99_.size() <= i) {
+    const GridLoad& next = kGrid[p99_.size()];
+    const Replayed replayed =
+        ReplayLoad(shape_, next.load, static_cast<int>(requests_ * next.requests));
+    replayed_ += replayed.requests;
     // A delay makes p99 fall with the load at first, which is no reason to refuse a low one: what
     // is asked is the p99 at this load or at less.
-    most = std::max(most, ReplayedP99(shape_, at.load, static_cast<int>(requests * at.requests)));
-    p99_.push_back(most);
+    p99_.push_back(p99_.empty() ? replayed.p99 : std::max(p99_.back(), replayed.p99));
   }
+  return p99_[i];
 }
 
-double LatencyCurve::P99(double load) const {
+double LatencyCurve::P99(double load) {
   if (!known()) return 0;
   if (load >= 1) return std::numeric_limits<double>::infinity();
-  if (load >= kLastLoad) return p99_.back() * (1 - kLastLoad) / (1 - load);
-  if (load <= kGrid.front().load) return p99_.front();
+  if (load >= kLastLoad) return At(kGrid.size() - 1) * (1 - kLastLoad) / (1 - load);
+  if (load <= kGrid.front().load) return At(0);
   size_t above = 1;
   while (kGrid[above].load <= load) ++above;
   const double from = kGrid[above - 1].load;
   const double share = (load - from) / (kGrid[above].load - from);
-  return p99_[above - 1] + share * (p99_[above] - p99_[above - 1]);
+  return At(above - 1) + share * (At(above) - At(above - 1));
 }
 
-double LatencyCurve::LoadWithin(double p99) const {
-  if (!known() || p99 < p99_.front()) return 0;
-  if (p99 >= p99_.back()) return 1 - (1 - kLastLoad) * p99_.back() / p99;
-  const auto above =
-      static_cast<size_t>(std::upper_bound(p99_.begin(), p99_.end(), p99) - p99_.begin());
-  const double step = p99_[above] - p99_[above - 1];
-  const double share = step > 0 ? (p99 - p99_[above - 1]) / step : 0;
+double LatencyCurve::LoadWithin(double p99) {
+  if (!known() || p99 < At(0)) return 0;
+  size_t above = 1;
+  while (above < kGrid.size() && At(above) <= p99) ++above;
+  if (above == kGrid.size()) return 1 - (1 - kLastLoad) * p99_.back() / p99;
+  const double step = At(above) - At(above - 1);
+  const double share = step > 0 ? (p99 - At(above - 1)) / step : 0;
   return kGrid[above - 1].load + share * (kGrid[above].load - kGrid[above - 1].load);
 }
 

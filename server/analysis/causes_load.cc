@@ -110,9 +110,13 @@ void FindFormation(const WindowParts& parts, const WhatIf& what_if,
   const auto delay_ns = static_cast<double>(parts.window.controls.max_delay_ns);
   double gained = 0;
   if (delay_ns > 0) {
-    Scenario scenario = what_if.AsIs();
-    scenario.controls.max_delay_ns = 0;
-    gained = what_if.RecoveredMs(scenario);
+    // Where executions are disturbed, those that come sooner are disturbed as much and may gain
+    // nothing; what the delay alone costs is seen without.
+    Scenario scenario = what_if.AsIs(), undisturbed = what_if.Undisturbed();
+    const double undisturbed_p99 = what_if.P99(undisturbed);
+    scenario.controls.max_delay_ns = undisturbed.controls.max_delay_ns = 0;
+    gained = std::max(what_if.RecoveredMs(scenario),
+                      what_if.RecoveredMs(undisturbed_p99, what_if.P99(undisturbed)));
   } else {
     gained = (parts.p99 -
               parts.LatencyP99([](const RequestParts& request) { return request.formation; })) *

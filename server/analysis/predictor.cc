@@ -97,7 +97,7 @@ Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& hos
   return forecast;
 }
 
-double ModelPredictor::PredictedP99Ms(const ModelWindow& window) const {
+double ModelPredictor::PredictedP99Ms(const ModelWindow& window) {
   // A queue that is full refuses: no answer is later than what waits in it.
   const double most_ms = static_cast<double>(window.controls.max_queue_requests) *
                              rows_per_request_ / saturation_.rows_per_s * kMillisPerSecond +

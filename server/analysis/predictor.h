@@ -33,13 +33,15 @@ class ModelPredictor {
   explicit ModelPredictor(const PredictorOptions& options = {});
 
   // Called once a tick with the newest window. Windows overlap: what was seen in an earlier one is
-  // not counted again. About 0.3 ms for 1,000 executions, and 40 ms in the rare tick in which the
-  // proportions of the line or a control have changed.
+  // not counted again. About 0.3 ms for 1,000 executions, and what a curve takes (capacity.h) in
+  // the rare tick in which the proportions of the line or a control have changed.
   Forecast Update(const ModelWindow& window, const HostWindow& host);
 
   // The least time between two replays of the latency over the load, which are what costs most: the
   // longer, the more models share the thread. A change of controls is replayed in a fifth of it.
   void set_curve_period_ns(MonotonicNanos ns) { curve_period_ns_ = ns; }
+  // Requests that were replayed for the curve of now: as many again for the next.
+  int64_t replayed() const { return curve_.replayed(); }
 
   // How long an execution takes an instance: its run, gathering before it and answering after it.
   const ServiceLine& line() const { return line_; }
@@ -62,7 +64,7 @@ class ModelPredictor {
   ServiceLine LimitingLine() const;  // of the executions, or of the I/O threads' turns
   void UpdateCurve(const ModelWindow& window);
   double AroundMs(const ModelWindow& window) const;
-  double PredictedP99Ms(const ModelWindow& window) const;
+  double PredictedP99Ms(const ModelWindow& window);
   void UpdateDemand(const ModelWindow& window, double capacity);
 
   PredictorOptions options_;

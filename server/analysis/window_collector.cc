@@ -9,16 +9,26 @@
 namespace bitmill {
 namespace {
 
-// Keeps each k-th, so that at most `most` are left; returns k.
+// Of one CPU between two drains; a quarter of what the log holds (RequestLog).
+constexpr int64_t kManyRecords = 1024;
+
+// Keeps each k-th, so that at most `most` are left.
 template <typename Record>
-double ThinOut(std::vector<Record>& records, size_t most) {
-  if (records.size() <= most || most == 0) return 1;
+void ThinOut(std::vector<Record>& records, size_t most) {
+  if (records.size() <= most || most == 0) return;
   const size_t step = (records.size() + most - 1) / most;
   size_t kept = 0;
   for (size_t i = 0; i < records.size(); i += step) records[kept++] = records[i];
-  const double weight = static_cast<double>(records.size()) / static_cast<double>(kept);
   records.resize(kept);
-  return weight;
+}
+
+// What each of those that are kept stands for.
+double Weight(double all, size_t kept) { return kept > 0 ? all / static_cast<double>(kept) : 1; }
+
+// Each record that was taken stands for so many, since others found no room.
+double StandsFor(int64_t taken, int64_t dropped_before, int64_t dropped) {
+  if (taken <= 0) return 1;
+  return 1 + static_cast<double>(dropped - dropped_before) / static_cast<double>(taken);
 }
 
 }  // namespace
@@ -38,35 +48,56 @@ void WindowCollector::Add(uint32_t id, const ModelMetrics& metrics) {
 
 void WindowCollector::Remove(uint32_t id) { models_.erase(id); }
 
+void WindowCollector::Counts::Add(const Counts& of, double requests, double executions_each) {
+  answered += requests * of.answered;
+  refused += requests * of.refused;
+  expired += requests * of.expired;
+  failed += requests * of.failed;
+  rows += requests * of.rows;
+  finished_rows += requests * of.finished_rows;
+  executions += executions_each * of.executions;
+}
+
 void WindowCollector::Collect() {
+  taken_ = taken_executions_ = 0;
   log_.Drain([this](const RequestRecord& record) { Take(record); },
              [this](const ExecutionRecord& record) { Take(record); },
              [this](const TurnRecord& record) { Take(record); });
+  const int64_t dropped = log_.dropped_requests(), executions = log_.dropped_executions();
+  const double each = StandsFor(taken_, std::exchange(dropped_, dropped), dropped);
+  const double each_execution =
+      StandsFor(taken_executions_, std::exchange(dropped_executions_, executions), executions);
+  for (auto& [id, model] : models_) {
+    model.open.counts.Add(std::exchange(model.taken, {}), each, each_execution);
+  }
+  hurry_ = std::max(taken_, taken_executions_) > kManyRecords;
 }
 
 void WindowCollector::Take(const RequestRecord& record) {
+  ++taken_;
   const auto found = models_.find(record.model);
   if (found == models_.end()) return;
-  Slice& slice = found->second.open;
+  Counts& counts = found->second.taken;
   const auto code = static_cast<absl::StatusCode>(record.code);
   if (code == absl::StatusCode::kOk) {
-    ++slice.answered;
-    slice.rows += record.rows;
+    ++counts.answered;
+    counts.rows += record.rows;
   } else if (code == absl::StatusCode::kResourceExhausted) {
-    ++slice.refused;
+    ++counts.refused;
   } else if (code == absl::StatusCode::kDeadlineExceeded) {
-    ++slice.expired;
+    ++counts.expired;
   } else {
-    ++slice.failed;
+    ++counts.failed;
   }
-  slice.finished_rows += record.rows;
-  slice.requests.push_back(record);
+  counts.finished_rows += record.rows;
+  found->second.open.requests.push_back(record);
 }
 
 void WindowCollector::Take(const ExecutionRecord& record) {
+  ++taken_executions_;
   const auto found = models_.find(record.model);
   if (found == models_.end()) return;
-  ++found->second.open.executions;
+  ++found->second.taken.executions;
   found->second.open.executed.push_back(record);
 }
 
@@ -81,39 +112,41 @@ ModelWindow WindowCollector::WindowOf(Model& model) const {
   const Slice& last = model.slices.back();
   window.begin_ns = first.begin_ns;
   window.end_ns = last.end_ns;
+  Counts counts;
   for (const Slice& slice : model.slices) {
-    window.answered += slice.answered;
-    window.refused += slice.refused;
-    window.expired += slice.expired;
-    window.failed += slice.failed;
-    window.rows += slice.rows;
-    window.executions += slice.executions;
+    counts.Add(slice.counts, 1, 1);
     window.requests.insert(window.requests.end(), slice.requests.begin(), slice.requests.end());
     window.executions_seen.insert(window.executions_seen.end(), slice.executed.begin(),
                                   slice.executed.end());
     window.turns.insert(window.turns.end(), slice.turns.begin(), slice.turns.end());
   }
+  window.answered = std::llround(counts.answered);
+  window.refused = std::llround(counts.refused);
+  window.expired = std::llround(counts.expired);
+  window.failed = std::llround(counts.failed);
+  window.rows = std::llround(counts.rows);
+  window.executions = std::llround(counts.executions);
   // What came in is what went out, and what is there now instead of before.
-  const auto arrived = [](int64_t finished, const Slice& from, const Slice& to) {
-    return std::max<int64_t>(finished + to.end.count - from.begin.count, 0);
+  const auto arrived = [](double finished, const Slice& from, const Slice& to) {
+    return std::max<int64_t>(std::llround(finished) + to.end.count - from.begin.count, 0);
   };
-  const int64_t finished = window.answered + window.refused + window.expired + window.failed;
-  window.arrived = arrived(finished, first, last);
+  window.arrived = arrived(counts.finished(), first, last);
   window.mean_in_system = InSystem::Mean(first.begin, last.end);
   window.queue_depth = model.metrics->queue_depth.load(std::memory_order_relaxed);
   window.tick_begin_ns = last.begin_ns;
-  window.tick_arrived = arrived(last.finished(), last, last);
-  window.tick_answered = last.answered;
-  window.tick_refused = last.refused;
-  const double rows_each = last.finished() > 0 ? static_cast<double>(last.finished_rows) /
-                                                     static_cast<double>(last.finished())
-                                               : 1.0;
+  window.tick_arrived = arrived(last.counts.finished(), last, last);
+  window.tick_answered = std::llround(last.counts.answered);
+  window.tick_refused = std::llround(last.counts.refused);
+  const double rows_each =
+      last.counts.finished() > 0 ? last.counts.finished_rows / last.counts.finished() : 1.0;
   window.tick_arrived_rows = std::llround(static_cast<double>(window.tick_arrived) * rows_each);
   std::ranges::sort(window.requests, {}, &RequestRecord::received_ns);
   std::ranges::sort(window.executions_seen, {}, &ExecutionRecord::start_ns);
   std::ranges::sort(window.turns, {}, &TurnRecord::end_ns);
-  window.request_weight = ThinOut(window.requests, options_.max_records);
-  window.execution_weight = ThinOut(window.executions_seen, options_.max_records);
+  ThinOut(window.requests, options_.max_records);
+  ThinOut(window.executions_seen, options_.max_records);
+  window.request_weight = Weight(counts.finished(), window.requests.size());
+  window.execution_weight = Weight(counts.executions, window.executions_seen.size());
   ThinOut(window.turns, options_.max_records);
   return window;
 }

@@ -26,8 +26,11 @@ class WindowCollector {
   WindowCollector(const CollectorOptions& options, RequestLog& log, const Clock& clock);
 
   // Takes over what finished since the last call. A record of a version that is not added is
-  // dropped.
+  // dropped. Of records that found no room in the log the others of this call give the kinds: all
+  // counts and weights are as if they were here.
   void Collect();
+  // So many records were taken that the log may be full before a next call as late as this one.
+  bool hurry() const { return hurry_; }
 
   // From now on the version is observed; what was there under the id before is forgotten. Borrows
   // `metrics`.
@@ -40,21 +43,28 @@ class WindowCollector {
   std::map<uint32_t, ModelWindow> Tick();
 
  private:
+  // Of finished requests; not whole where they stand for some that are not here.
+  struct Counts {
+    double answered = 0, refused = 0, expired = 0, failed = 0;
+    double rows = 0, finished_rows = 0;  // of answered ones, of all
+    double executions = 0;
+    double finished() const { return answered + refused + expired + failed; }
+    // Adds `of`, each as often as `requests` or `executions` say.
+    void Add(const Counts& of, double requests, double executions);
+  };
   // What happened between two ticks.
   struct Slice {
     MonotonicNanos begin_ns = 0, end_ns = 0;
-    int64_t answered = 0, refused = 0, expired = 0, failed = 0;
-    int64_t rows = 0, finished_rows = 0;
-    int64_t executions = 0;
+    Counts counts = {};
     InSystem::Reading begin = {}, end = {};
     std::vector<RequestRecord> requests = {};
     std::vector<ExecutionRecord> executed = {};
     std::vector<TurnRecord> turns = {};
-    int64_t finished() const { return answered + refused + expired + failed; }
   };
   struct Model {
     const ModelMetrics* metrics = nullptr;
     Slice open;                // since the last tick
+    Counts taken;              // in this Collect(); not yet in the slice
     std::deque<Slice> slices;  // oldest first
   };
 
@@ -67,6 +77,9 @@ class WindowCollector {
   RequestLog& log_;
   const Clock& clock_;
   std::map<uint32_t, Model> models_;
+  int64_t taken_ = 0, taken_executions_ = 0;      // in this Collect(), of all versions
+  int64_t dropped_ = 0, dropped_executions_ = 0;  // before the last one
+  bool hurry_ = false;
 };
 
 }  // namespace bitmill

@@ -1,6 +1,7 @@
 #include "server/analysis/window_parts.h"
 
 #include <cmath>
+#include <limits>
 
 #include "server/analysis/clean_line.h"
 
@@ -198,7 +199,15 @@ UsualRequest FindUsualRequest(const WindowParts& all) {
           .waking = TakeQuantile(waking, 0.25)};
 }
 
+// No delay keeps a request longer than this: who waits on waits for the thread that would close the
+// batch.
+double LongestFormation(const ModelControls& controls) {
+  if (controls.max_delay_ns <= 0) return std::numeric_limits<double>::infinity();
+  return static_cast<double>(controls.max_delay_ns) + kIdealWaking;
+}
+
 void TakeRequestsApart(WindowParts& all) {
+  const double longest_formation = LongestFormation(all.window.controls);
   double rows = 0;
   for (size_t i = 0; i < all.window.requests.size(); ++i) {
     const RequestRecord& record = all.window.requests[i];
@@ -212,9 +221,10 @@ void TakeRequestsApart(WindowParts& all) {
     parts.transit -= wire_in;
     parts.write -= wire_out;
     parts.wire = wire_in + wire_out;
-    parts.formation = static_cast<double>(record.formation_ns);
-    parts.queue =
-        std::max(static_cast<double>(record.stages[Stage::kQueue]) - parts.formation, 0.0);
+    const auto formation = static_cast<double>(record.formation_ns);
+    parts.formation = std::min(formation, longest_formation);
+    parts.held = formation - parts.formation;
+    parts.queue = std::max(static_cast<double>(record.stages[Stage::kQueue]) - formation, 0.0);
     parts.compute = static_cast<double>(record.stages[Stage::kCompute]);
     parts.waking = WakingNanos(record);
     parts.latency = static_cast<double>(record.total_ns) + parts.transit + parts.write + parts.wire;
@@ -230,8 +240,8 @@ void TakeRequestsApart(WindowParts& all) {
     parts.serialization = std::min(
         serialization, kUsualRequestSpread *
                            std::max(usual.serialization, usual.serialization_byte * Bytes(record)));
-    parts.held = serialization - parts.serialization +
-                 std::max(WakingNanos(record) - kUsualRequestSpread * usual.waking, 0.0);
+    parts.held += serialization - parts.serialization +
+                  std::max(WakingNanos(record) - kUsualRequestSpread * usual.waking, 0.0);
     parts.serialization += parts.wire;
     undisturbed.push_back(parts.serialization + std::min(usual.waking, kIdealWaking) +
                           all.CleanNanos(std::max(record.rows, 1)));

@@ -37,12 +37,14 @@ struct RequestParts {
   double latency = 0;
   double wire = 0;           // of transit and write, what so many bytes take on any way
   double serialization = 0;  // decode, split, encode and wire, as far as their bytes explain them
-  double held = 0;           // of those, assemble and schedule: above that, so waiting for a CPU
-  double waking = 0;         // assemble and schedule: mostly waiting for a worker
-  double transit = 0;        // 0 where the client did not tell
+  // Of those, assemble and schedule what is above that, and of the waiting for company what is
+  // above the delay: waiting for a CPU.
+  double held = 0;
+  double waking = 0;   // assemble and schedule: mostly waiting for a worker
+  double transit = 0;  // 0 where the client did not tell
   double write = 0;
   double queue = 0;      // without formation
-  double formation = 0;  // waiting for company with an instance free
+  double formation = 0;  // waiting for company with an instance free, as long as the delay says
   double compute = 0;
 };
 

@@ -14,9 +14,9 @@ enum class MetricType : uint8_t {
   kCounter,  // only grows while the process lives; its name ends in _total
 };
 
-// Points of one name have the same help, type and label names, and differ in a label's value; a
-// list holds them one behind the other. Names and label names are [a-zA-Z_][a-zA-Z0-9_]*; help and
-// label values are any UTF-8 text, escaped by the exporter.
+// Points of one name have the same type and label names, and differ in a label's value; the help is
+// that of the first. A list holds them one behind the other. Names and label names are
+// [a-zA-Z_][a-zA-Z0-9_]*; help and label values are any UTF-8 text, escaped by the exporter.
 struct MetricPoint {
   std::string name;  // "bitmill_pressure_share"
   std::string help;  // one sentence, no newline

@@ -26,10 +26,20 @@ void RequestLog::Drain(absl::FunctionRef<void(const RequestRecord&)> request,
 }
 
 int64_t RequestLog::dropped() const {
+  int64_t sum = dropped_requests() + dropped_executions();
+  for (const std::unique_ptr<Shard>& shard : shards_) sum += shard->turns.dropped();
+  return sum;
+}
+
+int64_t RequestLog::dropped_requests() const {
   int64_t sum = 0;
-  for (const std::unique_ptr<Shard>& shard : shards_) {
-    sum += shard->requests.dropped() + shard->executions.dropped() + shard->turns.dropped();
-  }
+  for (const std::unique_ptr<Shard>& shard : shards_) sum += shard->requests.dropped();
+  return sum;
+}
+
+int64_t RequestLog::dropped_executions() const {
+  int64_t sum = 0;
+  for (const std::unique_ptr<Shard>& shard : shards_) sum += shard->executions.dropped();
   return sum;
 }
 

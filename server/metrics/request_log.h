@@ -29,7 +29,10 @@ class RequestLog {
              absl::FunctionRef<void(const ExecutionRecord&)> execution,
              absl::FunctionRef<void(const TurnRecord&)> turn);
 
-  int64_t dropped() const;  // since the start
+  // Since the start.
+  int64_t dropped() const;
+  int64_t dropped_requests() const;
+  int64_t dropped_executions() const;
 
  private:
   static constexpr size_t kTurnsPart = 8;  // few leave a record

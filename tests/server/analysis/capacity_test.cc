@@ -61,13 +61,13 @@ TEST(LatencyCurveTest, OfBatchesOfOneIsThatOfAnMD1Queue) {
   // rho (e^theta - 1) = theta (Tijms, A First Course in Stochastic Models, section 9.2): theta is
   // 0.48 at 0.78, so that 1 % wait for more than 9.3, and are served for 1. At 2 % load, 1 % wait
   // for more than half a service.
-  const LatencyCurve curve({.share_a = 1, .max_rows = 1, .instances = 1}, 200'000);
+  LatencyCurve curve({.share_a = 1, .max_rows = 1, .instances = 1}, 200'000);
   EXPECT_NEAR(curve.P99(0.02), 1.5, 0.1);
   EXPECT_NEAR(curve.P99(0.78), 10.3, 0.8);
 }
 
 TEST(LatencyCurveTest, GrowsWithTheLoadAndEndsAtSaturation) {
-  const LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32}));
+  LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32}));
   double before = 0;
   for (double load = 0.05; load < 1; load += 0.01) {
     const double p99 = curve.P99(load);
@@ -78,7 +78,7 @@ TEST(LatencyCurveTest, GrowsWithTheLoadAndEndsAtSaturation) {
 }
 
 TEST(LatencyCurveTest, TheLoadWithinIsTheInverse) {
-  const LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32}));
+  LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32}));
   for (const double load : {0.3, 0.55, 0.8, 0.93, 0.99}) {
     EXPECT_NEAR(curve.LoadWithin(curve.P99(load)), load, 1e-6);
   }
@@ -86,22 +86,35 @@ TEST(LatencyCurveTest, TheLoadWithinIsTheInverse) {
   EXPECT_LT(curve.LoadWithin(1e6), 1);
 }
 
+TEST(LatencyCurveTest, ReplaysOnlyAsFarAsItIsAsked) {
+  LatencyCurve few(ShapeOf(kLine, {.max_rows = 32}));
+  EXPECT_EQ(few.replayed(), 0);
+  const double low = few.P99(0.1);
+  const int64_t replayed = few.replayed();
+  few.P99(0.05);
+  EXPECT_EQ(few.replayed(), replayed);
+  LatencyCurve all(ShapeOf(kLine, {.max_rows = 32}));
+  all.P99(0.97);
+  EXPECT_GT(all.replayed(), 10 * replayed);
+  EXPECT_EQ(all.P99(0.1), low);
+}
+
 TEST(LatencyCurveTest, InstancesShareAQueueAndWaitLess) {
-  const LatencyCurve one(ShapeOf(kLine, {.max_rows = 32, .instances = 1}));
-  const LatencyCurve four(ShapeOf(kLine, {.max_rows = 32, .instances = 4}));
+  LatencyCurve one(ShapeOf(kLine, {.max_rows = 32, .instances = 1}));
+  LatencyCurve four(ShapeOf(kLine, {.max_rows = 32, .instances = 4}));
   EXPECT_LT(four.P99(0.9), one.P99(0.9));
 }
 
 TEST(LatencyCurveTest, ADelayIsPartOfTheP99OfALowLoad) {
-  const LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32, .max_delay_ns = 20'000'000}));
+  LatencyCurve curve(ShapeOf(kLine, {.max_rows = 32, .max_delay_ns = 20'000'000}));
   EXPECT_GT(curve.P99(0.1) * 29.8, 20);
 }
 
 TEST(LatencyCurveTest, StallsMakeTheTailLonger) {
   // 100 ms for one execution in a hundred of those of 30 ms: 3 % of the time, a longer p99.
   const Variation stalls{.stalls_per_ms = 0.01 / 30, .stall_ms = {90, 100, 110}};
-  const LatencyCurve even(ShapeOf(kLine, {.max_rows = 32}));
-  const LatencyCurve stalled(ShapeOf(kLine, {.max_rows = 32}, stalls));
+  LatencyCurve even(ShapeOf(kLine, {.max_rows = 32}));
+  LatencyCurve stalled(ShapeOf(kLine, {.max_rows = 32}, stalls));
   EXPECT_NEAR(stalls.stretch(), 1 + 1.0 / 30, 1e-9);
   EXPECT_GT(stalled.P99(0.6) * 29.8, even.P99(0.6) * 29.8 + 30);
 }

@@ -355,7 +355,9 @@ class Simulator {
 
   double LoadedAt() const { return setup_.cold_factor > 0 ? 0.3 * kSecond : -600 * kSecond; }
 
-  int64_t Execute(int64_t rows, double start, int instance) {
+  // What begins in a hold, because a delay has passed, begins after it.
+  int64_t Execute(int64_t rows, double due, int instance) {
+    const double start = AfterHold(due);
     ExecutionRecord record;
     record.start_ns = kOrigin + std::llround(start);
     record.rows = static_cast<int32_t>(rows);
@@ -394,12 +396,13 @@ class Simulator {
     record.compute_ns = std::max<int64_t>(std::llround(cpu + ready + asleep + device), 1);
     cpu_used_.push_back(cpu);
     ready_.push_back(ready);
+    late_.push_back(start - due);
     if (record.compute_ns > 200'000 || executions_.size() % 8 == 0) {  // short ones are sampled
       record.cpu_ns = std::llround(cpu);
       record.run_queue_wait_ns = std::llround(ready);
     }
     executions_.push_back(record);
-    return record.compute_ns;
+    return record.compute_ns + std::llround(start - due);
   }
 
   void FillFacts(InjectedWindow& out) {
@@ -454,8 +457,9 @@ class Simulator {
       const int64_t around = record.stages[Stage::kDecode] + record.stages[Stage::kEncode];
       if (outcome.fate == ReplayFate::kAnswered) {
         const auto execution = static_cast<size_t>(outcome.execution);
-        record.stages[Stage::kQueue] = outcome.queue_ns;
-        record.formation_ns = outcome.formation_ns;
+        const int64_t late = std::llround(late_[execution]);
+        record.stages[Stage::kQueue] = outcome.queue_ns + late;
+        record.formation_ns = outcome.formation_ns + (setup_.delay > 0 ? late : 0);
         record.stages[Stage::kCompute] = executions_[execution].compute_ns;
         record.batch_rows = executions_[execution].rows;
         record.closed = result_.executions[execution].closed;
@@ -565,7 +569,7 @@ class Simulator {
   std::vector<ReplayRequest> arrivals_;
   ReplayResult result_;
   std::vector<ExecutionRecord> executions_;
-  std::vector<double> cpu_used_, ready_;  // of each execution
+  std::vector<double> cpu_used_, ready_, late_;  // of each execution
   double cpu_ns_ = 0, ready_ns_ = 0, major_faults_ = 0;
 };
 

@@ -192,6 +192,7 @@ TEST(JudgeMatrixTest, OfTwoCausesAtOnceBothAreAmongTheFirstTwo) {
       {Cause::kCpuThrottled, Cause::kLockContention},
       {Cause::kColdStart, Cause::kSlowClient},
       {Cause::kNoisyNeighbour, Cause::kMemoryPressure},
+      {Cause::kCpuThrottled, Cause::kBatchFormationWait},
   };
   int both = 0, all = 0;
   for (const auto& [first, second] : pairs) {

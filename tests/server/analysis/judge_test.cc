@@ -178,6 +178,26 @@ TEST(JudgeTest, AServerThatIsHeldBackByItsQuotaIsNotOverloadedBeside) {
   for (const Finding& finding : diagnosis.findings) EXPECT_NE(finding.cause, Cause::kOverload);
 }
 
+TEST(JudgeTest, AWaitForCompanyBeyondTheDelayIsTheQuotas) {
+  InjectedWindow late = Injected(Cause::kBatchFormationWait);
+  EXPECT_EQ(Judge(late).findings.size(), 1U);
+  int count = 0;
+  for (RequestRecord& request : late.window.requests) {
+    if (++count % 10 != 0) continue;  // the hold began while the batch was open
+    for (int64_t* const ns :
+         {&request.formation_ns, &request.stages[Stage::kQueue], &request.total_ns}) {
+      *ns += 60'000'000;
+    }
+  }
+  late.host.throttled_share = 0.1;
+  late.host.throttled_periods_share = 0.2;
+  const Diagnosis diagnosis = Judge(late);
+  ASSERT_EQ(diagnosis.findings.size(), 2U);
+  EXPECT_EQ(diagnosis.findings[0].cause, Cause::kBatchFormationWait);
+  EXPECT_EQ(diagnosis.findings[1].cause, Cause::kCpuThrottled);
+  EXPECT_GT(diagnosis.findings[1].recoverable_p99_ms, 10);
+}
+
 TEST(JudgeTest, PaddingIsSeenThoughAllSizesTakeTheSameBecauseOfIt) {
   InjectedWindow padded = Healthy();
   for (ExecutionRecord& execution : padded.window.executions_seen) execution.padded_rows = 32;

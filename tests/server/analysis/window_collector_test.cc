@@ -96,6 +96,40 @@ TEST_F(WindowCollectorTest, ThinsOutMoreThanItMayKeepAndSaysTheWeight) {
   EXPECT_EQ(window.requests[50].received_ns - window.requests[49].received_ns, 10'000);
 }
 
+TEST(FullRequestLogTest, CountsWhatFoundNoRoomAsThoseThatDid) {
+  FakeClock clock;
+  RequestLog log(64);
+  ModelRecorder metrics(7), other(8);
+  WindowCollector collector({.window_ns = 3 * kSecond}, log, clock);
+  collector.Add(7, metrics);
+  collector.Add(8, other);
+  constexpr int kRequests = 30'000;  // more than the logs of all CPUs hold
+  for (int i = 0; i < kRequests; ++i) {
+    log.Add(RequestRecord{.rows = 2, .model = 7U + static_cast<uint32_t>(i % 2)});
+    if (i % 10 == 0) log.Add(ExecutionRecord{.rows = 20, .model = 7});
+  }
+  ASSERT_GT(log.dropped_requests(), kRequests / 2);
+  collector.Collect();
+  log.Add(RequestRecord{.rows = 2, .model = 7});
+  clock.Advance(kSecond);
+  const ModelWindow window = collector.Tick().at(7);
+  EXPECT_EQ(window.answered, kRequests / 2 + 1);
+  EXPECT_EQ(window.rows, kRequests + 2);
+  EXPECT_EQ(window.executions, kRequests / 10);
+  EXPECT_EQ(window.tick_arrived, kRequests / 2 + 1);
+  EXPECT_NEAR(window.request_weight * static_cast<double>(window.requests.size()),
+              kRequests / 2 + 1, 1e-6);
+}
+
+TEST_F(WindowCollectorTest, HurriesWhileManyRecordsCome) {
+  for (int i = 0; i < 2000; ++i) Finish(absl::StatusCode::kOk);
+  Tick();
+  EXPECT_TRUE(collector_.hurry());
+  Finish(absl::StatusCode::kOk);
+  Tick();
+  EXPECT_FALSE(collector_.hurry());
+}
+
 TEST_F(WindowCollectorTest, BringsTheTurnsOfItsModelByTheirEnd) {
   log_.Add(TurnRecord{.end_ns = 20, .cpu_ns = 2, .requests = 1, .model = 7});
   log_.Add(TurnRecord{.end_ns = 10, .cpu_ns = 1, .requests = 3, .model = 7});

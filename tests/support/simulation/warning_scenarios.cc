@@ -152,7 +152,7 @@ SimulationOptions OptionsOf(uint64_t seed) {
 }  // namespace
 
 double TrueCapacity(const SimulationOptions& options) {
-  const LatencyCurve curve(ShapeOf(options.line, options.controls));
+  LatencyCurve curve(ShapeOf(options.line, options.controls));
   const auto rows = static_cast<double>(options.controls.max_rows);
   const double full_ms = options.line.a_ms + options.line.b_ms * rows;
   return curve.LoadWithin(options.objective.p99_ms / full_ms) *
