@@ -99,6 +99,7 @@ class CudaPlanDevice final : public PlanDevice {
     return static_cast<int32_t>(multiprocessors * kThreads / kRows);
   }
   bool wants_input_bits() const override { return true; }
+  bool overlaps_copies() const override { return true; }
   bool records() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {
