@@ -10,6 +10,7 @@
 #include "backends/cuda/conv_tiles.h"
 #include "backends/cuda/cuda_launch.h"
 #include "backends/cuda/cuda_stream.h"
+#include "backends/device/device_speed.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -90,6 +91,8 @@ class CudaPlanDevice final : public PlanDevice {
   }
   ChooseConvTile conv_tiles() const override { return CudaConvTiles(device_->info().capability); }
   bool HasKernel(const std::string& kernel) const override {
+    // It is in all images, but products of groups are instructions of 9.0 alone.
+    if (kernel == kCountGroups && device_->info().capability != 90) return false;
     return device_->Enter().ok() && device_->Kernel(kernel).ok();
   }
   // An eighth of the threads that the multiprocessors hold.
@@ -99,6 +102,7 @@ class CudaPlanDevice final : public PlanDevice {
     return static_cast<int32_t>(multiprocessors * kThreads / kRows);
   }
   bool wants_input_bits() const override { return true; }
+  bool overlaps_copies() const override { return true; }
   bool records() const override { return true; }
 
   absl::StatusOr<std::unique_ptr<UploadedPlan>> Upload(const DevicePlan& plan) const override {

@@ -117,7 +117,7 @@ std::string ConvShape::Key() const {
 std::string ConvTile::Text() const {
   std::string text = lines > 0 ? absl::StrCat("slices of ", lines, lines > 1 ? " lines" : " line",
                                               ", ", blocks, blocks > 1 ? " blocks" : " block")
-                     : run > 0 ? absl::StrCat("runs of ", run)
+                     : run > 0 ? absl::StrCat("runs of ", run, blocks > 1 ? " by 16 outputs" : "")
                                : "";
   if (group_items > 0) {
     absl::StrAppend(&text, text.empty() ? "" : ", ", "groups of ", group_items);
@@ -138,6 +138,10 @@ int64_t ConvShape::max_run() const {
 }
 
 ConvTile DefaultConvTile(const ConvShape& shape) {
+  if (shape.has_code_runs()) {
+    const bool pixels = shape.out_height * shape.out_width > 1;
+    return {.run = pixels ? kCodeRun : 1, .blocks = shape.has_wide_codes() ? 2 : 1};
+  }
   if (shape.outputs < kMinOutputs || !shape.has_blocks() || shape.max_run() == 0) return {};
   return {static_cast<int32_t>(std::min(kDefaultRun, shape.max_run())), kBlockGroups[0]};
 }

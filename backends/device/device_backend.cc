@@ -24,12 +24,23 @@ InputQuantizer QuantizerOf(const PlanDevice& device) {
   return device.wants_input_bits() ? InputQuantizer::kHost : InputQuantizer::kDevice;
 }
 
+// For batches of `max_rows`, or of the shares in which such batches are computed.
+absl::StatusOr<DevicePlan> PlanFor(const PlanDevice& device, const Graph& lowered, int64_t max_rows,
+                                   const ChooseConvTile& choose) {
+  BITMILL_ASSIGN_OR_RETURN(DevicePlan plan,
+                           BuildDevicePlan(lowered, max_rows, choose, QuantizerOf(device)));
+  const int64_t rows = ShareRows(device, plan);
+  if (rows == max_rows) return plan;
+  return BuildDevicePlan(lowered, rows, choose, QuantizerOf(device));
+}
+
 // The plan on the device, if it computes what `cpu` does. `passed_before`: on this device.
 absl::StatusOr<std::unique_ptr<Executable>> RunPlan(const std::shared_ptr<const PlanDevice>& device,
                                                     DevicePlan plan, const Executable& cpu,
                                                     bool passed_before) {
-  BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<DeviceExecutable> executable,
-                           DeviceExecutable::Create(device, cpu.signature(), std::move(plan)));
+  BITMILL_ASSIGN_OR_RETURN(
+      std::unique_ptr<DeviceExecutable> executable,
+      DeviceExecutable::Create(device, cpu.signature(), std::move(plan), cpu.max_rows()));
   const absl::Status canary =
       CompareOnCanary(*executable, cpu, executable->plan().exact, passed_before);
   if (!canary.ok()) {
@@ -91,8 +102,7 @@ class DevicePreparedModel final : public PreparedModel {
     }
     const TileTuning tiles = TuneTiles(device_, lowered_, max_rows, tune_seconds_, SystemClock());
     tuning_ = tiles.Text();
-    BITMILL_ASSIGN_OR_RETURN(
-        DevicePlan plan, BuildDevicePlan(lowered_, max_rows, tiles.choose, QuantizerOf(*device_)));
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, PlanFor(*device_, lowered_, max_rows, tiles.choose));
     if (device_->keeps()) {
       absl::StatusOr<std::string> bytes = EncodePlan({lowered_.name, plan, tune_seconds_});
       if (bytes.ok()) encoded_ = *std::move(bytes);
@@ -147,8 +157,7 @@ class DeviceBackend final : public Backend {
                                                             const Executable& cpu) const override {
     const int64_t max_rows = cpu.max_rows();
     const TileTuning tiles = TuneTiles(device_, lowered, max_rows, /*seconds=*/0.0, SystemClock());
-    BITMILL_ASSIGN_OR_RETURN(
-        DevicePlan plan, BuildDevicePlan(lowered, max_rows, tiles.choose, QuantizerOf(*device_)));
+    BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, PlanFor(*device_, lowered, max_rows, tiles.choose));
     return RunPlan(device_, std::move(plan), cpu, /*passed_before=*/false);
   }
 

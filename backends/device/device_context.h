@@ -1,4 +1,5 @@
-// A stream and its host memory, as DeviceExecutable's contexts have them.
+// A stream and its host memory. A context of DeviceExecutable has one, or several that compute
+// shares of a batch at a time.
 #pragma once
 
 #include <cstddef>
@@ -8,14 +9,14 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "backends/backend.h"
 #include "backends/device/device_plan.h"
 #include "backends/device/device_stream.h"
+#include "base/tensor.h"
 
 namespace bitmill {
 
 // One call at a time.
-class DeviceContext final : public ExecutionContext {
+class DeviceContext {
  public:
   // Borrows plan and layout. `stream` may be an error.
   DeviceContext(const DevicePlan& plan, const HostLayout& layout,

@@ -16,6 +16,15 @@ namespace {
 // Multiply-accumulates that padding may cost for each launch that it saves: those of 2 us, about a
 // launch, at 10 T a second, which a GPU exceeds with bits and does not reach with floats.
 constexpr int64_t kLaunchMacs = 20'000'000;
+// Bytes that a batch copies, from where on it is cut in two: what a bus of 25 GB/s takes 40 us for,
+// several times what a second launch costs.
+constexpr int64_t kOverlapBytes = 1 << 20;
+constexpr int64_t kOverlapRows = 16;  // and so many rows, or halves are too small for a device
+
+// Of one batch at a time: a lane for each share of it.
+struct BatchContext final : ExecutionContext {
+  std::vector<std::unique_ptr<DeviceContext>> lanes;
+};
 
 // The words' last bytes are zero as the host memory is at first.
 void PackRow(const InputBits& bits, const PackKernel& kernel, const std::byte* row, std::byte* to) {
@@ -52,29 +61,49 @@ int64_t RecordedSizeFor(const std::vector<int64_t>& recorded, const DevicePlan& 
   return padding == 0 || plan.row_macs <= launches * kLaunchMacs / padding ? *found : 0;
 }
 
+int64_t ShareRows(const PlanDevice& device, const DevicePlan& plan) {
+  if (!device.overlaps_copies() || plan.host_steps() > 0 || plan.max_rows < kOverlapRows) {
+    return plan.max_rows;
+  }
+  int64_t row_bytes = 0;
+  for (const auto* const ports : {&plan.inputs, &plan.outputs}) {
+    for (const DevicePort& port : *ports) {
+      if (port.buffer >= 0) row_bytes += plan.buffers[static_cast<size_t>(port.buffer)].stride;
+    }
+  }
+  const bool long_copies = row_bytes >= kOverlapBytes / plan.max_rows;
+  return long_copies ? (plan.max_rows + 1) / 2 : plan.max_rows;
+}
+
 DeviceExecutable::DeviceExecutable(std::shared_ptr<const PlanDevice> device, Signature signature,
-                                   DevicePlan plan)
+                                   DevicePlan plan, int64_t max_rows)
     : device_(std::move(device)),
       signature_(std::move(signature)),
       plan_(std::move(plan)),
+      max_rows_(max_rows > 0 ? max_rows : plan_.max_rows),
+      shares_((max_rows_ + plan_.max_rows - 1) / plan_.max_rows),
       layout_(LayOutHost(plan_)),
       pack_(SelectPack(BestIsa())) {
   if (device_->records()) recorded_ = RecordedSizes(plan_);
 }
 
 absl::StatusOr<std::unique_ptr<DeviceExecutable>> DeviceExecutable::Create(
-    std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan) {
+    std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan,
+    int64_t max_rows) {
   std::unique_ptr<DeviceExecutable> executable(
-      new DeviceExecutable(std::move(device), std::move(signature), std::move(plan)));
+      new DeviceExecutable(std::move(device), std::move(signature), std::move(plan), max_rows));
   BITMILL_ASSIGN_OR_RETURN(executable->uploaded_, executable->device_->Upload(executable->plan_));
   executable->plan_.constants = std::string();  // the device has them
   return executable;
 }
 
 std::unique_ptr<ExecutionContext> DeviceExecutable::CreateContext() const {
-  auto context =
-      std::make_unique<DeviceContext>(plan_, layout_, uploaded_->NewStream(plan_, layout_));
-  if (context->status().ok()) RecordBatches(*context);
+  auto context = std::make_unique<BatchContext>();
+  for (int64_t i = 0; i < shares_; ++i) {
+    context->lanes.push_back(
+        std::make_unique<DeviceContext>(plan_, layout_, uploaded_->NewStream(plan_, layout_)));
+    if (context->lanes.back()->status().ok()) RecordBatches(*context->lanes.back());
+  }
   return context;
 }
 
@@ -96,19 +125,25 @@ void DeviceExecutable::RecordBatches(DeviceContext& context) const {
 
 std::vector<MemoryUse> DeviceExecutable::memory(int64_t contexts) const {
   return {{absl::StrCat(device_->backend_name(), ":", device_->name()),
-           plan_.constant_bytes + contexts * plan_.arena_bytes, device_->memory_bytes()}};
+           plan_.constant_bytes + contexts * arena_bytes(), device_->memory_bytes()}};
 }
 
 int64_t DeviceExecutable::computed_rows(int64_t rows) const {
   if (recording_failed_) return rows;
-  const int64_t size = RecordedSizeFor(recorded_, plan_, rows);
-  return size > 0 ? size : rows;
+  int64_t sum = 0;
+  const int64_t share = (rows + SharesFor(rows) - 1) / SharesFor(rows);
+  for (int64_t first = 0; first < rows; first += share) {
+    const int64_t own = std::min(share, rows - first);
+    const int64_t size = RecordedSizeFor(recorded_, plan_, own);
+    sum += size > 0 ? size : own;
+  }
+  return sum;
 }
 
 absl::Status DeviceExecutable::CheckBatch(const BatchRows& batch) const {
-  if (batch.rows < 1 || batch.rows > plan_.max_rows) {
+  if (batch.rows < 1 || batch.rows > max_rows_) {
     return absl::InvalidArgumentError(
-        absl::StrCat("a batch of ", batch.rows, " rows; 1 to ", plan_.max_rows, " are possible"));
+        absl::StrCat("a batch of ", batch.rows, " rows; 1 to ", max_rows_, " are possible"));
   }
   if (batch.inputs.size() != plan_.inputs.size() || batch.outputs.size() != plan_.outputs.size()) {
     return absl::InternalError(absl::StrCat("a batch of ", batch.inputs.size(), " inputs and ",
@@ -137,60 +172,83 @@ absl::Status DeviceExecutable::EnqueueAll(DeviceContext& context, int64_t rows, 
   return absl::OkStatus();
 }
 
-void DeviceExecutable::Gather(const BatchRows& batch, const DeviceContext& context) const {
+void DeviceExecutable::Gather(const BatchRows& batch, Share share,
+                              const DeviceContext& context) const {
   for (size_t i = 0; i < plan_.inputs.size(); ++i) {
     const auto bytes = static_cast<size_t>(signature_.inputs[i].row_bytes);
     const DevicePort& port = plan_.inputs[i];
-    for (int64_t r = 0; r < batch.rows; ++r) {
+    const std::byte* const* const from = batch.inputs[i] + share.first;
+    for (int64_t r = 0; r < share.rows; ++r) {
       std::byte* const to = context.HostRow(port.buffer, r);
       if (port.bits != nullptr) {
-        PackRow(*port.bits, pack_, batch.inputs[i][r], to);
+        PackRow(*port.bits, pack_, from[r], to);
       } else {
-        std::memcpy(to, batch.inputs[i][r], bytes);
+        std::memcpy(to, from[r], bytes);
       }
     }
   }
 }
 
-void DeviceExecutable::Scatter(const BatchRows& batch, const DeviceContext& context) const {
+void DeviceExecutable::Scatter(const BatchRows& batch, Share share,
+                               const DeviceContext& context) const {
   for (size_t i = 0; i < plan_.outputs.size(); ++i) {
     const DevicePort& port = plan_.outputs[i];
     const auto bytes = static_cast<size_t>(signature_.outputs[i].row_bytes);
-    for (int64_t r = 0; r < batch.rows; ++r) {
+    for (int64_t r = 0; r < share.rows; ++r) {
       const void* const from =
           port.buffer >= 0 ? context.HostRow(port.buffer, r) : port.constant->data();
-      std::memcpy(batch.outputs[i][r], from, bytes);
+      std::memcpy(batch.outputs[i][share.first + r], from, bytes);
     }
   }
 }
 
-absl::Status DeviceExecutable::RunBatch(const BatchRows& batch, ExecutionContext& context,
-                                        OperationTimes* times) const {
-  BITMILL_RETURN_IF_ERROR(CheckBatch(batch));
-  auto& own = static_cast<DeviceContext&>(context);
-  BITMILL_RETURN_IF_ERROR(own.status());
-  DeviceStream& stream = own.stream();
-  BITMILL_RETURN_IF_ERROR(stream.Begin());
-  Gather(batch, own);
-  const int64_t size = times == nullptr ? RecordedSizeFor(recorded_, plan_, batch.rows) : 0;
-  const absl::Status enqueued =
-      own.recorded(size) ? stream.Replay(size) : EnqueueAll(own, batch.rows, times != nullptr);
-  const absl::Status finished = stream.Finish();  // the device may still be reading and writing
-  if (times != nullptr) stream.TakeTimes(times->ns);
-  BITMILL_RETURN_IF_ERROR(enqueued);
-  BITMILL_RETURN_IF_ERROR(finished);
-  Scatter(batch, own);
-  if (times != nullptr) times->rows += batch.rows;
-  return absl::OkStatus();
+absl::Status DeviceExecutable::StartShare(const BatchRows& batch, Share share, DeviceContext& lane,
+                                          bool timed) const {
+  BITMILL_RETURN_IF_ERROR(lane.stream().Begin());
+  Gather(batch, share, lane);
+  const int64_t size = timed ? 0 : RecordedSizeFor(recorded_, plan_, share.rows);
+  return lane.recorded(size) ? lane.stream().Replay(size) : EnqueueAll(lane, share.rows, timed);
 }
 
+// All shares are started before the first is waited for.
 absl::Status DeviceExecutable::Run(const BatchRows& batch, ExecutionContext& context) const {
-  return RunBatch(batch, context, nullptr);
+  BITMILL_RETURN_IF_ERROR(CheckBatch(batch));
+  const auto& lanes = static_cast<BatchContext&>(context).lanes;
+  for (const auto& lane : lanes) BITMILL_RETURN_IF_ERROR(lane->status());
+  const int64_t rows = (batch.rows + SharesFor(batch.rows) - 1) / SharesFor(batch.rows);
+  absl::Status status;
+  size_t started = 0;
+  for (Share share{0, rows}; share.first < batch.rows && status.ok(); share.first += rows) {
+    share.rows = std::min(rows, batch.rows - share.first);
+    status = StartShare(batch, share, *lanes[started++], /*timed=*/false);
+  }
+  // Also after an error: the device may still be reading and writing.
+  for (size_t lane = 0; lane < started; ++lane) {
+    status.Update(lanes[lane]->stream().Finish());
+    const int64_t first = static_cast<int64_t>(lane) * rows;
+    if (status.ok()) Scatter(batch, {first, std::min(rows, batch.rows - first)}, *lanes[lane]);
+  }
+  return status;
 }
 
+// One share after the other, so that times of operations add up to that of the batch.
 absl::Status DeviceExecutable::RunTimed(const BatchRows& batch, ExecutionContext& context,
                                         OperationTimes& times) const {
-  return RunBatch(batch, context, &times);
+  BITMILL_RETURN_IF_ERROR(CheckBatch(batch));
+  const auto& lanes = static_cast<BatchContext&>(context).lanes;
+  const int64_t rows = (batch.rows + SharesFor(batch.rows) - 1) / SharesFor(batch.rows);
+  for (Share share{0, rows}; share.first < batch.rows; share.first += rows) {
+    share.rows = std::min(rows, batch.rows - share.first);
+    DeviceContext& lane = *lanes[static_cast<size_t>(share.first / rows)];
+    BITMILL_RETURN_IF_ERROR(lane.status());
+    absl::Status status = StartShare(batch, share, lane, /*timed=*/true);
+    status.Update(lane.stream().Finish());
+    lane.stream().TakeTimes(times.ns);
+    BITMILL_RETURN_IF_ERROR(status);
+    Scatter(batch, share, lane);
+  }
+  times.rows += batch.rows;
+  return absl::OkStatus();
 }
 
 std::vector<Operation> DeviceExecutable::operations() const {
@@ -231,8 +289,10 @@ std::vector<Operation> DeviceExecutable::operations() const {
 }
 
 std::string DeviceExecutable::DescribePlan() const {
-  std::string title =
-      absl::StrCat("on ", device_->Description(), ", batches of up to ", plan_.max_rows);
+  std::string title = absl::StrCat("on ", device_->Description(), ", batches of up to ", max_rows_);
+  if (shares_ > 1) {
+    absl::StrAppend(&title, ", those of more than ", plan_.max_rows, " in ", shares_, " streams");
+  }
   if (!recorded_.empty() && !recording_failed_) {
     absl::StrAppend(&title, ", launched at once for ", absl::StrJoin(recorded_, ", "), " rows");
   }

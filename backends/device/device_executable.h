@@ -7,6 +7,11 @@
 // Where streams record, a context has recordings of batches of 1, 2, 4 .. rows and of the largest
 // batch: launching one costs as much as a command. Between two sizes a batch is padded to the next
 // one, as long as the padding is less work than launches one by one are.
+//
+// Where the plan is for fewer rows than a batch may have, a batch of more is computed in shares,
+// each on a stream of its own: while one is computed the next is gathered and copied to the device,
+// and the one before copied back and scattered. Shares have no memory beyond what the whole would
+// need.
 #pragma once
 
 #include <atomic>
@@ -28,15 +33,17 @@ class DeviceContext;
 
 class DeviceExecutable final : public Executable {
  public:
-  // ResourceExhausted when the device has no memory for the constants.
+  // `max_rows`: of a batch; left out, those of the plan. ResourceExhausted when the device has no
+  // memory for the constants.
   static absl::StatusOr<std::unique_ptr<DeviceExecutable>> Create(
-      std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan);
+      std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan,
+      int64_t max_rows = 0);
 
   const Signature& signature() const override { return signature_; }
   std::string backend_name() const override { return device_->backend_name(); }
-  int64_t max_rows() const override { return plan_.max_rows; }
+  int64_t max_rows() const override { return max_rows_; }
   int64_t weight_bytes() const override { return plan_.constant_bytes; }
-  int64_t arena_bytes() const override { return plan_.arena_bytes; }
+  int64_t arena_bytes() const override { return shares_ * plan_.arena_bytes; }
   std::vector<MemoryUse> memory(int64_t contexts) const override;
   int64_t computed_rows(int64_t rows) const override;
   int64_t row_macs() const override { return plan_.row_macs; }
@@ -55,19 +62,29 @@ class DeviceExecutable final : public Executable {
   const DevicePlan& plan() const { return plan_; }
 
  private:
-  DeviceExecutable(std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan);
+  // Rows of a batch that a stream computes.
+  struct Share {
+    int64_t first = 0, rows = 0;
+  };
 
+  DeviceExecutable(std::shared_ptr<const PlanDevice> device, Signature signature, DevicePlan plan,
+                   int64_t max_rows);
+
+  int64_t SharesFor(int64_t rows) const { return rows > plan_.max_rows ? shares_ : 1; }
   absl::Status CheckBatch(const BatchRows& batch) const;
-  absl::Status RunBatch(const BatchRows& batch, ExecutionContext& context,
-                        OperationTimes* times) const;
+  // Gathers a share and enqueues all of it.
+  absl::Status StartShare(const BatchRows& batch, Share share, DeviceContext& lane,
+                          bool timed) const;
   absl::Status EnqueueAll(DeviceContext& context, int64_t rows, bool timed) const;
   void RecordBatches(DeviceContext& context) const;
-  void Gather(const BatchRows& batch, const DeviceContext& context) const;
-  void Scatter(const BatchRows& batch, const DeviceContext& context) const;
+  void Gather(const BatchRows& batch, Share share, const DeviceContext& context) const;
+  void Scatter(const BatchRows& batch, Share share, const DeviceContext& context) const;
 
   const std::shared_ptr<const PlanDevice> device_;
   const Signature signature_;
-  DevicePlan plan_;
+  DevicePlan plan_;  // of a share
+  const int64_t max_rows_;
+  const int64_t shares_;  // at most, of a batch
   HostLayout layout_;
   const PackKernel& pack_;         // for inputs that the host makes bits of
   std::vector<int64_t> recorded_;  // sizes of batches, ascending; empty: nothing is recorded
@@ -80,5 +97,9 @@ std::vector<int64_t> RecordedSizes(const DevicePlan& plan);
 
 // The size of `recorded` that a batch of `rows` is computed as; 0: none, it is enqueued as it is.
 int64_t RecordedSizeFor(const std::vector<int64_t>& recorded, const DevicePlan& plan, int64_t rows);
+
+// How many rows a plan should be made for, so that batches of plan.max_rows are computed in shares
+// whose copies run beside kernels; plan.max_rows where copies are too short for that to pay.
+int64_t ShareRows(const PlanDevice& device, const DevicePlan& plan);
 
 }  // namespace bitmill

@@ -116,17 +116,20 @@ struct DevicePlan {
 // What a tile of a convolution multiplies on tensor cores: bits as bits, or everything as bytes.
 enum class ConvTensor : uint8_t { kNone, kBits, kBytes };
 
-// How a convolution is computed. Runs are for bits with 1-bit weights alone, without groups; tiles
-// for anything, of groups for those whose outputs are whole tiles and whose channels whole words.
+// How a convolution is computed. Runs are for codes, and for bits with 1-bit weights without
+// groups; tiles for anything, of groups for those whose outputs are whole tiles and whose channels
+// whole words.
 struct ConvTile {
-  int32_t run = 0;          // pixels of a line and 64 outputs an item; 0: 8 outputs of a pixel
+  // Pixels of an item: of a line, and 64 outputs; of codes any, and `blocks` octets. 0: one pixel
+  // and 8 outputs, which are scalars.
+  int32_t run = 0;
   int32_t group_items = 0;  // of a work group; 0: the device's choice
   ConvTensor tensor = ConvTensor::kNone;
   int32_t pixels = 0;     // of a tile: 128 or 32
   int32_t outputs = 64;   // of a tile: 64, or 128 of products of a group
   bool by_group = false;  // products of four warps at once, 128 pixels a tile
   int32_t lines = 0;      // in slices: lines and blocks of 64 outputs an item; 0: not in slices
-  int32_t blocks = 0;
+  int32_t blocks = 0;     // octets of an item of codes
   double gain = 0.0;  // measured: so many times as fast as the usual tile; 0: nothing was measured
 
   // The same way of computing.
@@ -141,6 +144,8 @@ struct ConvTile {
 
 inline constexpr char kBlockKernel[] = "bm_conv_block";
 inline constexpr char kSliceKernel[] = "bm_conv_slices";
+inline constexpr char kCodeRunKernel[] = "bm_conv_code_runs";
+inline constexpr int32_t kCodeRun = 4;  // pixels of an item, or one
 inline constexpr int32_t kSliceGroup = 1;
 // The sizes of work groups that plans may name: of that kernel, and of those by octets.
 inline constexpr int32_t kBlockGroups[] = {8, 32};
@@ -163,6 +168,12 @@ struct ConvShape {
   std::string Key() const;
   // Whether kBlockKernel computes it, where max_run() is not 0.
   bool has_blocks() const { return bits_in && weight_bits == 1 && groups == 1; }
+  // Whether products are of codes, and kCodeRunKernel computes it too: 1 or kCodeRun pixels, 1 or 2
+  // octets an item.
+  bool has_code_runs() const {
+    return !bits_in || (weight_bits != 1 && !(weight_bits == 2 && ternary));
+  }
+  bool has_wide_codes() const { return has_code_runs() && groups == 1 && outputs > device::kOctet; }
   // Whether kSliceKernel computes it.
   bool has_slices() const;
   // Pixels of a line whose windows an item can keep; 0: not even one.

@@ -29,8 +29,9 @@ constexpr int32_t kCountTimes = 128;  // of an item
 constexpr int kCountRepeats = 4, kMoreTries = 20;
 constexpr int64_t kCountWords = 32, kWordBits = 64;
 constexpr char kProducts[] = "bm_count_products";
-constexpr const char* kCounts[] = {"bm_count_words", "bm_count_vectors", "bm_count_carries",
-                                   "bm_count_slices", kProducts};
+constexpr const char* kCounts[] = {"bm_count_words",  "bm_count_vectors", "bm_count_carries",
+                                   "bm_count_slices", kProducts,          kCountGroups};
+constexpr int32_t kGroupTimes = 64;  // so much longer, for products of groups count so much faster
 constexpr int kRuns = 7;
 
 LowBitConvOp Convolution(int64_t channels, std::mt19937& random) {
@@ -59,9 +60,12 @@ void AddCount(const char* kernel, const DeviceValue& in, DeviceValue out, PlanWr
   writer.AddBuffer(out);
   DeviceStep step = writer.Begin(kernel, in, out);
   step.name = kernel;
-  step[device::kSpan] = kCountTimes;
+  const bool groups = step.kernel == kCountGroups;
+  if (groups) step.group_items = kCountGroup;
+  const int32_t times = kCountTimes * (groups ? kGroupTimes : 1);
+  step[device::kSpan] = times;
   step[device::kItems] = items;
-  step.macs = int64_t{items} * kCountTimes * kCountWords * kWordBits;
+  step.macs = int64_t{items} * times * kCountWords * kWordBits;
   writer.Push(std::move(step));
 }
 
@@ -139,7 +143,7 @@ absl::Status AddRates(const std::shared_ptr<const PlanDevice>& device, DevicePla
     const double rate =
         static_cast<double>(operations[i].row_macs * kRows) * 1e9 / static_cast<double>(ns[i]);
     const auto is_own = [&](const char* kernel) { return operations[i].kernel == kernel; };
-    if (is_own(kProducts)) {
+    if (is_own(kProducts) || is_own(kCountGroups)) {
       speed.product_bits = std::max(speed.product_bits, rate);
     } else if (std::ranges::any_of(kCounts, is_own)) {
       speed.count_bits = std::max(speed.count_bits, rate);

@@ -18,6 +18,10 @@ struct ConvSpeed {
   std::string tile;  // the fastest of the device's, as ConvTile::Text() has it
 };
 
+// The kernel that counts by products of groups of warps; its work groups are of kCountGroup items.
+inline constexpr char kCountGroups[] = "bm_count_group_bits";
+inline constexpr int32_t kCountGroup = 128;
+
 // 1-bit multiply-accumulates a second.
 struct DeviceSpeed {
   double count_bits = 0.0;  // xor and count of words in registers, in the fastest of several ways:

@@ -113,6 +113,9 @@ class PlanDevice {
   // Whether the host should make bits of the floats that only a sign or threshold is taken of,
   // before they are copied: where copies are slow beside the host's memory.
   virtual bool wants_input_bits() const { return false; }
+  // Whether copies of one stream run beside kernels of another, and take long enough for that to
+  // matter.
+  virtual bool overlaps_copies() const { return false; }
   // Whether streams record.
   virtual bool records() const { return false; }
   // ResourceExhausted when the device has no memory for it.

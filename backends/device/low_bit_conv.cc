@@ -142,6 +142,20 @@ DeviceValue Unpack(const std::string& name, const DeviceValue& bits, PlanWriter&
   return codes;
 }
 
+// Items of an octet, or of runs of octets of codes.
+void CutOctets(const ConvTile& tile, const DeviceValue& out, DeviceStep& step) {
+  step.group_items = tile.group_items;
+  int64_t octets = step[device::kOutOctets], pixels = out.pixels();
+  if (tile.run > 0) {
+    step.kernel = kCodeRunKernel;
+    step[device::kRun] = tile.run;
+    step[device::kBlocks] = tile.blocks;
+    octets = (octets + tile.blocks - 1) / tile.blocks;
+    pixels = (pixels + tile.run - 1) / tile.run;
+  }
+  step[device::kItems] = static_cast<int32_t>(pixels * octets);
+}
+
 // Weights and tables by octets; OK unless they are more than a kernel counts.
 absl::Status SetOctets(const LowBitConvOp& op, bool bits, const ConvTile& tile,
                        const DeviceValue& in, const DeviceValue& out, PlanWriter& writer,
@@ -171,8 +185,7 @@ absl::Status SetOctets(const LowBitConvOp& op, bool bits, const ConvTile& tile,
     step[device::kTapSums] =
         writer.AddConstant(TapTable(filter, [](int8_t weight) { return int32_t{weight}; }));
   }
-  step.group_items = tile.group_items;
-  step[device::kItems] = static_cast<int32_t>(out.pixels()) * step[device::kOutOctets];
+  CutOctets(tile, out, step);
   return absl::OkStatus();
 }
 
@@ -184,6 +197,11 @@ ConvTile TileOf(const LowBitConvOp& op, const DeviceValue& in, const DeviceValue
   ConvTile tile = choose(shape);
   if (tile.tensor != ConvTensor::kNone && TilesFit(shape, tile)) return tile;
   if (tile.lines > 0) return shape.has_slices() ? tile : ConvTile{};
+  if (tile.run > 0 && shape.has_code_runs() && tile.tensor == ConvTensor::kNone) {
+    tile.run = tile.run >= kCodeRun && out.pixels() > 1 ? kCodeRun : 1;
+    tile.blocks = tile.blocks > 1 && shape.has_wide_codes() ? 2 : 1;
+    return tile;
+  }
   ConvTile octets;
   octets.gain = tile.gain;
   if (tile.run == 0) octets.group_items = tile.group_items;
@@ -204,7 +222,8 @@ void AddRecut(DeviceStep step, const ConvTile& tile, DeviceValue& out, PlanWrite
   } else if (step.kernel == kBlockKernel) {
     CutBlocks(tile, out, step);
   } else {
-    step.group_items = tile.group_items;
+    if (step.kernel == kCodeRunKernel) step.kernel = "bm_conv_codes";
+    CutOctets(tile, out, step);
   }
   writer.Push(std::move(step));
 }
@@ -221,9 +240,9 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
   writer.AddBuffer(out);
   const std::string kernel = tensor           ? TileKernelName(op, tile, in)
                              : tile.lines > 0 ? kSliceKernel
+                             : !bits          ? "bm_conv_codes"
                              : tile.run > 0   ? kBlockKernel
-                             : bits           ? "bm_conv_bits"
-                                              : "bm_conv_codes";
+                                              : "bm_conv_bits";
   DeviceStep step = writer.Begin(kernel.c_str(), input, out);
   step.name = name;
   absl::StrAppend(&step.bits, ", ", ternary ? "ternary" : absl::StrCat(op.weight_bits),
@@ -235,7 +254,7 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
     BITMILL_RETURN_IF_ERROR(SetTiles(op, tile, in, out, writer, step));
   } else if (tile.lines > 0) {
     SetSlices(op, tile, input, out, writer, step);
-  } else if (tile.run > 0) {
+  } else if (bits && tile.run > 0) {
     SetBlocks(op, tile, out, writer, step);
   } else {
     BITMILL_RETURN_IF_ERROR(SetOctets(op, bits, tile, input, out, writer, step));
@@ -251,7 +270,10 @@ absl::Status AddLowBitConv(const LowBitConvOp& op, const std::string& name, cons
 absl::Status AddTiles(const LowBitConvOp& op, const std::vector<ConvTile>& tiles,
                       const DeviceValue& in, DeviceValue& out, PlanWriter& writer) {
   const DeviceValue image = out;
-  const auto form = [](const ConvTile& tile) { return tile.lines > 0 ? 2 : tile.run > 0 ? 1 : 0; };
+  const bool codes = ShapeOf(op, in, out).has_code_runs();
+  const auto form = [codes](const ConvTile& tile) {
+    return tile.lines > 0 ? 2 : tile.run > 0 && !codes ? 1 : 0;
+  };
   std::array<size_t, 3> packed{};  // one past the step that has the tables of a form; 0: none yet
   for (const ConvTile& tile : tiles) {
     out = image;

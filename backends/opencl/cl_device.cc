@@ -51,7 +51,7 @@ ProgramKey KeyFor(const ClDeviceInfo& info, const std::string& options) {
 std::vector<int32_t> GroupsOf(const std::string& kernel) {
   if (kernel == kBlockKernel) return {std::begin(kBlockGroups), std::end(kBlockGroups)};
   if (kernel == kSliceKernel) return {kSliceGroup};
-  if (kernel == "bm_conv_bits" || kernel == "bm_conv_codes") {
+  if (kernel == "bm_conv_bits" || kernel == "bm_conv_codes" || kernel == kCodeRunKernel) {
     return {std::begin(kOctetGroups), std::end(kOctetGroups)};
   }
   return {0};

@@ -8,6 +8,17 @@ namespace bitmill {
 std::vector<ConvTile> PossibleTiles(const ConvShape& shape) {
   std::vector<ConvTile> tiles;
   for (const int32_t group : kOctetGroups) tiles.push_back({.group_items = group});
+  if (shape.has_code_runs()) {
+    for (const int32_t run : {1, kCodeRun}) {
+      if (run > shape.out_height * shape.out_width) continue;
+      for (const int32_t octets : {1, 2}) {
+        if (octets > 1 && !shape.has_wide_codes()) continue;
+        for (const int32_t group : kOctetGroups) {
+          tiles.push_back({.run = run, .group_items = group, .blocks = octets});
+        }
+      }
+    }
+  }
   if (!shape.has_blocks()) return tiles;
   constexpr int32_t kRuns[] = {1, 2, 4, 8, 16, 32};
   int32_t last = 0;

@@ -13,6 +13,8 @@ namespace {
 
 // Rows that go through the stages together: beyond these there is nothing left to amortize.
 constexpr int64_t kMostChunkRows = 32;
+// Its stages have nothing to copy.
+constexpr char kCpu[] = "cpu";
 
 class StagesBuilder {
  public:
@@ -45,9 +47,8 @@ class StagesBuilder {
         if (place < 0) return absl::InternalError("a stage reads what none before it has made");
         made.inputs.push_back(place);
         if (model_.places[static_cast<size_t>(place)].kind != StagePlace::Kind::kValue) continue;
-        // Up to two small batches lie between one stage and the next.
         int& depth = model_.places[static_cast<size_t>(place)].depth;
-        depth = std::max(depth, 2 * static_cast<int>(index - made_by_[static_cast<size_t>(id)]));
+        depth = std::max(depth, static_cast<int>(index - made_by_[static_cast<size_t>(id)]));
       }
       for (const PartOutput& output : part.outputs) {
         made.outputs.push_back({PlaceOf(output, index), output.slice});
@@ -70,7 +71,12 @@ class StagesBuilder {
     model_.flow = flow;
     if (flow == StagedModel::Flow::kTensor) {  // one chunk at a time
       for (StagePlace& place : model_.places) place.depth = 1;
+      return std::move(model_);
     }
+    for (Stage& stage : model_.stages) {
+      if (stage.parts.front().executable->backend_name() != kCpu) stage.at_a_time = 2;
+    }
+    for (StagePlace& place : model_.places) place.depth *= model_.between();
     return std::move(model_);
   }
 

@@ -33,7 +33,14 @@ int64_t RoundUpToLine(int64_t bytes) {
 
 }  // namespace
 
-// Of one batch at a time. Parts are used by one thread at a time.
+int StagedModel::between() const {
+  int most = 1;
+  for (const Stage& stage : stages) most = std::max(most, stage.at_a_time);
+  return most + 1;
+}
+
+// Of one batch at a time. Each part once for each small batch that its stage computes at a time;
+// one is used by one thread at a time.
 struct StagedContext final : ExecutionContext {
   struct Part {
     std::unique_ptr<ExecutionContext> context;
@@ -46,7 +53,7 @@ struct StagedContext final : ExecutionContext {
     std::vector<int64_t> ns;
     int64_t rows = 0, all_ns = 0;
   };
-  std::vector<std::vector<Part>> stages;
+  std::vector<std::vector<Part>> stages;  // [stage][number of the small batch][part]
   std::vector<AlignedBuffer> places;
   std::vector<int64_t> strides;  // of rows of a place
   std::vector<absl::Status> part_status;
@@ -60,6 +67,8 @@ StagedExecutable::StagedExecutable(StagedModel model, ForkJoin* team)
   }
   for (const Stage& stage : model_.stages) {
     widest_ = std::max(widest_, stage.parts.size());
+    busy_ += stage.at_a_time;
+    BITMILL_CHECK(stage.at_a_time == 1 || stage.at_a_time == 2);
     for (size_t p = 0; p < stage.parts.size(); ++p) {
       const Executable& executable = *stage.parts[p].executable;
       const std::string prefix =
@@ -115,13 +124,20 @@ int64_t StagedExecutable::ValueBytes() const {
 }
 
 int64_t StagedExecutable::arena_bytes() const {
-  return SumOfParts(&Executable::arena_bytes) + ValueBytes();
+  int64_t sum = ValueBytes();
+  for (const Stage& stage : model_.stages) {
+    for (const StagePart& part : stage.parts)
+      sum += stage.at_a_time * part.executable->arena_bytes();
+  }
+  return sum;
 }
 
 std::vector<MemoryUse> StagedExecutable::memory(int64_t contexts) const {
   std::vector<MemoryUse> sum = {{kHostMemory, contexts * ValueBytes(), 0}};
   for (const Stage& stage : model_.stages) {
-    for (const StagePart& part : stage.parts) AddMemory(part.executable->memory(contexts), sum);
+    for (const StagePart& part : stage.parts) {
+      AddMemory(part.executable->memory(contexts * stage.at_a_time), sum);
+    }
   }
   return sum;
 }
@@ -160,7 +176,8 @@ std::unique_ptr<ExecutionContext> StagedExecutable::CreateContext() const {
   const auto rows = static_cast<size_t>(model_.chunk_rows);
   for (const Stage& stage : model_.stages) {
     std::vector<StagedContext::Part>& parts = context->stages.emplace_back();
-    for (const StagePart& part : stage.parts) {
+    for (size_t i = 0; i < static_cast<size_t>(stage.at_a_time) * stage.parts.size(); ++i) {
+      const StagePart& part = stage.parts[i % stage.parts.size()];
       StagedContext::Part& own = parts.emplace_back();
       own.context = part.executable->CreateContext();
       own.ns.resize(part.executable->operations().size());
@@ -183,7 +200,8 @@ std::unique_ptr<ExecutionContext> StagedExecutable::CreateContext() const {
 absl::Status StagedExecutable::RunPart(const BatchRows& batch, const Chunk& chunk, size_t stage,
                                        size_t part, StagedContext& context, bool timed) const {
   const StagePart& what = model_.stages[stage].parts[part];
-  StagedContext::Part& own = context.stages[stage][part];
+  const auto turn = static_cast<size_t>(chunk.number % model_.stages[stage].at_a_time);
+  StagedContext::Part& own = context.stages[stage][turn * model_.stages[stage].parts.size() + part];
   const SystemClock clock;
   const MonotonicNanos start = timed ? clock.Now() : 0;
   // The chunk's row 0 of a value between stages.
@@ -296,7 +314,8 @@ class StagedExecutable::PipelineRun {
         rows_(rows),
         chunks_((batch.rows + rows - 1) / rows),
         stages_(executable.model_.stages.size()),
-        width_(static_cast<size_t>(width)) {}
+        width_(static_cast<size_t>(width)),
+        between_(executable.model_.between()) {}
 
   // What each thread does: one stage of one chunk after the other, until there is none left to
   // take.
@@ -309,17 +328,15 @@ class StagedExecutable::PipelineRun {
         continue;
       }
       Chunk chunk;
-      chunk.number = done_[stage];
+      chunk.number = taken_[stage]++;
       chunk.first_row = chunk.number * rows_;
       chunk.rows = std::min(rows_, batch_.rows - chunk.first_row);
-      busy_[stage] = true;
       ++running_;
       mutex_.Unlock();
       absl::Status status = executable_.RunStage(batch_, chunk, stage, context_, timed_);
       mutex_.Lock();
-      busy_[stage] = false;
       --running_;
-      ++done_[stage];
+      SetDone(stage, chunk.number);
       if (!status.ok() && status_.ok()) status_ = std::move(status);
       changed_.NotifyAll();
     }
@@ -338,26 +355,42 @@ class StagedExecutable::PipelineRun {
     return !status_.ok() || done_[stages_ - 1] == chunks_;
   }
 
-  // Whether the stage has a chunk to compute and a place for what comes of it. Two chunks at most
-  // lie between two stages, which is what StagePlace::depth counts on.
-  bool Ready(size_t stage) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const int64_t number = done_[stage];
-    return !busy_[stage] && number < chunks_ && (stage == 0 || number < done_[stage - 1]) &&
-           (stage + 1 == stages_ || number - done_[stage + 1] < 2);
+  // Whether the stage, which computes fewer than `at_a_time`, has a chunk to compute and a place
+  // for what comes of it. between() chunks at most lie between two stages, which is what
+  // StagePlace::depth counts on.
+  bool Ready(size_t stage, int at_a_time) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    const int64_t number = taken_[stage];
+    return number - done_[stage] < at_a_time && number < chunks_ &&
+           (stage == 0 || number < done_[stage - 1]) &&
+           (stage + 1 == stages_ || number - done_[stage + 1] < between_);
   }
 
-  // A stage of the thread's own, else any, the last one first; stages_ when none is ready. While
-  // none is and the batch is not over some stage is running: if none is running, the last stage
-  // that is not ready for want of input has one before it that is.
+  // A stage of the thread's own that is idle, else any, else one that takes another chunk beside
+  // the one that it computes; the last first, stages_ when none is ready. While none is and the
+  // batch is not over some stage is running: if none is running, the last stage that is not ready
+  // for want of input has one before it that is.
   size_t Next(size_t slot) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
     const size_t first = slot * stages_ / width_, end = (slot + 1) * stages_ / width_;
     for (size_t s = std::min(end, stages_); s-- > first;) {
-      if (Ready(s)) return s;
+      if (Ready(s, 1)) return s;
     }
     for (size_t s = stages_; s-- > 0;) {
-      if (Ready(s)) return s;
+      if (Ready(s, 1)) return s;
+    }
+    for (size_t s = stages_; s-- > 0;) {
+      if (Ready(s, executable_.model_.stages[s].at_a_time)) return s;
     }
     return stages_;
+  }
+
+  // Chunks may end in another order than that in which they were taken.
+  void SetDone(size_t stage, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
+    if (number != done_[stage]) {
+      second_is_done_[stage] = true;
+      return;
+    }
+    done_[stage] += second_is_done_[stage] ? 2 : 1;
+    second_is_done_[stage] = false;
   }
 
   const StagedExecutable& executable_;
@@ -366,10 +399,13 @@ class StagedExecutable::PipelineRun {
   const bool timed_;
   const int64_t rows_, chunks_;
   const size_t stages_, width_;
+  const int64_t between_;
   Mutex mutex_;
   CondVar changed_;
-  std::array<int64_t, kMostParts> done_ ABSL_GUARDED_BY(mutex_) = {};  // chunks, by stage
-  std::array<bool, kMostParts> busy_ ABSL_GUARDED_BY(mutex_) = {};
+  // Chunks, by stage: all before the first that is not done, and one more if that was faster.
+  std::array<int64_t, kMostParts> taken_ ABSL_GUARDED_BY(mutex_) = {};
+  std::array<int64_t, kMostParts> done_ ABSL_GUARDED_BY(mutex_) = {};
+  std::array<bool, kMostParts> second_is_done_ ABSL_GUARDED_BY(mutex_) = {};
   int running_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };
@@ -377,7 +413,7 @@ class StagedExecutable::PipelineRun {
 absl::Status StagedExecutable::RunPipeline(const BatchRows& batch, StagedContext& context,
                                            bool timed, int place) const {
   const auto stages = static_cast<int>(model_.stages.size());
-  const int width = team_ == nullptr ? 1 : std::min(stages, team_->width());
+  const int width = team_ == nullptr ? 1 : std::min(busy_, team_->width());
   const bool shared = width > 1 && batch.rows > 1 && team_->Call(place, width);
   if (!shared) {
     for (Chunk chunk; chunk.first_row < batch.rows; chunk.first_row += chunk.rows) {
@@ -412,7 +448,7 @@ absl::Status StagedExecutable::RunAll(const BatchRows& batch, StagedContext& con
                                             model_.signature.outputs.size()));
   }
   const bool pipeline = model_.flow == StagedModel::Flow::kPipeline;
-  const auto threads = static_cast<int>(pipeline ? model_.stages.size() : widest_);
+  const int threads = pipeline ? busy_ : static_cast<int>(widest_);
   // Helpers are not called for what cannot be shared: one row of a pipeline.
   const bool shares = team_ != nullptr && threads > 1 && (!pipeline || batch.rows > 1);
   const int place = shares ? team_->Enter(std::min(threads, team_->width())) : -1;
@@ -437,12 +473,19 @@ absl::Status StagedExecutable::RunTimed(const BatchRows& batch, ExecutionContext
   }
   if (absl::Status status = RunAll(batch, own, /*timed=*/true); !status.ok()) return status;
   size_t next = 0;
-  for (const auto& stage : own.stages) {
-    for (const StagedContext::Part& part : stage) {
-      int64_t rest = part.all_ns;
-      for (const int64_t ns : part.ns) {
+  for (size_t s = 0; s < own.stages.size(); ++s) {
+    const size_t parts = model_.stages[s].parts.size();
+    for (size_t p = 0; p < parts; ++p) {
+      int64_t rows = 0, rest = 0;  // of all small batches that it computes at a time
+      for (size_t i = p; i < own.stages[s].size(); i += parts) {
+        rows += own.stages[s][i].rows;
+        rest += own.stages[s][i].all_ns;
+      }
+      for (size_t n = 0; n < own.stages[s][p].ns.size(); ++n) {
+        int64_t ns = 0;
+        for (size_t i = p; i < own.stages[s].size(); i += parts) ns += own.stages[s][i].ns[n];
         // A part may have timed some of the rows only.
-        const int64_t all = part.rows > 0 ? ns * batch.rows / part.rows : 0;
+        const int64_t all = rows > 0 ? ns * batch.rows / rows : 0;
         times.ns[next++] += all;
         rest -= all;
       }

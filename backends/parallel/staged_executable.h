@@ -6,7 +6,9 @@
 //   kPipeline  a batch is cut into smaller ones, of which each stage computes one while the stage
 //              before it computes the next. Values between stages exist twice, so that a stage
 //              finds its next input ready, and nobody waits for a copy. Threads keep to their
-//              stages as long as there is work, so that weights stay where they are used
+//              stages as long as there is work, so that weights stay where they are used. A stage
+//              on a device takes two small batches at a time: the input of the next is copied there
+//              while this one is computed
 //
 // Batches of other contexts run beside this one: while its stage on a device waits for that,
 // another batch has the CPU.
@@ -35,7 +37,8 @@ struct StagePlace {
   Kind kind = Kind::kValue;
   int32_t port = -1;      // of the batch; -1 for kValue
   int64_t row_bytes = 0;  // kValue
-  int depth = 1;          // kValue: how many small batches of it exist at a time
+  int depth = 1;          // kValue: how many small batches of it exist at a time; until the model
+                          // is complete, how many stages behind it is last read
 };
 
 struct StagePart {
@@ -51,6 +54,7 @@ struct StagePart {
 struct Stage {
   std::string name;  // "stage 1", or the layer's
   std::vector<StagePart> parts;
+  int at_a_time = 1;  // small batches, of a pipeline: 2 where a device computes, at most
 };
 
 struct StagedModel {
@@ -61,7 +65,10 @@ struct StagedModel {
   std::vector<StagePlace> places;
   int64_t max_rows = 1;
   int64_t chunk_rows = 1;  // that all parts take
-  std::string title;       // of the plan
+  // Small batches between a stage of a pipeline and the next, at most; of a value's depth a
+  // multiple.
+  int between() const;
+  std::string title;  // of the plan
 };
 
 struct StagedContext;
@@ -113,6 +120,7 @@ class StagedExecutable final : public Executable {
   const StagedModel model_;
   ForkJoin* const team_;
   size_t widest_ = 1;  // parts of a stage
+  int busy_ = 0;       // small batches that all stages compute at a time
   std::vector<Operation> operations_;
 };
 

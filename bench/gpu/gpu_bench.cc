@@ -34,7 +34,10 @@ constexpr int kGraphsAKind = 12;
 constexpr int kRuns = 21;
 constexpr int64_t kCopyBytes = int64_t{1} << 29;
 constexpr int32_t kTurns = 4096;
+// Of a warp, and of a group of four.
 constexpr double kMacsATurnOfBits = 8.0 * 16 * 8 * 256, kMacsATurnOfBytes = 8.0 * 16 * 8 * 32;
+constexpr double kMacsATurnOfGroupBits = 4.0 * 64 * 128 * 256,
+                 kMacsATurnOfGroupBytes = 4.0 * 64 * 128 * 32;
 
 struct Options {
   std::string driver = "libcuda.so.1";
@@ -72,18 +75,20 @@ absl::StatusOr<double> MedianSeconds(GpuDevice& device, const std::function<absl
   return seconds[kRuns / 2];
 }
 
-absl::StatusOr<double> ProductsPerSecond(GpuDevice& device, const char* kernel, double macs) {
-  constexpr uint32_t kThreads = 256;
+// `macs`: of a turn of `warps` warps.
+absl::StatusOr<double> ProductsPerSecond(GpuDevice& device, const char* kernel, double macs,
+                                         uint32_t warps = 1) {
+  const uint32_t threads = warps == 1 ? 256 : warps * 32;
   GpuDevice::Launch launch;
   launch.kernel = kernel;
-  launch.threads = kThreads;
+  launch.threads = threads;
   launch.grid_x = static_cast<uint32_t>(device.multiprocessors()) * 4;
   launch.step = kTurns;
-  BITMILL_ASSIGN_OR_RETURN(launch.arena, device.Allocate(int64_t{launch.grid_x} * kThreads * 4));
+  BITMILL_ASSIGN_OR_RETURN(launch.arena, device.Allocate(int64_t{launch.grid_x} * threads * 4));
   const auto seconds = MedianSeconds(device, [&] { return device.Start(launch); });
   device.Free(launch.arena);
   if (!seconds.ok()) return seconds.status();
-  return macs * kTurns * launch.grid_x * (kThreads / 32) / *seconds;
+  return macs * kTurns * launch.grid_x * (threads / 32 / warps) / *seconds;
 }
 
 absl::StatusOr<Ceilings> MeasureCeilings(GpuDevice& device) {
@@ -103,6 +108,15 @@ absl::StatusOr<Ceilings> MeasureCeilings(GpuDevice& device) {
   }
   BITMILL_ASSIGN_OR_RETURN(ceilings.codes_per_s,
                            ProductsPerSecond(device, "bm_ceiling_bytes", kMacsATurnOfBytes));
+  if (device.compute_capability() == 90) {
+    constexpr uint32_t kWarps = 4;
+    BITMILL_ASSIGN_OR_RETURN(const double bits, ProductsPerSecond(device, "bm_ceiling_group_bits",
+                                                                  kMacsATurnOfGroupBits, kWarps));
+    BITMILL_ASSIGN_OR_RETURN(const double bytes, ProductsPerSecond(device, "bm_ceiling_group_bytes",
+                                                                   kMacsATurnOfGroupBytes, kWarps));
+    ceilings.bits_per_s = std::max(ceilings.bits_per_s, bits);
+    ceilings.codes_per_s = std::max(ceilings.codes_per_s, bytes);
+  }
   return ceilings;
 }
 

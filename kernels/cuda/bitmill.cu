@@ -25,6 +25,8 @@
 
 #include "kernels/cuda/tile_kernels.inc"
 
+#include "kernels/cuda/group_ceiling.cuh"
+
 #include "kernels/cuda/ceiling.cuh"
 
 // Three groups on a multiprocessor.

@@ -104,3 +104,47 @@ BITMILL_KERNEL(bm_count_products) {
   const int sum = bm_ceiling_sum<kBits>(static_cast<uint>(item), turns);
   BITMILL_OUTPUT(ulong)[item] = static_cast<ulong>(sum);
 }
+
+// The same of groups, on 9.0; a turn is 65536 bits or 8192 bytes a thread. Groups of 128 threads.
+#define BITMILL_GROUP_LINES __shared__ __align__(1024) uchar lines[kGroupCeilingBytes];
+
+template <bool bits>
+BITMILL_FUNCTION void bm_group_ceiling(uchar* arena, const int turns) {
+  BITMILL_GROUP_LINES
+  const int sum = bm_group_ceiling_sum<bits>(lines, turns);
+  reinterpret_cast<int*>(arena)[get_global_id(0)] = sum;
+}
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+    bm_ceiling_group_bits(uchar* arena, const uchar* /*constants*/, const int* /*all_params*/,
+                          const int step, const int /*rows*/) {
+  if constexpr (BITMILL_GROUP_NATIVE) {
+    bm_group_ceiling<true>(arena, step);
+  } else {
+    bm_trap();
+  }
+}
+
+extern "C" __global__ void __launch_bounds__(128, 2)
+    bm_ceiling_group_bytes(uchar* arena, const uchar* /*constants*/, const int* /*all_params*/,
+                           const int step, const int /*rows*/) {
+  if constexpr (BITMILL_GROUP_NATIVE) {
+    bm_group_ceiling<false>(arena, step);
+  } else {
+    bm_trap();
+  }
+}
+
+// kItems is whole groups.
+extern "C" __global__ void __launch_bounds__(128, 2)
+    bm_count_group_bits(uchar* arena, const uchar* constants, const int* all_params, const int step,
+                        const int /*rows*/) {
+  if constexpr (BITMILL_GROUP_NATIVE) {
+    BITMILL_ITEM
+    BITMILL_GROUP_LINES
+    const int sum = bm_group_ceiling_sum<true>(lines, p[kSpan] / 32);
+    BITMILL_OUTPUT(ulong)[item] = static_cast<ulong>(sum);
+  } else {
+    bm_trap();
+  }
+}

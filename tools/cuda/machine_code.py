@@ -29,7 +29,7 @@ from pathlib import Path
 ARCHITECTURES = ("sm_80", "sm_86", "sm_89", "sm_90a", "sm_100a", "sm_120a")
 # Kernels whose time is the model's: no local memory. bm_conv_codes keeps 8 codes in an array that it indexes.
 HOT = re.compile(r"bm_tile_|bm_group_|bm_few_|bm_ceiling_|bm_count_|bm_conv_bits$|bm_conv_float$|bm_pool_|bm_quantize_plain$")
-PRODUCT = re.compile(r"bm_(tile|ceiling|group|few|count)_(bits|ternary|spread|codes|bytes|words|carries|products)")
+PRODUCT = re.compile(r"bm_(tile|ceiling_group|count_group|ceiling|group|few|count)_(bits|ternary|spread|codes|bytes|words|carries|products)")
 TENSOR = ("BMMA", "IMMA", "HMMA", "BGMMA", "IGMMA")
 # Correctly rounded division and square root, and the functions of chains: rare ways of rare operations.
 # A label inside of the kernel is a jump, in the way of older chips.
@@ -57,7 +57,7 @@ def expected_opcode(name: str, architecture: str) -> str | None:
     by_bytes = kind[2] in ("spread", "codes", "bytes")
     if kind[1] == "few" or kind[2] in ("words", "carries"):
         return "IDP" if by_bytes else "POPC"
-    if kind[1] == "group":
+    if "group" in kind[1]:
         return ("IGMMA" if by_bytes else "BGMMA") if architecture == "sm_90a" else None
     has_bits = int(re.sub(r"\D", "", architecture)) < 100
     if by_bytes or (kind[2] == "products" and not has_bits):

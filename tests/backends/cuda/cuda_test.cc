@@ -128,6 +128,32 @@ TEST_F(CudaTest, RandomGraphsGiveTheReferencesBits) {
   }
 }
 
+TEST_F(CudaTest, BatchesInSharesOnTwoStreamsGiveTheSameBits) {
+  auto device = OpenDevice();
+  ASSERT_TRUE(device.ok()) << device.status();
+  const auto lowered = Lower(graph_);
+  ASSERT_TRUE(lowered.ok()) << lowered.status();
+  const auto make = [&](int64_t share_rows) {
+    return DeviceExecutable::Create(
+        MakeCudaPlanDevice(*device), SignatureOfLowered(*lowered),
+        *BuildDevicePlan(*lowered, share_rows, CudaConvTiles(fake_->capability)), 13);
+  };
+  const auto whole = make(13), shared = make(7);
+  ASSERT_TRUE(whole.ok() && shared.ok());
+  EXPECT_THAT((*shared)->DescribePlan(), HasSubstr("those of more than 7 in 2 streams"));
+  EXPECT_EQ((*shared)->computed_rows(12), 14);  // two of 6, each padded to 7
+  const auto wanted = RunRows(**whole, absl::MakeConstSpan(rows_).first(13), 13);
+  ASSERT_TRUE(wanted.ok()) << wanted.status();
+  for (const size_t rows : {size_t{1}, size_t{7}, size_t{8}, size_t{11}, size_t{13}}) {
+    fake_->graph_launches = 0;
+    const auto got =
+        RunRows(**shared, absl::MakeConstSpan(rows_).first(rows), static_cast<int64_t>(rows));
+    ASSERT_TRUE(got.ok()) << got.status();
+    EXPECT_EQ(fake_->graph_launches, rows > 7 ? 2 : 1) << rows;
+    for (size_t r = 0; r < rows; ++r) EXPECT_EQ(got->at(r), wanted->at(r)) << rows << ", " << r;
+  }
+}
+
 TEST_F(CudaTest, BitsAreCopiedWhereOnlyAComparisonOfTheInputIsWanted) {
   const auto lowered = Lower(graph_);
   ASSERT_TRUE(lowered.ok()) << lowered.status();

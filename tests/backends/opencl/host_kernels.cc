@@ -27,6 +27,8 @@ namespace opencl_c {
 //
 #include "kernels/opencl/conv_slices.cl"
 //
+#include "kernels/opencl/conv_codes.cl"
+//
 #include "kernels/opencl/float.cl"
 #pragma GCC diagnostic pop
 
@@ -34,19 +36,13 @@ using Kernel = void (*)(uchar* arena, const uchar* constants, const int* params,
 
 const std::map<std::string, Kernel>& Kernels() {
   static const std::map<std::string, Kernel> kKernels = {
-      {"bm_conv_bits", bm_conv_bits},
-      {"bm_conv_block", bm_conv_block},
-      {"bm_conv_slices", bm_conv_slices},
-      {"bm_conv_codes", bm_conv_codes},
-      {"bm_quantize_plain", bm_quantize_plain},
-      {"bm_dequantize", bm_dequantize},
-      {"bm_unpack", bm_unpack},
-      {"bm_transpose", bm_transpose},
-      {"bm_pool_bits", bm_pool_bits},
-      {"bm_pool_codes", bm_pool_codes},
-      {"bm_conv_float", bm_conv_float},
-      {"bm_elementwise", bm_elementwise},
-      {"bm_strided", bm_strided},
+      {"bm_conv_bits", bm_conv_bits},           {"bm_conv_block", bm_conv_block},
+      {"bm_conv_slices", bm_conv_slices},       {"bm_conv_codes", bm_conv_codes},
+      {"bm_conv_code_runs", bm_conv_code_runs}, {"bm_quantize_plain", bm_quantize_plain},
+      {"bm_dequantize", bm_dequantize},         {"bm_unpack", bm_unpack},
+      {"bm_transpose", bm_transpose},           {"bm_pool_bits", bm_pool_bits},
+      {"bm_pool_codes", bm_pool_codes},         {"bm_conv_float", bm_conv_float},
+      {"bm_elementwise", bm_elementwise},       {"bm_strided", bm_strided},
       {"bm_pool_float", bm_pool_float},
   };
   return kKernels;

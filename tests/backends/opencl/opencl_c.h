@@ -81,6 +81,7 @@ inline long8 as_long8(const ulong8& x) { return Convert8<long>(x); }
 inline ulong8 as_ulong8(const long8& x) { return Convert8<ulong>(x); }
 inline long8 convert_long8(const int8& x) { return Convert8<long>(x); }
 inline int8 convert_int8(const long8& x) { return Convert8<int>(x); }
+inline int8 convert_int8(const Vec8<signed char>& x) { return Convert8<int>(x); }
 inline uchar8 convert_uchar8(const ulong8& x) { return Convert8<uchar>(x); }
 template <typename T>
 Vec8<T> vload8(size_t i, const T* from) {

@@ -43,8 +43,8 @@ std::unique_ptr<RowShares> EqualShares(size_t parts) {
 }
 
 // Parts one behind the other: x goes through each as it is.
-std::unique_ptr<Executable> Pipeline(std::vector<std::unique_ptr<Executable>> parts,
-                                     ForkJoin* team) {
+std::unique_ptr<Executable> PipelineOf(std::vector<std::unique_ptr<Executable>> parts,
+                                       ForkJoin* team, std::vector<int> at_a_time) {
   StagedModel model;
   model.flow = StagedModel::Flow::kPipeline;
   model.signature = parts.front()->signature();
@@ -60,12 +60,25 @@ std::unique_ptr<Executable> Pipeline(std::vector<std::unique_ptr<Executable>> pa
     }
     Stage& stage = model.stages.emplace_back();
     stage.name = absl::StrCat("stage ", s + 1);
+    stage.at_a_time = at_a_time[s % at_a_time.size()];
     StagePart& part = stage.parts.emplace_back();
     part.executable = std::move(parts[s]);
     part.inputs = {input};
     part.outputs.push_back({input + 1, {1, sizeof(float), 0, 0}});
   }
+  for (StagePlace& place : model.places) place.depth = model.between();
   return std::make_unique<StagedExecutable>(std::move(model), team);
+}
+
+std::unique_ptr<Executable> Pipeline(std::vector<std::unique_ptr<Executable>> parts,
+                                     ForkJoin* team) {
+  return PipelineOf(std::move(parts), team, {1});
+}
+
+// Stages as on devices: two small batches at a time.
+std::unique_ptr<Executable> DevicePipeline(std::vector<std::unique_ptr<Executable>> parts,
+                                           ForkJoin* team) {
+  return PipelineOf(std::move(parts), team, {2});
 }
 
 std::unique_ptr<Executable> Data(std::vector<std::unique_ptr<Executable>> parts, ForkJoin* team) {
@@ -240,7 +253,8 @@ TEST_P(PartFaultTest, RunningAllocatesNothing) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Ways, PartFaultTest,
-                         testing::Values(Way{"data", &Data}, Way{"pipeline", &Pipeline}),
+                         testing::Values(Way{"data", &Data}, Way{"pipeline", &Pipeline},
+                                         Way{"devices", &DevicePipeline}),
                          [](const testing::TestParamInfo<Way>& param) {
                            return std::string(param.param.name);
                          });
@@ -269,6 +283,65 @@ TEST(PipelineTest, StagesComputeDifferentRowsAtTheSameTime) {
   ASSERT_TRUE(numbers.Run(*executable, *context).ok());
   EXPECT_TRUE(numbers.arrived());
   EXPECT_EQ(most.load(), 2);
+}
+
+// What a device copies while it computes: the second stage has the next rows in hand before it is
+// through with these, and they may end first.
+TEST(PipelineTest, AStageOnADeviceTakesTheNextRowsWhileItComputes) {
+  ThreadTeam team(3);
+  std::atomic<int> inside{0}, most{0};
+  const MonotonicNanos deadline = kClock.Now() + int64_t{20'000'000'000};
+  std::vector<std::unique_ptr<Executable>> parts;
+  for (int p = 0; p < 3; ++p) {
+    auto part = NewPart();
+    if (p == 1) {
+      part->before_run = [&](const BatchRows& batch) {
+        most.store(std::max(most.load(), inside.fetch_add(1) + 1));
+        // The first rows wait until the second are here, and longer than these.
+        while (FirstValue(batch) == 1 && most.load() < 2 && kClock.Now() < deadline) {
+          std::this_thread::yield();
+        }
+        while (FirstValue(batch) == 1 && inside.load() > 1 && kClock.Now() < deadline) {
+          std::this_thread::yield();
+        }
+        inside.fetch_sub(1);
+        return absl::OkStatus();
+      };
+    }
+    parts.push_back(std::move(part));
+  }
+  const auto executable = PipelineOf(std::move(parts), &team, {1, 2, 1});
+  const auto context = executable->CreateContext();
+  Numbers numbers(kMaxRows);
+  ASSERT_TRUE(numbers.Run(*executable, *context).ok());
+  EXPECT_TRUE(numbers.arrived());
+  EXPECT_EQ(most.load(), 2);
+}
+
+TEST(PipelineTest, StagesThatComputeOneAtATimeTakeOne) {
+  ThreadTeam team(3);
+  std::atomic<int> inside{0}, most{0};
+  std::vector<std::unique_ptr<Executable>> parts;
+  for (int p = 0; p < 2; ++p) {
+    auto part = NewPart();
+    if (p == 1) {
+      part->before_run = [&](const BatchRows&) {
+        most.store(std::max(most.load(), inside.fetch_add(1) + 1));
+        std::this_thread::yield();
+        inside.fetch_sub(1);
+        return absl::OkStatus();
+      };
+    }
+    parts.push_back(std::move(part));
+  }
+  const auto executable = PipelineOf(std::move(parts), &team, {2, 1});
+  const auto context = executable->CreateContext();
+  Numbers numbers(kMaxRows);
+  for (int i = 0; i < 20; ++i) {
+    ASSERT_TRUE(numbers.Run(*executable, *context).ok());
+    ASSERT_TRUE(numbers.arrived());
+  }
+  EXPECT_EQ(most.load(), 1);
 }
 
 TEST(StagedTest, TimesAreThoseOfTheStages) {

@@ -23,6 +23,7 @@
 #include "model/onnx/onnx_reader.h"
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/parallel/dividing.h"
+#include "tests/fakes/other_cpu.h"
 #include "tests/fakes/thread_team.h"
 
 namespace bitmill {
@@ -31,26 +32,6 @@ namespace {
 namespace fs = std::filesystem;
 using ::testing::HasSubstr;
 using ::testing::UnorderedElementsAre;
-
-// A device that computes as the CPU does, from the lowered graph that it is given.
-class OtherCpu final : public Backend {
- public:
-  std::string name() const override { return "opencl"; }
-  std::string device_name() const override { return "a device"; }
-  absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
-      const Graph& graph, const CompileOptions& options) const override {
-    return cpu_->Prepare(graph, options);
-  }
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
-    auto prepared = cpu_->PrepareLowered(lowered, {});
-    if (!prepared.ok()) return prepared.status();
-    return (*prepared)->MakeExecutable({cpu.max_rows(), 1});
-  }
-
- private:
-  const std::unique_ptr<Backend> cpu_ = CreateCpuBackend();
-};
 
 class PlanBundleTest : public testing::Test {
  protected:

@@ -98,6 +98,8 @@ void bm_group_product(int (&c)[eights][4], const ulong a, const ulong b) {
 //
 #include "kernels/cuda/conv_group.cuh"
 //
+#include "kernels/cuda/group_ceiling.cuh"
+//
 #include "kernels/cuda/tile_kernels.inc"
 #pragma GCC diagnostic pop
 
@@ -144,6 +146,18 @@ void RunTileKernel(const TileKernel& kernel, int grid_x, int grid_y, int shared_
                                [&] { kernel.run(arena, constants, params, step, rows); });
     }
   }
+}
+
+std::vector<int> RunGroupCeiling(bool bits, int turns, std::vector<unsigned char>& lines) {
+  std::vector<int> sums(128);
+  cuda_emulation::RunGroup(0, 0, 128, cuda_c::kGroupCeilingBytes, [&] {
+    unsigned char* const shared = cuda_c::bm_shared();
+    sums[static_cast<size_t>(cuda_c::bm_thread())] =
+        bits ? cuda_c::bm_group_ceiling_sum<true>(shared, turns)
+             : cuda_c::bm_group_ceiling_sum<false>(shared, turns);
+    if (cuda_c::bm_thread() == 0) lines.assign(shared, shared + cuda_c::kGroupCeilingBytes);
+  });
+  return sums;
 }
 
 }  // namespace bitmill

@@ -24,4 +24,8 @@ void RunTileKernel(const TileKernel& kernel, int grid_x, int grid_y, int shared_
                    unsigned char* arena, const unsigned char* constants, const int32_t* params,
                    int32_t step, int32_t rows);
 
+// What group_ceiling.cuh computes: the sum of each of 128 threads, and the lines of 64 bytes that
+// it multiplies, 128 of pixels and 128 of outputs, as they lie in shared memory.
+std::vector<int> RunGroupCeiling(bool bits, int turns, std::vector<unsigned char>& lines);
+
 }  // namespace bitmill

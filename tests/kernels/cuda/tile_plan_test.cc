@@ -3,10 +3,13 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cstdint>
+#include <numeric>
 #include <random>
 #include <set>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
@@ -160,6 +163,33 @@ TEST(TilePlanStepsTest, EveryTileKernelRan) {
   }
   for (const TileKernel& kernel : TileKernels()) {
     EXPECT_EQ(KernelsSeen().count(kernel.name), 1U) << kernel.name;
+  }
+}
+
+// All that is counted is multiplied: the sums are those of all pixels with all outputs, each turn.
+TEST(GroupCeilingTest, MultipliesAllThatIsCounted) {
+  constexpr int kTurns = 3;
+  for (const bool bits : {true, false}) {
+    std::vector<unsigned char> lines;
+    const std::vector<int> sums = RunGroupCeiling(bits, kTurns, lines);
+    ASSERT_EQ(lines.size(), 256U * 64U);
+    // Quarters of a line lie in places that its number changes (the swizzle of 64 bytes).
+    const auto at = [&](size_t line, size_t byte) {
+      return lines[line * 64 + ((byte / 16) ^ (line / 2 % 4)) * 16 + byte % 16];
+    };
+    int64_t wanted = 0;
+    for (size_t pixel = 0; pixel < 128; ++pixel) {
+      for (size_t output = 128; output < 256; ++output) {
+        for (size_t b = 0; b < 64; ++b) {
+          const unsigned x = at(pixel, b), w = at(output, b);
+          wanted +=
+              bits ? __builtin_popcount(x & w) : static_cast<int>(x) * static_cast<signed char>(w);
+        }
+      }
+    }
+    const int64_t sum = std::accumulate(sums.begin(), sums.end(), int64_t{0});
+    EXPECT_EQ(sum, kTurns * wanted) << (bits ? "bits" : "bytes");
+    EXPECT_NE(wanted, 0);
   }
 }
 
