@@ -161,20 +161,33 @@ void SignPackPlanes(const SignPackArgs& args, int32_t channel, int32_t count) {
 }
 
 struct Quantizer {
-  __m256 scale, offset, low, top;
+  __m256 scale, inverse, offset, low, top;
   __m256i shift;
+  bool exact;  // the inverse is
 };
 
+// Powers of two that have an ordinary inverse.
+inline bool HasExactInverse(float scale) {
+  uint32_t bits;
+  memcpy(&bits, &scale, sizeof(bits));
+  return (bits & ((uint32_t{1} << 23) - 1)) == 0 && scale > 1e-30F && scale < 1e30F;
+}
+
 inline Quantizer MakeQuantizer(const QuantPackArgs& args) {
-  return {_mm256_set1_ps(args.scale), _mm256_set1_ps(args.offset),
+  return {_mm256_set1_ps(args.scale),
+          _mm256_set1_ps(1.0F / args.scale),
+          _mm256_set1_ps(args.offset),
           _mm256_set1_ps(static_cast<float>(-args.shift)),
           _mm256_set1_ps(static_cast<float>(args.levels - 1 - args.shift)),
-          _mm256_set1_epi32(args.shift)};
+          _mm256_set1_epi32(args.shift),
+          HasExactInverse(args.scale)};
 }
 
 // Codes as 32-bit numbers. vmaxps gives its second operand for not a number.
 inline __m256i Codes(__m256 values, const Quantizer& quantizer) {
-  const __m256 scaled = _mm256_add_ps(_mm256_div_ps(values, quantizer.scale), quantizer.offset);
+  const __m256 quotient = quantizer.exact ? _mm256_mul_ps(values, quantizer.inverse)
+                                          : _mm256_div_ps(values, quantizer.scale);
+  const __m256 scaled = _mm256_add_ps(quotient, quantizer.offset);
   const __m256 clamped = _mm256_min_ps(_mm256_max_ps(scaled, quantizer.low), quantizer.top);
   return _mm256_add_epi32(_mm256_cvtps_epi32(clamped), quantizer.shift);
 }

@@ -233,6 +233,7 @@ void SignPackScalar(const SignPackArgs& args, int32_t channel, int32_t count) {
 struct Quantizer {
   __m512 scale, inverse, offset, low, top;
   __m512i shift;
+  bool exact;     // the inverse is: scale is a power of two
   bool ordinary;  // see Codes()
 };
 
@@ -244,8 +245,12 @@ Quantizer QuantizerOf(const QuantPackArgs& args) {
   quantizer.low = _mm512_set1_ps(static_cast<float>(-args.shift));
   quantizer.top = _mm512_set1_ps(static_cast<float>(args.levels - 1 - args.shift));
   quantizer.shift = _mm512_set1_epi32(args.shift);
+  uint32_t bits;
+  memcpy(&bits, &args.scale, sizeof(bits));
+  constexpr uint32_t kMantissa = (uint32_t{1} << 23) - 1;
   quantizer.ordinary = args.scale > 1e-30F && args.scale < 1e30F && args.offset >= -1024.0F &&
                        args.offset <= 1024.0F;
+  quantizer.exact = quantizer.ordinary && (bits & kMantissa) == 0;
   return quantizer;
 }
 
@@ -256,12 +261,14 @@ inline __m512 Clamped(__m512 scaled, const Quantizer& quantizer) {
 
 // Codes as 32-bit numbers. A division takes as long as ten products. With a product by the inverse
 // what is rounded is off by less than 0.0005 where it counts (two roundings more of a number below
-// 1,280): only close to the middle between two codes that could be another code.
+// 1,280): only close to the middle between two codes that could be another code. Nothing is off
+// with powers of two, whose values often lie in that middle.
 inline __m512i Codes(__m512 values, const Quantizer& quantizer) {
   if (quantizer.ordinary) {
     const __m512 scaled = _mm512_add_ps(_mm512_mul_ps(values, quantizer.inverse), quantizer.offset);
     const __m512 clamped = Clamped(scaled, quantizer);
     const __m512i codes = _mm512_cvtps_epi32(clamped);
+    if (quantizer.exact) return _mm512_add_epi32(codes, quantizer.shift);
     const __m512 distance = _mm512_abs_ps(_mm512_sub_ps(clamped, _mm512_cvtepi32_ps(codes)));
     if (_mm512_cmp_ps_mask(distance, _mm512_set1_ps(0.499F), _CMP_GT_OQ) == 0) {
       return _mm512_add_epi32(codes, quantizer.shift);

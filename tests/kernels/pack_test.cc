@@ -317,7 +317,9 @@ TEST_P(QuantPackTest, IsExactForAllChannelCounts) {
   for (int32_t channels = 1; channels <= 130; ++channels) {
     for (const int32_t pixels : {1, 2, 7, 8, 9, 33}) {
       for (const int32_t levels : {2, 4, 16, 255, 256}) {
-        const float scale = static_cast<float>(1 + random() % 100) / 97.0f;
+        const float scale = random() % 3 == 0
+                                ? std::ldexp(1.0f, 3 - static_cast<int>(random() % 12))
+                                : static_cast<float>(1 + random() % 100) / 97.0f;
         const int32_t shift =
             random() % 2 == 0 ? 0 : static_cast<int32_t>(random() % static_cast<uint32_t>(levels));
         const float offset = static_cast<float>(random() % 256) - static_cast<float>(shift);
