@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <utility>
 
 namespace bitmill {
@@ -88,6 +89,43 @@ size_t ClampedSteps(const Chain& chain, size_t affine, int64_t channels) {
   return taken;
 }
 
+// Channels that the operands tell apart; 1 if none does.
+int64_t OperandChannels(const Chain& chain) {
+  size_t channels = 1;
+  for (const ChainStep& step : chain) channels = std::max(channels, step.operand.size());
+  return static_cast<int64_t>(channels);
+}
+
+// How many steps from `begin` on are affine.
+size_t AffineRun(const Chain& chain, size_t begin) {
+  return AffinePrefix(Chain(chain.begin() + static_cast<ptrdiff_t>(begin), chain.end()),
+                      OperandChannels(chain));
+}
+
+// Affine steps as a product and a sum, or one of them; nothing where that gains nothing, or a
+// factor is no float.
+std::optional<Chain> ProductAndSum(const Chain& run) {
+  ChainStep product = {ChainOp::kMul, {}, {}}, sum = {ChainOp::kAdd, {}, {}};
+  for (int64_t c = 0; c < OperandChannels(run); ++c) {
+    Affine map;
+    for (const ChainStep& step : run) AppendAffine(step, c, map);
+    product.operand.push_back(static_cast<float>(map.a));
+    sum.operand.push_back(static_cast<float>(map.b));
+    if (!std::isfinite(product.operand.back()) || !std::isfinite(sum.operand.back())) return {};
+  }
+  const auto all = [](const ChainStep& step, float value) {
+    return std::all_of(step.operand.begin(), step.operand.end(),
+                       [&](float operand) { return operand == value; });
+  };
+  Chain shorter;
+  if (!all(product, 1.0F)) shorter.push_back(std::move(product));
+  if (!all(sum, 0.0F)) shorter.push_back(std::move(sum));
+  const bool divides = std::any_of(run.begin(), run.end(),
+                                   [](const ChainStep& step) { return step.op == ChainOp::kDiv; });
+  if (shorter.size() > run.size() || (shorter.size() == run.size() && !divides)) return {};
+  return shorter;
+}
+
 }  // namespace
 
 bool AppendAffine(const ChainStep& step, int64_t channel, Affine& map) {
@@ -152,8 +190,24 @@ FoldedChain FoldIntoLayer(const Chain& chain, int64_t channels) {
     }
     folded.rest.push_back(std::move(clip));
   }
-  folded.rest.insert(folded.rest.end(), chain.begin() + static_cast<ptrdiff_t>(steps), chain.end());
+  const Chain behind =
+      JoinAffineSteps(Chain(chain.begin() + static_cast<ptrdiff_t>(steps), chain.end()));
+  folded.rest.insert(folded.rest.end(), behind.begin(), behind.end());
   return folded;
+}
+
+Chain JoinAffineSteps(const Chain& chain) {
+  Chain joined;
+  for (size_t begin = 0; begin < chain.size();) {
+    const size_t count = AffineRun(chain, begin);
+    const auto first = chain.begin() + static_cast<ptrdiff_t>(begin);
+    const Chain run(first, first + static_cast<ptrdiff_t>(std::max<size_t>(count, 1)));
+    const std::optional<Chain> shorter = count > 1 ? ProductAndSum(run) : std::nullopt;
+    const Chain& taken = shorter.has_value() ? *shorter : run;
+    joined.insert(joined.end(), taken.begin(), taken.end());
+    begin += run.size();
+  }
+  return joined;
 }
 
 }  // namespace bitmill

@@ -1,11 +1,14 @@
 #include "model/passes/elementwise.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <limits>
 #include <optional>
 #include <utility>
+#include <vector>
 
+#include "model/passes/affine.h"
 #include "model/passes/graph_edit.h"
 
 namespace bitmill {
@@ -200,6 +203,27 @@ void MergeChains(Graph& graph) {
     first.outputs = node.outputs;
     index.SetProducer(node.outputs[0], before);
     EraseNode(node);
+  }
+}
+
+void JoinAffineChains(Graph& graph) {
+  static constexpr std::array<const char*, 6> kRenaming = {"Reshape",   "Flatten",  "Squeeze",
+                                                           "Unsqueeze", "Identity", "Transpose"};
+  std::vector<uint8_t> compared(graph.values.size(), 0);
+  // Readers come behind what they read.
+  for (auto node = graph.nodes.rbegin(); node != graph.nodes.rend(); ++node) {
+    const bool renames = !node->outputs.empty() && node->outputs[0] != kNoValue &&
+                         compared[static_cast<size_t>(node->outputs[0])] != 0 &&
+                         std::any_of(kRenaming.begin(), kRenaming.end(),
+                                     [&](const char* op) { return IsOp(*node, op); });
+    if (!renames && !std::holds_alternative<QuantizeOp>(node->lowered)) continue;
+    compared[static_cast<size_t>(node->inputs[0])] = 1;
+  }
+  for (Node& node : graph.nodes) {
+    auto* const op = std::get_if<ElementwiseOp>(&node.lowered);
+    if (op == nullptr || compared[static_cast<size_t>(node.outputs[0])] != 0) continue;
+    Chain joined = JoinAffineSteps(op->chain);
+    if (!joined.empty()) op->chain = std::move(joined);
   }
 }
 

@@ -13,4 +13,8 @@ void ChainElementwise(Graph& graph);
 // Joins an ElementwiseOp with the ElementwiseOp before it when that has no other reader.
 void MergeChains(Graph& graph);
 
+// Joins the affine steps of every ElementwiseOp (affine.h). Not where a quantizer reads the value,
+// directly or by way of an operator that only names it anew: what it compares stays as written.
+void JoinAffineChains(Graph& graph);
+
 }  // namespace bitmill

@@ -37,6 +37,7 @@ absl::StatusOr<Graph> Lower(Graph graph) {
   FlattenQuantizers(graph);
   LowerFloat(graph);
   RemoveDeadNodes(graph);
+  JoinAffineChains(graph);
   BITMILL_RETURN_IF_ERROR(CheckLowered(graph));
   return graph;
 }

@@ -161,5 +161,31 @@ TEST(FoldIntoLayerTest, AChannelThatIsConstantLeavesClampsAlone) {
   ExpectSameFunction(chain, folded, 2);
 }
 
+TEST(JoinAffineStepsTest, LeavesAProductAndASumOfABatchNorm) {
+  const Chain chain{{ChainOp::kLeakyRelu, {0.1F}, {}}, {ChainOp::kSub, {1.0F, -2.0F}, {}},
+                    {ChainOp::kDiv, {0.7F}, {}},       {ChainOp::kMul, {-1.5F, 2.0F}, {}},
+                    {ChainOp::kAdd, {0.25F}, {}},      {ChainOp::kTanh, {}, {}},
+                    {ChainOp::kMul, {2.0F}, {}},       {ChainOp::kAdd, {1.0F}, {}}};
+  const Chain joined = JoinAffineSteps(chain);
+  ASSERT_EQ(joined.size(), 6U);
+  EXPECT_EQ(joined[1].op, ChainOp::kMul);
+  EXPECT_EQ(joined[2].op, ChainOp::kAdd);
+  EXPECT_EQ(joined[5].operand.size(), 1U);  // nothing to gain: as it was
+  ExpectSameFunction(chain, {{Affine{}, Affine{}}, joined}, 2);
+}
+
+TEST(JoinAffineStepsTest, LeavesOutWhatDoesNothing) {
+  const Chain shift{{ChainOp::kAdd, {1.0F}, {}}, {ChainOp::kSub, {3.0F}, {}}};
+  ASSERT_EQ(JoinAffineSteps(shift).size(), 1U);
+  EXPECT_EQ(JoinAffineSteps(shift)[0].op, ChainOp::kAdd);
+  EXPECT_TRUE(JoinAffineSteps({{ChainOp::kNeg, {}, {}}, {ChainOp::kNeg, {}, {}}}).empty());
+}
+
+TEST(JoinAffineStepsTest, KeepsStepsWhoseProductIsNoFloat) {
+  const Chain chain{{ChainOp::kDiv, {1e-30F}, {}}, {ChainOp::kDiv, {1e-30F}, {}}};
+  EXPECT_EQ(JoinAffineSteps(chain).size(), 2U);
+  EXPECT_EQ(JoinAffineSteps(chain)[0].op, ChainOp::kDiv);
+}
+
 }  // namespace
 }  // namespace bitmill

@@ -284,6 +284,48 @@ TEST(LowerTest, LeavesAccumulatorsThatCouldOverflowInFloat) {
   EXPECT_EQ(OnlyOp<LowBitConvOp>(lowered), nullptr);
 }
 
+ValueId BatchNorm(GraphBuilder& b, ValueId x) {
+  return b.Op("BatchNormalization",
+              {x, b.Constant({2}, {1.5F, -0.5F}), b.Constant({2}, {0.1F, 0.2F}),
+               b.Constant({2}, {0.5F, -0.25F}), b.Constant({2}, {2.0F, 3.0F})});
+}
+
+TEST(LowerTest, FoldsABatchNormalizationBehindAReluIntoTheLayer) {
+  GraphBuilder b;
+  ValueId x = b.BipolarQuant(b.Input("x", {1, 8, 4, 4}));
+  x = b.Op("Conv", {x, b.Constant({2, 8, 1, 1}, Signs(2, 8))});
+  x = BatchNorm(b, b.Op("Relu", {x}));
+  const Graph graph = b.Build({x});
+  const Graph lowered = MustLower(graph);
+  const auto* conv = OnlyOp<LowBitConvOp>(lowered);
+  ASSERT_NE(conv, nullptr);
+  ASSERT_EQ(conv->chain.size(), 1U);
+  EXPECT_EQ(conv->chain[0].op, ChainOp::kClip);
+  std::vector<float> pixels;
+  for (int i = 0; i < 128; ++i) pixels.push_back(static_cast<float>(i * 37 % 255) - 120.0F);
+  const std::vector<float> want = RunOriginal(graph, pixels);
+  const std::vector<float> got = RunLowered(lowered, pixels);
+  for (size_t i = 0; i < want.size(); ++i) EXPECT_NEAR(got[i], want[i], 1e-5F);
+}
+
+TEST(LowerTest, JoinsTheStepsOfABatchNormalizationThatNoQuantizerReads) {
+  for (const bool compared : {false, true}) {
+    GraphBuilder b;
+    const ValueId sum = b.Op("Add", {b.Input("x", {1, 2, 4, 4}), b.Input("y", {1, 2, 4, 4})});
+    const ValueId norm = BatchNorm(b, sum);
+    // Another reader keeps the chain from becoming thresholds.
+    std::vector<ValueId> outputs = {norm};
+    if (compared) {
+      const ValueId signs = b.BipolarQuant(b.Op("Flatten", {norm}));
+      outputs.push_back(b.Op("MatMul", {signs, b.Constant({32, 1}, Signs(32, 1))}));
+    }
+    const Graph lowered = MustLower(b.Build(outputs));
+    const auto* chain = OnlyOp<ElementwiseOp>(lowered);
+    ASSERT_NE(chain, nullptr);
+    EXPECT_EQ(chain->chain.size(), compared ? 4U : 2U);
+  }
+}
+
 TEST(LowerTest, FoldsBatchNormalizationIntoFloatLayers) {
   GraphBuilder b;
   ValueId x = b.Op("Div", {b.Input("x", {1, 2, 4, 4}), b.Scalar(255.0F)});
