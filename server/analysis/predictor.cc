@@ -151,7 +151,7 @@ void ModelPredictor::UpdateTurns(const ModelWindow& window, double seconds) {
 ServiceLine ModelPredictor::turn_line() const {
   ServiceLine line = turn_.line();
   const double one_ms = FullMs(line, 1), full_ms = kFullTurn * large_turn_ms_;
-  if (line.samples == 0 || full_ms <= one_ms || full_ms >= FullMs(line, kFullTurn)) return line;
+  if (line.samples == 0 || full_ms <= one_ms) return line;
   line.b_ms = (full_ms - one_ms) / (kFullTurn - 1);
   line.a_ms = one_ms - line.b_ms;
   return line;
