@@ -85,16 +85,14 @@ double LeastRecoverableMs(const WindowParts& parts) {
                    thresholds.min_recoverable_of_ideal * parts.ideal * 1e-6, absolute});
 }
 
-// Of the findings, what a missed objective is due to: what a client waits for beyond the server is
-// no part of the objective.
-Cause Verdict(const WindowParts& parts, const std::vector<Finding>& findings) {
+// Whether the objective is missed by the time spent here: what a client waits for beyond the server
+// is no part of it, and no reason for that.
+bool MissedHere(const WindowParts& parts) {
   const double objective_ms = parts.window.objective.p99_ms;
-  if (objective_ms > 0 && findings.size() > 1 && findings[0].cause == Cause::kSlowClient) {
-    const double here = parts.LatencyP99(
-        [](const RequestParts& request) { return request.transit + request.write; });
-    if (here * 1e-6 > objective_ms) return findings[1].cause;
-  }
-  return findings[0].cause;
+  if (objective_ms <= 0) return false;
+  const double here =
+      parts.LatencyP99([](const RequestParts& request) { return request.transit + request.write; });
+  return here * 1e-6 > objective_ms;
 }
 
 // Those that count, one a cause, largest first.
@@ -203,9 +201,16 @@ Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const Ma
     diagnosis.findings.push_back(std::move(candidate.finding));
   SetConfidence(static_cast<double>(requests), diagnosis.findings);
   const bool content = window.objective.p99_ms > 0 && !complaint;
-  diagnosis.cause = content ? Cause::kHealthy : Verdict(parts, diagnosis.findings);
+  diagnosis.cause = content ? Cause::kHealthy : diagnosis.findings[0].cause;
   diagnosis.confidence = diagnosis.findings[0].confidence;
-  return diagnosis;
+  if (diagnosis.cause != Cause::kSlowClient || !MissedHere(parts)) return diagnosis;
+  if (diagnosis.findings.size() > 1) {
+    diagnosis.cause = diagnosis.findings[1].cause;
+    return diagnosis;
+  }
+  Diagnosis nothing = NothingFound(parts, complaint);
+  nothing.findings.push_back(std::move(diagnosis.findings[0]));
+  return nothing;
 }
 
 }  // namespace bitmill

@@ -16,6 +16,7 @@ constexpr int64_t kEnoughSamples = 20'000, kMoreSamples = 4;  // executions behi
 constexpr MonotonicNanos kChangedSooner = 5;                  // times, when a control has changed
 constexpr size_t kRequestSample = 64;
 constexpr int64_t kFullTurn = 128;  // requests that an I/O thread gathers at most (IoLoop)
+constexpr int32_t kLargeTurn = 32;
 
 MonotonicNanos EndOf(const ExecutionRecord& execution) {
   return execution.start_ns + execution.compute_ns;
@@ -64,7 +65,7 @@ Forecast ModelPredictor::Update(const ModelWindow& window, const HostWindow& hos
 
   Forecast forecast{.horizon_seconds = options_.horizon_seconds,
                     .capacity_limit = saturation_.limit,
-                    .receive_ms = FullMs(turn_.line(), kFullTurn) / kFullTurn,
+                    .receive_ms = FullMs(turn_line(), kFullTurn) / kFullTurn,
                     .split_known = LimitingLine().split_known,
                     .a_drifted = drift_.a_drifted(),
                     .b_drifted = drift_.b_drifted()};
@@ -132,6 +133,28 @@ void ModelPredictor::UpdateTurns(const ModelWindow& window, double seconds) {
   }
   if (!window.turns.empty()) turns_until_ns_ = window.turns.back().end_ns;
   turn_.Update(turns, 1, seconds);
+  double large_ms = 0, large_requests = 0;
+  for (const ExecutionSample& turn : turns) {
+    if (turn.rows < kLargeTurn) continue;
+    large_ms += turn.ms;
+    large_requests += turn.rows;
+  }
+  if (large_requests <= 0) return;
+  const double each_ms = large_ms / large_requests;
+  large_turn_ms_ =
+      large_turn_ms_ > 0 ? large_turn_ms_ + kGain * (each_ms - large_turn_ms_) : each_ms;
+}
+
+// Turns of one and two requests say little of full ones: a request that is read alone costs up to
+// three times as much. Where large turns were seen, the line goes from what one request takes to
+// them.
+ServiceLine ModelPredictor::turn_line() const {
+  ServiceLine line = turn_.line();
+  const double one_ms = FullMs(line, 1), full_ms = kFullTurn * large_turn_ms_;
+  if (line.samples == 0 || full_ms <= one_ms) return line;
+  line.b_ms = (full_ms - one_ms) / (kFullTurn - 1);
+  line.a_ms = one_ms - line.b_ms;
+  return line;
 }
 
 void ModelPredictor::UpdateShares(const ModelWindow& window) {
@@ -155,14 +178,14 @@ void ModelPredictor::UpdateSaturation(const ModelWindow& window, const HostWindo
                               .instances = window.controls.instances,
                               .cpu_share = cpu_share_,
                               .cpu_budget_cores = host.cpu_budget_cores,
-                              .receive_ms = FullMs(turn_.line(), kFullTurn) / kFullTurn,
+                              .receive_ms = FullMs(turn_line(), kFullTurn) / kFullTurn,
                               .io_threads = window.io_threads,
                               .rows_per_request = rows_per_request_,
                               .inline_share = inline_share_});
 }
 
 ServiceLine ModelPredictor::LimitingLine() const {
-  return saturation_.limit == CapacityLimit::kIoThreads ? turn_.line() : line_;
+  return saturation_.limit == CapacityLimit::kIoThreads ? turn_line() : line_;
 }
 
 // Of the queue in front of what limits the model.

@@ -48,7 +48,7 @@ class ModelPredictor {
   // Of that, the run alone.
   ServiceLine run_line() const { return run_.line(); }
   // CPU time of an I/O thread's turn in which n requests are received: a + b n.
-  ServiceLine turn_line() const { return turn_.line(); }
+  ServiceLine turn_line() const;
   // Rows per second at saturation, whatever the objective; 0 while it is not known.
   double saturation_rows_per_s() const { return saturation_.rows_per_s; }
 
@@ -79,6 +79,9 @@ class ModelPredictor {
   MonotonicNanos seen_until_ns_ = 0;   // executions that ended no later were seen
   MonotonicNanos turns_until_ns_ = 0;  // and turns
   MonotonicNanos last_tick_ns_ = 0;
+  // CPU time for each request of large turns, which are seen only under load and then remembered;
+  // 0: there was none.
+  double large_turn_ms_ = 0;
   double cpu_share_ = 1;      // of an execution's time
   double inline_share_ = -1;  // of the rows; -1: not known
   Saturation saturation_;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <utility>
 
 #include "server/analysis/queue_replay.h"
@@ -15,6 +16,7 @@ constexpr MonotonicNanos kBefore = 1'500'000'000;  // simulated, but not seen
 constexpr size_t kMostRecords = 10'000;
 constexpr double kMilli = 1e6, kSecond = 1e9;
 constexpr double kDramBytesPerNano = 10, kQuotaPeriod = 100 * kMilli;
+constexpr double kUsualTransit = 100e3;
 
 class Random {
  public:
@@ -236,11 +238,14 @@ std::vector<Interval> HeldIntervals(double begin, double end, double need, doubl
 
 class Simulator {
  public:
-  Simulator(const Setup& setup, uint64_t seed) : setup_(setup), random_(seed) {
+  // `setup` from `began` on, `before` until then.
+  Simulator(const Setup& before, const Setup& setup, double began, uint64_t seed)
+      : before_(before), setup_(setup), began_(began), random_(seed) {
     if (setup.quota_of_need > 0) {
       const double need = Need();
-      held_ = HeldIntervals(-static_cast<double>(kBefore), static_cast<double>(kWindow), need,
-                            1.3 * need, setup.quota_of_need * need);
+      held_ =
+          HeldIntervals(std::max(began, -static_cast<double>(kBefore)),
+                        static_cast<double>(kWindow), need, 1.3 * need, setup.quota_of_need * need);
     }
   }
 
@@ -265,12 +270,18 @@ class Simulator {
  private:
   // CPUs that the load needs; batches make up for what the instances cannot do one by one.
   double Need() const {
-    return std::min(Rate() * setup_.lone(), 0.9 * setup_.instances) +
-           Rate() * (setup_.decode + setup_.encode);
+    const double rate = RateOf(setup_);
+    return std::min(rate * setup_.lone(), 0.9 * setup_.instances) +
+           rate * (setup_.decode + setup_.encode);
   }
-  double Rate() const {  // requests a nanosecond
-    if (setup_.rate_per_second > 0) return setup_.rate_per_second / kSecond;
-    return setup_.load * setup_.Capacity() / (setup_.request_rows + 0.5 * setup_.more_rows);
+  static double RateOf(const Setup& setup) {  // requests a nanosecond
+    if (setup.rate_per_second > 0) return setup.rate_per_second / kSecond;
+    return setup.load * setup.Capacity() / (setup.request_rows + 0.5 * setup.more_rows);
+  }
+  const Setup& At(double at) const { return at < began_ ? before_ : setup_; }
+  // Of the window's time, since the causes began.
+  double Share() const {
+    return std::min((static_cast<double>(kWindow) - began_) / static_cast<double>(kWindow), 1.0);
   }
 
   double AfterHold(double at) const {
@@ -293,13 +304,13 @@ class Simulator {
 
   // Waiting for a turn while running `cpu` nanoseconds beside others: at the start, and after each
   // slice.
-  double TurnsOfOthers(double cpu) {
+  double TurnsOfOthers(double cpu, const Setup& now) {
     constexpr double kSlice = 3 * kMilli;
-    if (setup_.own_share >= 1) return 0;
-    const double others = 1 - setup_.own_share;
+    if (now.own_share >= 1) return 0;
+    const double others = 1 - now.own_share;
     double wait = random_.Chance(0.4 * others) ? random_.Between(0, kSlice) : 0;
     for (double ran = random_.Exponential(kSlice); ran < cpu; ran += random_.Exponential(kSlice)) {
-      wait += random_.Exponential(kSlice) * others / setup_.own_share;
+      wait += random_.Exponential(kSlice) * others / now.own_share;
     }
     return wait;
   }
@@ -313,32 +324,33 @@ class Simulator {
         factor = random_.Chance(0.5) ? 1 + setup_.burst : 1 - setup_.burst;
         phase_ends += random_.Exponential(0.3 * kSecond);
       }
-      at += random_.Exponential(1 / (Rate() * factor));
+      at += random_.Exponential(1 / (RateOf(At(at)) * factor));
       if (at >= static_cast<double>(kWindow)) break;
+      const Setup& now = At(at);
       RequestRecord record;
       const double received = AfterHold(at);
       record.received_ns = kOrigin + std::llround(received);
-      if (setup_.transit >= 0) {
-        record.transit_ns = std::llround(setup_.transit * random_.Noise(0.1) + received - at);
+      if (now.transit >= 0) {
+        record.transit_ns = std::llround(now.transit * random_.Noise(0.1) + received - at);
       }
-      record.rows = setup_.request_rows;
-      if (setup_.more_rows > 0) {
+      record.rows = now.request_rows;
+      if (now.more_rows > 0) {
         record.rows +=
-            static_cast<int32_t>(random_.Next() % static_cast<uint64_t>(setup_.more_rows + 1));
+            static_cast<int32_t>(random_.Next() % static_cast<uint64_t>(now.more_rows + 1));
       }
-      record.input_bytes = static_cast<uint32_t>(setup_.input_bytes * record.rows);
-      record.output_bytes = static_cast<uint32_t>(setup_.output_bytes * record.rows);
-      const auto took = [this](double usual) {
+      record.input_bytes = static_cast<uint32_t>(now.input_bytes * record.rows);
+      record.output_bytes = static_cast<uint32_t>(now.output_bytes * record.rows);
+      const auto took = [this, &now](double usual) {
         const double cpu = usual * random_.Noise(0.15);
-        return std::llround(cpu + TurnsOfOthers(cpu));
+        return std::llround(cpu + TurnsOfOthers(cpu, now));
       };
-      record.stages[Stage::kDecode] = took(setup_.decode);
-      record.stages[Stage::kEncode] = took(setup_.encode);
+      record.stages[Stage::kDecode] = took(now.decode);
+      record.stages[Stage::kEncode] = took(now.encode);
       record.stages[Stage::kAssemble] = std::llround(500 * random_.Noise(0.2));
-      record.stages[Stage::kSchedule] = took(setup_.wake);
+      record.stages[Stage::kSchedule] = took(now.wake);
       record.stages[Stage::kSplit] = std::llround(300 * random_.Noise(0.2));
-      if (setup_.write > 0)
-        record.write_ns = std::llround(setup_.write * random_.Noise(0.2));
+      if (now.write > 0)
+        record.write_ns = std::llround(now.write * random_.Noise(0.2));
       else
         record.write_ns = std::llround(random_.Between(2e3, 9e3));
       records_.push_back(record);
@@ -353,43 +365,46 @@ class Simulator {
     }
   }
 
-  double LoadedAt() const { return setup_.cold_factor > 0 ? 0.3 * kSecond : -600 * kSecond; }
+  double LoadedAt() const {
+    return setup_.cold_factor > 0 ? std::max(began_, 0.3 * kSecond) : -600 * kSecond;
+  }
 
   // What begins in a hold, because a delay has passed, begins after it.
   int64_t Execute(int64_t rows, double due, int instance) {
     const double start = AfterHold(due);
+    const Setup& now = At(start);
     ExecutionRecord record;
     record.start_ns = kOrigin + std::llround(start);
     record.rows = static_cast<int32_t>(rows);
-    record.padded_rows = static_cast<int32_t>(setup_.PaddedRows(static_cast<double>(rows)));
+    record.padded_rows = static_cast<int32_t>(now.PaddedRows(static_cast<double>(rows)));
     record.instance = instance;
-    double cpu = (setup_.a + setup_.b * record.padded_rows) * random_.Noise(0.04);
+    double cpu = (now.a + now.b * record.padded_rows) * random_.Noise(0.04);
     record.minor_faults = random_.Chance(0.02) ? 1 : 0;
     if (setup_.cold_factor > 0) {
       const double age = start - LoadedAt();
       cpu *= 1 + setup_.cold_factor * std::exp(-age / setup_.cold_decay);
       if (age < 2 * setup_.cold_decay) record.minor_faults += 200;
     }
-    double ready = TurnsOfOthers(cpu) + (random_.Chance(0.01) ? random_.Exponential(50e3) : 0);
-    if (instance == 1 && setup_.slow_instance > 1) {
-      const double more = cpu * (setup_.slow_instance - 1) * random_.Noise(0.1);
-      (setup_.slow_by_waiting ? ready : cpu) += more;
+    double ready = TurnsOfOthers(cpu, now) + (random_.Chance(0.01) ? random_.Exponential(50e3) : 0);
+    if (instance == 1 && now.slow_instance > 1) {
+      const double more = cpu * (now.slow_instance - 1) * random_.Noise(0.1);
+      (now.slow_by_waiting ? ready : cpu) += more;
     }
     double asleep = 0;
-    if (random_.Chance(setup_.lock_chance)) {
-      asleep += random_.Exponential(setup_.lock_mean);
+    if (random_.Chance(now.lock_chance)) {
+      asleep += random_.Exponential(now.lock_mean);
       record.blocked = 1 + static_cast<int32_t>(random_.Next() % 3);
     }
-    if (random_.Chance(setup_.nap_chance)) {
-      asleep += random_.Exponential(setup_.nap_mean);
+    if (random_.Chance(now.nap_chance)) {
+      asleep += random_.Exponential(now.nap_mean);
       ++record.blocked;
     }
-    if (random_.Chance(setup_.fault_chance)) {
+    if (random_.Chance(now.fault_chance)) {
       record.major_faults = 1 + static_cast<int32_t>(random_.Next() % 4);
       record.blocked += record.major_faults;
-      asleep += record.major_faults * random_.Exponential(setup_.fault_mean / 2.5);
+      asleep += record.major_faults * random_.Exponential(now.fault_mean / 2.5);
     }
-    const double device = setup_.device_mean > 0 ? random_.Exponential(setup_.device_mean) : 0;
+    const double device = now.device_mean > 0 ? random_.Exponential(now.device_mean) : 0;
     if (setup_.device_mean > 0) record.device_queue_ns = std::llround(device);
     const double on_cpu_until = RunThroughHolds(start, cpu);
     ready += on_cpu_until - start - cpu;
@@ -499,8 +514,10 @@ class Simulator {
     host.machine_cores = 4;
     host.process_cpu_cores = cpu_ns_ / static_cast<double>(kWindow);
     double others = setup_.others;
-    if (setup_.own_share < 0.9) others = random_.Between(2.2, 3.0);
-    if (setup_.slow_instance > 1 && setup_.slow_by_waiting) others += 1;
+    if (setup_.own_share < 0.9) {
+      others += Share() * std::max(random_.Between(2.2, 3.0) - others, 0.0);
+    }
+    if (setup_.slow_instance > 1 && setup_.slow_by_waiting) others += Share();
     host.machine_busy_cores = std::min(host.process_cpu_cores + others, 4.0);
     host.run_queue_wait_cores =
         ready_ns_ / static_cast<double>(kWindow) + random_.Between(0.001, 0.02);
@@ -531,9 +548,9 @@ class Simulator {
     host.resident_bytes = 1LL << 29;
     if (setup_.fault_chance > 0) {
       host.major_faults_per_s = major_faults_ / seconds;
-      host.psi_memory_some = random_.Between(0.05, 0.3);
-      host.psi_io_some = random_.Between(0.05, 0.3);
-      host.memory_limit_hits_per_s = random_.Between(1, 50);
+      host.psi_memory_some = Share() * random_.Between(0.05, 0.3);
+      host.psi_io_some = Share() * random_.Between(0.05, 0.3);
+      host.memory_limit_hits_per_s = Share() * random_.Between(1, 50);
       host.memory_used_bytes = host.memory_limit_bytes;
     }
     host.open_fds = 40;
@@ -562,7 +579,8 @@ class Simulator {
     window.execution_weight = Thin(window.executions_seen);
   }
 
-  const Setup setup_;
+  const Setup before_, setup_;
+  const double began_;  // in the window; before all: -infinity
   Random random_;
   std::vector<Interval> held_;
   std::vector<RequestRecord> records_;
@@ -592,6 +610,16 @@ void AddBackground(Random random, Setup& setup) {
   if (random.Chance(0.5) && setup.transit < 0) setup.transit = random.Between(50e3, 150e3);
 }
 
+// As it was until the causes began: the same model, settings and, but for an overload, load.
+Setup BeforeOf(const InjectedCase& injected, const Setup& setup) {
+  Setup before = BaseOf(injected.model);
+  before.instances = setup.instances;
+  const bool overload =
+      std::ranges::find(injected.causes, Cause::kOverload) != injected.causes.end();
+  if (!overload) before.load = setup.load;
+  return before;
+}
+
 }  // namespace
 
 InjectedWindow MakeInjectedWindow(const InjectedCase& injected) {
@@ -611,8 +639,29 @@ InjectedWindow MakeInjectedWindow(const InjectedCase& injected) {
   uint64_t seed = injected.seed * 1009 + static_cast<uint64_t>(injected.model) * 31 +
                   static_cast<uint64_t>(injected.intensity) * 7;
   for (const Cause cause : injected.causes) seed = seed * 37 + static_cast<uint64_t>(cause);
-  AddBackground(Random(injected.seed * 77 + static_cast<uint64_t>(injected.model)), setup);
-  return Simulator(setup, seed).Run();
+  const Random background(injected.seed * 77 + static_cast<uint64_t>(injected.model));
+  AddBackground(background, setup);
+  if (injected.since_seconds <= 0) {
+    return Simulator(setup, setup, -std::numeric_limits<double>::infinity(), seed).Run();
+  }
+  Setup before = BeforeOf(injected, setup);
+  AddBackground(background, before);
+  before.burst = setup.burst;
+  before.transit = setup.transit < 0 ? -1 : kUsualTransit;
+  const double began = static_cast<double>(kWindow) - injected.since_seconds * kSecond;
+  return Simulator(before, setup, began, seed).Run();
+}
+
+bool CanBegin(Cause cause) {
+  switch (cause) {
+    case Cause::kBatchFormationWait:
+    case Cause::kComputeBound:
+    case Cause::kMemoryBound:
+    case Cause::kPaddingWaste:
+      return false;
+    default:
+      return cause >= Cause::kOverload;
+  }
 }
 
 std::vector<Cause> InjectableCauses() {

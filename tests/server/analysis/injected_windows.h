@@ -23,6 +23,9 @@ struct InjectedCase {
   std::vector<Cause> causes = {};  // none: healthy
   int intensity = 1;               // 0, 1 or 2; of a healthy one its load
   uint64_t seed = 1;
+  // How long before the end of the window the causes began; 0: they were there all the time. Not of
+  // those that are settings or the model's nature (CanBegin).
+  double since_seconds = 0;
 };
 
 struct InjectedWindow {
@@ -37,5 +40,7 @@ InjectedWindow MakeInjectedWindow(const InjectedCase& injected);
 
 // Every cause that can be injected, at all intensities, on all models.
 std::vector<Cause> InjectableCauses();
+// Whether it may begin within a window.
+bool CanBegin(Cause cause);
 
 }  // namespace bitmill

@@ -229,5 +229,51 @@ TEST(JudgeMatrixTest, OfTwoCausesAtOnceBothAreAmongTheFirstTwo) {
   EXPECT_GE(both, 0.9 * all);
 }
 
+// The seconds that a cause is there until a window of five seconds is named after it; 9: not
+// within 8.
+int SecondsToName(InjectedCase injected_case) {
+  constexpr int kMost = 8;
+  for (int seconds = 1; seconds <= kMost; ++seconds) {
+    injected_case.since_seconds = seconds;
+    const InjectedWindow injected = MakeInjectedWindow(injected_case);
+    const Diagnosis diagnosis =
+        JudgeModel(injected.window, injected.host, injected.limits, injected.line);
+    if (diagnosis.cause == injected_case.causes[0]) return seconds;
+  }
+  return kMost + 1;
+}
+
+TEST(JudgeMatrixTest, NamesACauseSoonAfterItBegan) {
+  constexpr int kNameSeeds = 3, kMostSeconds = 5;
+  int all = 0, in_time = 0, worst = 0;
+  for (const Cause cause : InjectableCauses()) {
+    if (!CanBegin(cause)) continue;
+    std::array<int, 10> named{};  // after so many seconds
+    for (int model = 0; model < kSimulatedModels; ++model) {
+      for (int intensity = 0; intensity < 3; ++intensity) {
+        for (int i = 0; i < kNameSeeds; ++i) {
+          const int seconds = SecondsToName({.model = static_cast<SimulatedModel>(model),
+                                             .causes = {cause},
+                                             .intensity = intensity,
+                                             .seed = kFirstSeed + static_cast<uint64_t>(i)});
+          ++named[static_cast<size_t>(seconds)];
+          worst = std::max(worst, seconds);
+          ++all;
+          if (seconds <= kMostSeconds) ++in_time;
+          if (seconds > 2) {
+            std::printf("  %s on model %d, intensity %d, seed %d: after %d s\n", CauseName(cause),
+                        model, intensity, i, seconds);
+          }
+        }
+      }
+    }
+    std::printf("%-21s named after 1 to 9 s:", CauseName(cause));
+    for (size_t seconds = 1; seconds < named.size(); ++seconds) std::printf("%4d", named[seconds]);
+    std::printf("\n");
+  }
+  std::printf("named within %d s: %d of %d, worst %d\n", kMostSeconds, in_time, all, worst);
+  EXPECT_EQ(in_time, all);
+}
+
 }  // namespace
 }  // namespace bitmill

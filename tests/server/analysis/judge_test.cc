@@ -62,6 +62,20 @@ TEST(JudgeTest, AnObjectiveThatIsMetIsHealthyWhateverDisturbs) {
   EXPECT_EQ(Judge(throttled).cause, Cause::kCpuThrottled);
 }
 
+TEST(JudgeTest, AnObjectiveThatIsMissedHereIsNeverTheClientsVerdict) {
+  InjectedWindow late = Injected(Cause::kSlowClient);
+  late.window.objective.p99_ms = 50;
+  for (RequestRecord& request : late.window.requests) {
+    request.transit_ns = request.write_ns = 200'000'000;
+  }
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
+  late.window.objective.p99_ms = 1;  // an execution takes 3
+  const Diagnosis diagnosis = Judge(late);
+  EXPECT_EQ(diagnosis.cause, Cause::kUnknown);
+  ASSERT_EQ(diagnosis.findings.size(), 2U);
+  EXPECT_EQ(diagnosis.findings[1].cause, Cause::kSlowClient);
+}
+
 TEST(JudgeTest, BatchesThatWaitForWorkersOfABusyServerAreItsOverload) {
   InjectedWindow waiting = Healthy();
   for (RequestRecord& request : waiting.window.requests) {

@@ -149,6 +149,30 @@ TEST(ModelPredictorTest, AModelOfMicrosecondsServesWhatTheIoThreadsCanReceive) {
   EXPECT_EQ(predictor.turn_line().samples, seen);
 }
 
+TEST(ModelPredictorTest, WhatFullTurnsTakeIsRememberedWhileTheLoadIsLow) {
+  const auto window_at = [](MonotonicNanos end, bool busy) {
+    ModelWindow window = MicrosecondWindow();
+    window.end_ns = end;
+    window.tick_begin_ns = end - kSecond;
+    for (MonotonicNanos at = end - kSecond; at < end; at += 7 * kMilli) {
+      const int32_t requests = busy && at % 3 != 0 ? 64 : 1 + static_cast<int32_t>(at / kMilli % 2);
+      const int64_t each_ns = requests > 2 ? 12'000 : 35'000;
+      window.turns.push_back(
+          {.end_ns = at, .cpu_ns = 20'000 + each_ns * requests, .requests = requests});
+    }
+    return window;
+  };
+  ModelPredictor predictor, never_busy;
+  double told = 0, without = 0;
+  for (int second = 5; second < 200; ++second) {
+    const bool busy = second < 10;
+    told = predictor.Update(window_at(second * kSecond, busy), kHost).capacity_rows_per_s;
+    without = never_busy.Update(window_at(second * kSecond, false), kHost).capacity_rows_per_s;
+  }
+  EXPECT_NEAR(told, 1e6 / 12.3, 3000);
+  EXPECT_LT(without, 35'000);
+}
+
 TEST(ModelPredictorTest, AnExecutionThatIsHeldBackUsesLessCpu) {
   ModelWindow window = Window(5 * kSecond);
   window.controls.instances = 4;
