@@ -63,6 +63,11 @@ void WriteFills(const BufferLayout& layout, std::byte* first, int64_t count, boo
 
 }  // namespace
 
+int64_t BufferLayout::value_bytes() const {
+  const int64_t floats = elements * int64_t{sizeof(float)};
+  return storage == Storage::kPixelFloat ? std::min(image_bytes, floats) : image_bytes;
+}
+
 int64_t BufferLayout::used_pixel_bytes() const {
   switch (storage) {
     case Storage::kBits:

@@ -3,7 +3,8 @@
 // A chunk holds up to a few rows; row r of a value starts image_bytes * r behind its base.
 //
 //   kPlain       row-major elements as the logical shape says (NCHW); no border
-//   kPixelFloat  float32, channels innermost (NHWC), no border
+//   kPixelFloat  float32, channels innermost (NHWC), no border; pixels may lie further apart where
+//                a value is part of another one
 //   kBits        one bit a channel, channels innermost; a pixel is whole 64-bit words
 //   kCodes       one byte a channel, channels innermost; a pixel is a multiple of 4 bytes, or, when
 //                `tight`, as many bytes as channels
@@ -46,6 +47,8 @@ struct BufferLayout {
   int64_t interior_bytes = 0;  // from the start of a row to its first pixel behind the border
 
   int64_t pixels() const { return height * width; }
+  // Bytes of a row, without those of a value that this one is part of.
+  int64_t value_bytes() const;
   // Bytes that kernels write in each pixel; the rest of it is zero.
   int64_t used_pixel_bytes() const;
 };

@@ -1,4 +1,5 @@
-// Float maps joined along their channels, channels innermost: a copy, line by line.
+// Float maps joined along their channels, channels innermost: a copy, line by line, of those that
+// are not part of the whole already.
 #include <cstring>
 
 #include "absl/strings/str_cat.h"
@@ -21,13 +22,15 @@ class FloatConcatStep final : public LineStep {
     const int64_t pixels = count * output.layout.width;
     int64_t offset = 0;
     for (const Operand& input : inputs) {
+      const int64_t bytes = input.layout.channels * int64_t{sizeof(float)};
+      std::byte* const to = lines + offset;
+      offset += bytes;
+      if (input.buffer == output.buffer) continue;
       const std::byte* const from = input.Row(run, r) + first * input.layout.row_bytes;
-      const int64_t bytes = input.layout.pixel_bytes;
       for (int64_t p = 0; p < pixels; ++p) {
-        std::memcpy(lines + p * output.layout.pixel_bytes + offset, from + p * bytes,
+        std::memcpy(to + p * output.layout.pixel_bytes, from + p * input.layout.pixel_bytes,
                     static_cast<size_t>(bytes));
       }
-      offset += bytes;
     }
     return absl::OkStatus();
   }
@@ -54,7 +57,8 @@ absl::StatusOr<StepPtr> MakeFloatConcatStep(std::vector<Operand> inputs, const O
   auto step = std::make_unique<FloatConcatStep>();
   step->inputs = std::move(inputs);
   step->output = output;
-  step->mutable_info().kernel = "concat";
+  const bool in_place = step->inputs.front().buffer == output.buffer;
+  step->mutable_info().kernel = in_place ? "concat in place" : "concat";
   return step;
 }
 

@@ -77,9 +77,9 @@ class PlanBuilder {
     if (in != kNoValue) info.input = ShapeToString(graph_.value(in).shape);
     if (out != kNoValue) {
       info.output = ShapeToString(graph_.value(out).shape);
-      info.output_bytes = use(out).layout.image_bytes;
+      info.output_bytes = use(out).layout.value_bytes();
     }
-    info.value_bytes += info.output_bytes + (in == kNoValue ? 0 : use(in).layout.image_bytes);
+    info.value_bytes += info.output_bytes + (in == kNoValue ? 0 : use(in).layout.value_bytes());
     if (in != kNoValue && out != kNoValue && info.bits.empty()) {
       info.bits = absl::StrCat(CodeBits(graph_.value(in)), " -> ", CodeBits(graph_.value(out)));
     }
@@ -124,8 +124,13 @@ class PlanBuilder {
   Operand Output(ValueId id) {
     Operand operand;
     operand.layout = use(id).layout;
-    operand.buffer = builder_.AddBuffer(operand.layout.image_bytes, 0);
-    buffers_[static_cast<size_t>(id)] = operand.buffer;
+    int32_t& buffer = buffers_[static_cast<size_t>(id)];
+    if (buffer < 0) buffer = builder_.AddBuffer(operand.layout.image_bytes, 0);
+    operand.buffer = buffer;
+    builder_.Use(buffer);
+    if (const ValueId whole = use(id).part_of; whole != kNoValue) {
+      buffers_[static_cast<size_t>(whole)] = buffer;
+    }
     return operand;
   }
 
@@ -231,7 +236,8 @@ class PlanBuilder {
     for (const ValueId in : node.inputs) {
       if (graph_.value(in).constant != nullptr) continue;
       const ValueUse& memory = root(in);
-      const bool last = !memory.is_output && buffers_[static_cast<size_t>(use(in).same_as)] >= 0 &&
+      const bool last = !memory.is_output && !memory.has_part && memory.part_of == kNoValue &&
+                        buffers_[static_cast<size_t>(use(in).same_as)] >= 0 &&
                         std::all_of(memory.consumers.begin(), memory.consumers.end(),
                                     [&](int32_t consumer) { return consumer <= n; });
       if (last && (over == kNoValue || memory.producer < root(over).producer)) over = in;

@@ -151,6 +151,48 @@ bool IsTight(const Graph& graph, const ValueUse& use) {
   });
 }
 
+// Whether a concatenated map may lie in the memory of the map that node n makes of it and others:
+// it is first there, and all its other readers can do with pixels that lie further apart.
+bool CanBePart(const Graph& graph, const ValueUse& use, ValueId id, int32_t n) {
+  if (use.same_as != id || use.renamed || use.is_output || use.producer < 0 ||
+      !IsChannelConcat(graph, graph.nodes[static_cast<size_t>(use.producer)])) {
+    return false;
+  }
+  int uses_here = 0;
+  for (const int32_t consumer : use.consumers) {
+    if (consumer == n) {
+      ++uses_here;
+      continue;
+    }
+    const Node& node = graph.nodes[static_cast<size_t>(consumer)];
+    const auto* const quantize = std::get_if<QuantizeOp>(&node.lowered);
+    if (quantize == nullptr || !quantize->chain.empty() || node.inputs[0] != id) return false;
+  }
+  return uses_here == 1;
+}
+
+// Layers that join their channels to all before them, again and again: the joined maps become one
+// memory that each layer adds to, instead of a copy of everything for each.
+void NestConcats(const Graph& graph, std::vector<ValueUse>& uses) {
+  // The last one first: its pixels are those of all.
+  for (size_t n = graph.nodes.size(); n-- > 0;) {
+    const Node& node = graph.nodes[n];
+    if (!IsChannelConcat(graph, node)) continue;
+    ValueUse& whole = uses[static_cast<size_t>(node.outputs[0])];
+    ValueUse& part = uses[static_cast<size_t>(node.inputs[0])];
+    if (whole.layout.storage != Storage::kPixelFloat || whole.same_as != node.outputs[0] ||
+        part.layout.storage != Storage::kPixelFloat ||
+        !CanBePart(graph, part, node.inputs[0], static_cast<int32_t>(n))) {
+      continue;
+    }
+    part.part_of = node.outputs[0];
+    part.layout.pixel_bytes = whole.layout.pixel_bytes;
+    part.layout.row_bytes = whole.layout.row_bytes;
+    part.layout.image_bytes = whole.layout.image_bytes;
+    whole.has_part = true;
+  }
+}
+
 // Whether two shapes are images of the same channels, their pixels in the same order.
 bool KeepsChannels(const Shape& a, const Shape& b) {
   return a.size() == 4 && b.size() == 4 && a[0] == 1 && b[0] == 1 && a[1] == b[1];
@@ -341,6 +383,7 @@ absl::StatusOr<std::vector<ValueUse>> AnalyseValues(const Graph& graph) {
     }
     uses[v].layout = *std::move(layout);
   }
+  NestConcats(graph, uses);
   return uses;
 }
 

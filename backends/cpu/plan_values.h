@@ -21,7 +21,11 @@ struct ValueUse {
   int32_t producer = -1;           // node
   std::vector<int32_t> consumers;  // nodes, of this value and its aliases; once a use
   bool is_output = false;          // it or an alias of it
-  BufferLayout layout;             // with the border that consumers share
+  // The value whose first channels this one is, in the same memory; kNoValue: none. The layout has
+  // the pixels of that one.
+  ValueId part_of = kNoValue;
+  bool has_part = false;  // another value is part of it
+  BufferLayout layout;    // with the border that consumers share
 };
 
 // Analysis of a lowered graph, indexed by ValueId; layouts of dynamic values are filled in.

@@ -26,7 +26,9 @@ struct Strides {
 };
 
 Strides StridesOf(const BufferLayout& layout) {
-  if (layout.storage == Storage::kPixelFloat) return {layout.channels, 1};
+  if (layout.storage == Storage::kPixelFloat) {
+    return {layout.pixel_bytes / int64_t{sizeof(float)}, 1};
+  }
   return {1, layout.pixels()};
 }
 

@@ -552,4 +552,49 @@ Graph RandomResidual(std::mt19937& random) {
   return graph;
 }
 
+Graph RandomJoined(std::mt19937& random) {
+  Draw draw(random);
+  const int64_t channels = draw.Between(1, 70);
+  Geometry g;
+  g.in_h = draw.Between(1, 12);
+  g.in_w = draw.Between(1, 12);
+  Graph graph = StartGraph({1, channels, g.in_h, g.in_w});
+  graph.opset = 13;
+  const CodeInfo bits = DrawCode(draw, true);
+  const auto sign = [&](ValueId map) {
+    const Shape shape = graph.value(map).shape;
+    return AddNode(graph, DrawQuantize(draw, bits, shape[1]), map, shape, bits);
+  };
+  g.kernel_h = g.kernel_w = 3;
+  g.pad_top = g.pad_left = g.pad_bottom = g.pad_right = 1;
+  ValueId map = AddMapConv(draw, graph, sign(graph.inputs[0].value), channels, g);
+  std::vector<ValueId> waiting;  // maps that are compared once more, later
+  for (int64_t blocks = draw.Between(2, 5); blocks > 0; --blocks) {
+    const ValueId grown = AddMapConv(draw, graph, sign(map), draw.Between(1, 40), g);
+    std::vector<ValueId> parts = {map, grown};
+    if (draw.OneIn(6)) std::swap(parts[0], parts[1]);
+    if (draw.OneIn(6)) parts.push_back(map);
+    Shape shape = graph.value(map).shape;
+    shape[1] = 0;
+    for (const ValueId part : parts) shape[1] += graph.value(part).shape[1];
+    if (draw.OneIn(6)) graph.outputs.push_back({map, "map", DType::kFloat32, {}});
+    if (draw.OneIn(3)) waiting.push_back(map);
+    map = AddOnnx(graph, "Concat", parts, shape);
+    graph.nodes.back().attributes["axis"] = int64_t{1};
+  }
+  if (draw.OneIn(2)) {
+    const Shape shape = graph.value(map).shape;
+    map = AddNode(graph, ElementwiseOp{DrawChain(draw, shape[1])}, map, shape);
+  }
+  if (draw.OneIn(2)) map = AddPool(draw, graph, map, g);
+  for (const ValueId id : waiting) {
+    const Shape shape = graph.value(id).shape;
+    const ValueId signs = sign(id);
+    const ValueId real = AddNode(graph, DequantizeOp{}, signs, shape);
+    graph.outputs.push_back({real, "later", DType::kFloat32, {}});
+  }
+  FinishGraph(graph, draw.OneIn(2) ? sign(map) : map);
+  return graph;
+}
+
 }  // namespace bitmill

@@ -41,4 +41,8 @@ Graph RandomFloat(bool dense, std::mt19937& random);
 // with chains, pools, second readers and outputs between; then perhaps pooled over the whole image.
 Graph RandomResidual(std::mt19937& random);
 
+// Two to five blocks of sign -> 1-bit or ternary convolution -> joined to all maps before, now and
+// then in another order or with other readers in between; then perhaps a chain and a pool.
+Graph RandomJoined(std::mt19937& random);
+
 }  // namespace bitmill

@@ -321,6 +321,20 @@ TEST(LineStepTest, ResidualNetworksMatchTheDefinition) {
   EXPECT_GT(pooled, Rounds(20));
 }
 
+TEST(LineStepTest, JoinedMapsMatchTheDefinition) {
+  std::mt19937 random(23);
+  int in_place = 0;
+  for (int round = 0; round < Rounds(100); ++round) {
+    SCOPED_TRACE(testing::Message() << "round " << round);
+    const Graph graph = RandomJoined(random);
+    ASSERT_NO_FATAL_FAILURE(CheckExact(graph, random));
+    const auto executable = CompileLowered(graph, "auto", kRows);
+    ASSERT_TRUE(executable.ok()) << executable.status();
+    if (absl::StrContains((*executable)->DescribePlan(), "concat in place")) ++in_place;
+  }
+  EXPECT_GT(in_place, Rounds(20));
+}
+
 TEST(PoolStepTest, MatchesTheDefinition) {
   std::mt19937 random(13);
   for (int round = 0; round < Rounds(200); ++round) {
