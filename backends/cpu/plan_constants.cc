@@ -1,6 +1,6 @@
 #include "backends/cpu/plan_constants.h"
 
-#include "base/aligned_buffer.h"
+#include "base/huge_pages.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -12,10 +12,9 @@ absl::StatusOr<PackedBytes> PlanConstants::Get(int32_t node, absl::string_view n
   used_.insert(key);
   PackedBytes& constant = constants_[key];
   if (constant.data() != nullptr && constant.size() == bytes) return constant;
-  auto buffer = std::make_shared<AlignedBuffer>(bytes);
-  BITMILL_RETURN_IF_ERROR(fill(buffer->data()));
-  const std::byte* const data = buffer->data();
-  constant = PackedBytes(std::shared_ptr<const std::byte>(std::move(buffer), data), bytes);
+  std::shared_ptr<std::byte> memory = AllocateInHugePages(bytes);
+  BITMILL_RETURN_IF_ERROR(fill(memory.get()));
+  constant = PackedBytes(std::move(memory), bytes);
   grown_ = true;
   return constant;
 }

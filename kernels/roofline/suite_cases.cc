@@ -4,7 +4,7 @@
 #include <cstring>
 #include <memory>
 
-#include "base/aligned_buffer.h"
+#include "base/huge_pages.h"
 #include "kernels/bconv/bconv_table.h"
 #include "kernels/qconv/qconv_table.h"
 #include "kernels/roofline/prepared_call.h"
@@ -49,10 +49,22 @@ std::vector<int64_t> SampleRows(int64_t rows) {
   return sample;
 }
 
+// Weights where a compiled model keeps them (backends/cpu/plan_constants.h).
+template <typename T>
+std::shared_ptr<T> Placed(const std::vector<T>& values) {
+  const size_t bytes = values.size() * sizeof(T);
+  std::shared_ptr<std::byte> memory = AllocateInHugePages(static_cast<int64_t>(bytes));
+  std::memcpy(memory.get(), values.data(), bytes);
+  T* const data = reinterpret_cast<T*>(memory.get());
+  return {std::move(memory), data};
+}
+
 struct BconvData {
   LayerShape shape;
   BconvArgs args = {};
-  std::vector<uint64_t> input, weights;
+  std::vector<uint64_t> input;
+  std::shared_ptr<uint64_t> weights;
+  size_t weight_bytes = 0;
   std::vector<int32_t> tap_words, limits;
   std::vector<uint8_t> output, expected;
 };
@@ -63,9 +75,11 @@ std::shared_ptr<BconvData> MakeBconv(const LayerShape& shape, int64_t batch, int
   const int64_t c_words = shape.channels_in / 64;
   const int64_t row_words = shape.in_w() * c_words;
   data->input = Random<uint64_t>(batch * shape.in_h() * row_words);
-  data->weights = Random<uint64_t>(PackedBconvWords(static_cast<int32_t>(shape.channels_out),
-                                                    static_cast<int32_t>(shape.channels_in),
-                                                    static_cast<int32_t>(shape.taps()), planes));
+  const auto weights = Random<uint64_t>(PackedBconvWords(
+      static_cast<int32_t>(shape.channels_out), static_cast<int32_t>(shape.channels_in),
+      static_cast<int32_t>(shape.taps()), planes));
+  data->weights = Placed(weights);
+  data->weight_bytes = weights.size() * sizeof(uint64_t);
   for (int64_t y = 0; y < shape.kernel(); ++y) {
     for (int64_t x = 0; x < shape.kernel(); ++x) {
       data->tap_words.push_back(static_cast<int32_t>(y * row_words + x * c_words));
@@ -86,7 +100,7 @@ std::shared_ptr<BconvData> MakeBconv(const LayerShape& shape, int64_t batch, int
   args.stride_h = args.stride_w = 1;
   args.tap_words = data->tap_words.data();
   args.taps = static_cast<int32_t>(shape.taps());
-  args.weights = data->weights.data();
+  args.weights = data->weights.get();
   args.planes = planes;
   args.limits = data->limits.data();
   args.out_pixel = (shape.channels_out + 7) / 8;
@@ -129,7 +143,7 @@ SuiteGroup BconvGroup(const LayerShape& shape, int64_t batch, int32_t planes, Is
               c.isa = kernel.isa;
               c.arithmetic = planes == 2 ? Ceiling::kTernaryBit : Ceiling::kBit;
               c.macs = shape.macs(batch);
-              c.read_bytes = static_cast<double>(data->weights.size() * sizeof(uint64_t));
+              c.read_bytes = static_cast<double>(data->weight_bytes);
               c.footprint = c.read_bytes + static_cast<double>(data->input.size() * 8);
               const auto call = std::make_shared<const BconvCall>(kernel, data->args);
               c.right = [data, call] { return BconvRight(*data, *call); };
@@ -143,7 +157,9 @@ SuiteGroup BconvGroup(const LayerShape& shape, int64_t batch, int32_t planes, Is
 struct QconvData {
   LayerShape shape;
   QconvArgs args = {};
-  std::vector<uint8_t> input, weights;
+  std::vector<uint8_t> input;
+  std::shared_ptr<uint8_t> weights;
+  size_t weight_bytes = 0;
   std::vector<int32_t> step_bytes, base, output, expected;
 };
 
@@ -169,20 +185,22 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch, con
   const int64_t row_bytes = shape.in_w() * shape.channels_in;
   data->input = Random<uint8_t>(batch * shape.in_h() * row_bytes);
   for (uint8_t& code : data->input) code = static_cast<uint8_t>(code % bits.levels);
-  data->weights = Random<uint8_t>(PackedQconvBytes(
+  std::vector<uint8_t> weights = Random<uint8_t>(PackedQconvBytes(
       bits.kind, static_cast<int32_t>(shape.channels_out), static_cast<int32_t>(shape.channels_in),
       static_cast<int32_t>(shape.taps())));
   // Codes of 0 (-2) become 1 (-1).
-  for (uint8_t& codes : data->weights) {
+  for (uint8_t& codes : weights) {
     if (!bits.ternary) break;
     codes = static_cast<uint8_t>(codes | (~(codes | codes >> 1) & 0x55));
   }
   // A lane has four neighbours in as many bytes, each of four steps.
-  for (size_t lane = 0; bits.two_of_four && lane < data->weights.size(); lane += 4) {
+  for (size_t lane = 0; bits.two_of_four && lane < weights.size(); lane += 4) {
     constexpr uint8_t kZeros = 0xaa;
-    const size_t first = data->weights[lane] % 4;
-    for (const size_t i : {first, first + 1}) data->weights[lane + i % 4] = kZeros;
+    const size_t first = weights[lane] % 4;
+    for (const size_t i : {first, first + 1}) weights[lane + i % 4] = kZeros;
   }
+  data->weights = Placed(weights);
+  data->weight_bytes = weights.size();
   for (int64_t y = 0; y < shape.kernel(); ++y) {
     for (int64_t x = 0; x < shape.kernel(); ++x) {
       for (int64_t c = 0; c < shape.channels_in; c += 4) {
@@ -205,7 +223,7 @@ std::shared_ptr<QconvData> MakeQconv(const LayerShape& shape, int64_t batch, con
   args.steps = static_cast<int32_t>(data->step_bytes.size());
   args.kind = bits.kind;
   args.ternary = bits.ternary;
-  args.weights = data->weights.data();
+  args.weights = data->weights.get();
   args.levels = bits.levels;
   args.base = data->base.data();
   args.out_pixel = shape.channels_out;
@@ -246,7 +264,7 @@ SuiteGroup QconvGroup(const LayerShape& shape, int64_t batch, const LowBits& bit
               c.isa = kernel.isa;
               c.arithmetic = bits.arithmetic;
               c.macs = shape.macs(batch);
-              c.read_bytes = static_cast<double>(data->weights.size());
+              c.read_bytes = static_cast<double>(data->weight_bytes);
               c.footprint = c.read_bytes + static_cast<double>(data->input.size());
               const auto call = std::make_shared<const QconvCall>(kernel, data->args);
               c.right = [data, call] { return QconvRight(*data, *call); };
