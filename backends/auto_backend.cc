@@ -63,7 +63,7 @@ class AutoPreparedModel final : public PreparedModel {
     std::vector<size_t> places = {0};
     for (size_t i = 0; i < parts_.devices.size(); ++i) {
       absl::StatusOr<std::unique_ptr<Executable>> device =
-          parts_.devices[i]->CompileBeside(lowered_, *executables[0]);
+          parts_.devices[i]->CompileBeside(lowered_, *executables[0], options_.tune_seconds);
       if (!device.ok()) {
         LogWithout(*parts_.devices[i], device.status());
         continue;

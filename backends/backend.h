@@ -303,11 +303,14 @@ class Backend {
 
   // The same model as `cpu`, for batches as large, on this backend's device alone, after comparing
   // the answers of both; `lowered` is what Lower() made of its graph. Errors say why the device
-  // does not take it; Unimplemented for a backend without a device. Thread-safe.
+  // does not take it; Unimplemented for a backend without a device. `tune_seconds` as in
+  // CompileOptions, for the device. Thread-safe.
   virtual absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                                    const Executable& cpu) const {
+                                                                    const Executable& cpu,
+                                                                    double tune_seconds) const {
     static_cast<void>(lowered);
     static_cast<void>(cpu);
+    static_cast<void>(tune_seconds);
     return absl::UnimplementedError("backend " + name() + " has no device");
   }
 

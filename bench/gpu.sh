@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # What the CUDA kernels compute and how fast, on the GPU that is here: builds, checks them against the reference on fresh
 # random inputs, times them beside what the card can do, and writes gpu_bench.json and gpu_bench.md into OUT (default
-# build/gpu). Needs a driver and nvcc; with torch in $PYTHON also the vendor's products of bytes and halves. Ends with 3
-# and a line that says so when there is no device. Options go to bitmill_gpu_bench.
+# build/gpu). Needs a driver and nvcc; with torch in $PYTHON also the vendor's products of bytes and halves, with bitblas its
+# product of 2-bit weights and bytes. Ends with 3 and a line that says so when there is no device. Options go to
+# bitmill_gpu_bench.
 set -euo pipefail
 root=$(cd "$(dirname "$0")/.." && pwd)
 build=${BUILD_DIR:-$root/build/release}

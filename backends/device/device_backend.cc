@@ -13,6 +13,7 @@
 #include "backends/device/tune_tiles.h"
 #include "backends/fallback_executable.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "model/passes/passes.h"
 
@@ -154,9 +155,14 @@ class DeviceBackend final : public Backend {
   }
 
   absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
+                                                            const Executable& cpu,
+                                                            double tune_seconds) const override {
     const int64_t max_rows = cpu.max_rows();
-    const TileTuning tiles = TuneTiles(device_, lowered, max_rows, /*seconds=*/0.0, SystemClock());
+    const TileTuning tiles = TuneTiles(device_, lowered, max_rows, tune_seconds, SystemClock());
+    if (tiles.measured > 0) {
+      LogInfo(
+          absl::StrCat("model '", EscapeForLog(lowered.name), "' on ", name(), ": ", tiles.Text()));
+    }
     BITMILL_ASSIGN_OR_RETURN(DevicePlan plan, PlanFor(*device_, lowered, max_rows, tiles.choose));
     return RunPlan(device_, std::move(plan), cpu, /*passed_before=*/false);
   }

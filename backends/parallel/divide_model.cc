@@ -143,7 +143,8 @@ class Divider {
   absl::StatusOr<std::unique_ptr<Executable>> OnBackend(const Graph& graph, const Backend& backend,
                                                         std::unique_ptr<Executable> cpu) const {
     if (&backend == &parts_.cpu) return cpu;
-    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> made, backend.CompileBeside(graph, *cpu));
+    BITMILL_ASSIGN_OR_RETURN(std::unique_ptr<Executable> made,
+                             backend.CompileBeside(graph, *cpu, parts_.options.tune_seconds));
     return std::make_unique<FallbackExecutable>(std::move(made), std::move(cpu), graph.name);
   }
 

@@ -8,7 +8,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
-#include "backends/parallel/parallel_options.h"
+#include "backends/parallel/pipeline_progress.h"
 #include "base/aligned_buffer.h"
 #include "base/check.h"
 #include "base/clock.h"
@@ -37,6 +37,12 @@ int StagedModel::between() const {
   int most = 1;
   for (const Stage& stage : stages) most = std::max(most, stage.at_a_time);
   return most + 1;
+}
+
+std::array<int, kMostParts> StagedModel::at_a_time() const {
+  std::array<int, kMostParts> each{};
+  for (size_t s = 0; s < stages.size(); ++s) each[s] = stages[s].at_a_time;
+  return each;
 }
 
 // Of one batch at a time. Each part once for each small batch that its stage computes at a time;
@@ -312,23 +318,22 @@ class StagedExecutable::PipelineRun {
         context_(context),
         timed_(timed),
         rows_(rows),
-        chunks_((batch.rows + rows - 1) / rows),
         stages_(executable.model_.stages.size()),
-        width_(static_cast<size_t>(width)),
-        between_(executable.model_.between()) {}
+        progress_(executable.model_.at_a_time(), stages_, (batch.rows + rows - 1) / rows,
+                  executable.model_.between(), static_cast<size_t>(width)) {}
 
   // What each thread does: one stage of one chunk after the other, until there is none left to
   // take.
   void Work(int slot) {
     mutex_.Lock();
     while (!over()) {
-      const size_t stage = Next(static_cast<size_t>(slot));
+      const size_t stage = progress_.Next(static_cast<size_t>(slot));
       if (stage == stages_) {  // another thread has what is missing in hand
         changed_.Wait(&mutex_);
         continue;
       }
       Chunk chunk;
-      chunk.number = taken_[stage]++;
+      chunk.number = progress_.Take(stage);
       chunk.first_row = chunk.number * rows_;
       chunk.rows = std::min(rows_, batch_.rows - chunk.first_row);
       ++running_;
@@ -336,7 +341,7 @@ class StagedExecutable::PipelineRun {
       absl::Status status = executable_.RunStage(batch_, chunk, stage, context_, timed_);
       mutex_.Lock();
       --running_;
-      SetDone(stage, chunk.number);
+      progress_.SetDone(stage, chunk.number);
       if (!status.ok() && status_.ok()) status_ = std::move(status);
       changed_.NotifyAll();
     }
@@ -352,60 +357,18 @@ class StagedExecutable::PipelineRun {
 
  private:
   bool over() const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    return !status_.ok() || done_[stages_ - 1] == chunks_;
-  }
-
-  // Whether the stage, which computes fewer than `at_a_time`, has a chunk to compute and a place
-  // for what comes of it. between() chunks at most lie between two stages, which is what
-  // StagePlace::depth counts on.
-  bool Ready(size_t stage, int at_a_time) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const int64_t number = taken_[stage];
-    return number - done_[stage] < at_a_time && number < chunks_ &&
-           (stage == 0 || number < done_[stage - 1]) &&
-           (stage + 1 == stages_ || number - done_[stage + 1] < between_);
-  }
-
-  // A stage of the thread's own that is idle, else any, else one that takes another chunk beside
-  // the one that it computes; the last first, stages_ when none is ready. While none is and the
-  // batch is not over some stage is running: if none is running, the last stage that is not ready
-  // for want of input has one before it that is.
-  size_t Next(size_t slot) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    const size_t first = slot * stages_ / width_, end = (slot + 1) * stages_ / width_;
-    for (size_t s = std::min(end, stages_); s-- > first;) {
-      if (Ready(s, 1)) return s;
-    }
-    for (size_t s = stages_; s-- > 0;) {
-      if (Ready(s, 1)) return s;
-    }
-    for (size_t s = stages_; s-- > 0;) {
-      if (Ready(s, executable_.model_.stages[s].at_a_time)) return s;
-    }
-    return stages_;
-  }
-
-  // Chunks may end in another order than that in which they were taken.
-  void SetDone(size_t stage, int64_t number) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_) {
-    if (number != done_[stage]) {
-      second_is_done_[stage] = true;
-      return;
-    }
-    done_[stage] += second_is_done_[stage] ? 2 : 1;
-    second_is_done_[stage] = false;
+    return !status_.ok() || progress_.complete();
   }
 
   const StagedExecutable& executable_;
   const BatchRows& batch_;
   StagedContext& context_;
   const bool timed_;
-  const int64_t rows_, chunks_;
-  const size_t stages_, width_;
-  const int64_t between_;
+  const int64_t rows_;
+  const size_t stages_;
   Mutex mutex_;
   CondVar changed_;
-  // Chunks, by stage: all before the first that is not done, and one more if that was faster.
-  std::array<int64_t, kMostParts> taken_ ABSL_GUARDED_BY(mutex_) = {};
-  std::array<int64_t, kMostParts> done_ ABSL_GUARDED_BY(mutex_) = {};
-  std::array<bool, kMostParts> second_is_done_ ABSL_GUARDED_BY(mutex_) = {};
+  PipelineProgress progress_ ABSL_GUARDED_BY(mutex_);
   int running_ ABSL_GUARDED_BY(mutex_) = 0;
   absl::Status status_ ABSL_GUARDED_BY(mutex_);
 };

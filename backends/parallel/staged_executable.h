@@ -18,6 +18,7 @@
 // that finds nothing to take sleeps until another one, which is running a stage, is through.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -27,6 +28,7 @@
 #include "absl/types/span.h"
 #include "backends/backend.h"
 #include "backends/parallel/graph_parts.h"
+#include "backends/parallel/parallel_options.h"
 #include "base/fork_join.h"
 
 namespace bitmill {
@@ -68,7 +70,8 @@ struct StagedModel {
   // Small batches between a stage of a pipeline and the next, at most; of a value's depth a
   // multiple.
   int between() const;
-  std::string title;  // of the plan
+  std::array<int, kMostParts> at_a_time() const;  // of a pipeline's stages
+  std::string title;                              // of the plan
 };
 
 struct StagedContext;

@@ -75,8 +75,8 @@ class FakeBackend final : public Backend {
                                                           const CompileOptions&) const override {
     return absl::NotFoundError(path);
   }
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph&,
-                                                            const Executable&) const override {
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(
+      const Graph&, const Executable&, double /*tune_seconds*/) const override {
     if (!refusal.ok()) return refusal;
     return NewExecutable(name_, behaviour_, clock_);
   }

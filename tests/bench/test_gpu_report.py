@@ -6,6 +6,7 @@ import sys
 import tempfile
 import unittest
 from pathlib import Path
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench/gpu"))
 
@@ -28,11 +29,30 @@ class Report(unittest.TestCase):
             self.assertEqual(report.main([str(output), "--json", f"{folder}/j", "--markdown", f"{folder}/m"]), 1)
 
     def test_the_page_names_the_card_and_its_limits(self) -> None:
-        page = report.markdown({**RESULTS, "vendor": [{"type": "int8", "rows": 32, "size": 4096, "us": 9.0, "tmac_s": 60.0}]})
+        page = report.markdown({**RESULTS, "peers": [{"by": "torch", "type": "int8", "rows": 32, "size": 4096, "us": 9.0, "tmac_s": 60.0}]})
         self.assertIn("A Card (compute capability 9.0", page)
         self.assertIn("products of bits 1000.0 TMAC/s", page)
         self.assertIn("| dense | 32 | `bm_tile_bits_32` | 12.5 | 42.00 | 4 % |", page)
-        self.assertIn("vendor's int8 product", page)
+        self.assertIn("| int8 product, 4096 | 32 | torch | 9.0 | 60.00 | |", page)
+
+    def test_peers_are_those_that_are_installed(self) -> None:
+        """With made-up modules: a product takes 2 ms by the events of the device."""
+        torch, bitblas = mock.MagicMock(), mock.MagicMock()
+        torch.cuda.Event.return_value.elapsed_time.return_value = 2.0
+        with mock.patch.dict(sys.modules, {"torch": torch, "bitblas": bitblas}):
+            peers = report.peer_products(size=1000, rows=(32,))
+        self.assertEqual([(peer["by"], peer["type"]) for peer in peers],
+                         [("torch", "int8"), ("torch", "fp16"), ("bitblas", "int2 x int8")])
+        for peer in peers:
+            self.assertAlmostEqual(peer["us"], 2000.0)
+            self.assertAlmostEqual(peer["tmac_s"], 32 * 1000 * 1000 / 2e-3 * 1e-12)
+        bitblas.Matmul.side_effect = RuntimeError("no such card")
+        with mock.patch.dict(sys.modules, {"torch": torch, "bitblas": bitblas}):
+            self.assertEqual(len(report.peer_products(size=1000, rows=(32,))), 2)
+        with mock.patch.dict(sys.modules, {"torch": torch, "bitblas": None}):
+            self.assertEqual(len(report.peer_products(size=1000, rows=(32,))), 2)
+        with mock.patch.dict(sys.modules, {"torch": None}):
+            self.assertEqual(report.peer_products(), [])
 
 
 if __name__ == "__main__":

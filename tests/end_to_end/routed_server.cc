@@ -112,8 +112,8 @@ class DeviceBackend final : public Backend {
                                                          const CompileOptions&) const override {
     return absl::UnimplementedError("the device computes beside the CPU alone");
   }
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(
+      const Graph& lowered, const Executable& cpu, double /*tune_seconds*/) const override {
     CompileOptions options;
     options.max_rows = cpu.max_rows();
     BITMILL_ASSIGN_OR_RETURN(const std::unique_ptr<PreparedModel> prepared,

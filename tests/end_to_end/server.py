@@ -8,6 +8,7 @@ import signal
 import subprocess
 import tempfile
 import time
+import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,6 +53,20 @@ class Server:
 
     def text(self) -> str:
         return self.log_path.read_text()
+
+    def metrics_text(self) -> str:
+        """What Prometheus would read now."""
+        return urllib.request.urlopen(self.metrics, timeout=5).read().decode()
+
+    def samples(self, name: str, **labels: str) -> list[float]:
+        """The values of a metric that have these labels, as they come."""
+        wanted = [f'{label}="{value}"' for label, value in labels.items()]
+        lines = [line for line in self.metrics_text().splitlines() if line.split("{")[0].split(" ")[0] == name]
+        return [float(line.split()[-1]) for line in lines if all(part in line for part in wanted)]
+
+    def report(self) -> dict:
+        """What the page shows now (/api/report)."""
+        return json.loads(urllib.request.urlopen(self.metrics.removesuffix("metrics") + "api/report", timeout=5).read())
 
     def stop(self, sig: int = signal.SIGTERM, seconds: float = 40.0) -> int:
         """Sends the signal and returns the exit code."""

@@ -7,7 +7,6 @@ BITMILL_REQUIRE_CUDA is set.
 import os
 import re
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -155,7 +154,7 @@ def test_auto_routes_batches_between_the_cpu_and_a_cuda_device(device, no_opencl
         for rows in (1, 3, 16):
             infer(client, "routed", x[:rows])
         said = server.text()
-        metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        metrics = server.metrics_text()
     assert len(re.findall(r"is routed: cuda is (?:faster|slower)", said)) == 1
     seconds = dict(re.findall(r'^bitmill_route_batch_seconds\{model="routed",version="1",backend="(\w+)",rows="64"\} (\S+)$', metrics, re.M))
     assert set(seconds) == {"cpu", "cuda"} and all(float(value) > 0 for value in seconds.values())

@@ -3,7 +3,6 @@ import json
 import sys
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import grpc
@@ -30,9 +29,7 @@ def infer_request(rows: int = 1) -> service_pb2.ModelInferRequest:
 
 def answered(server: Server) -> float:
     """Requests that the server has answered with OK."""
-    text = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
-    return sum(float(line.split()[-1]) for line in text.splitlines()
-               if line.startswith("bitmill_requests_total{") and 'code="OK"' in line)
+    return sum(server.samples("bitmill_requests_total", code="OK"))
 
 
 class Load:

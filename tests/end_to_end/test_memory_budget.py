@@ -2,7 +2,6 @@
 import shutil
 import threading
 import time
-import urllib.request
 
 import grpc
 import numpy as np
@@ -20,10 +19,7 @@ BOTH = ["--cpu-budget", "2"]  # two contexts each, whatever the machine
 
 def metric(server: Server, name: str, **labels: str) -> float:
     """The sum of the samples of a name that have these labels."""
-    text = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
-    wanted = [f'{label}="{value}"' for label, value in labels.items()]
-    lines = [line for line in text.splitlines() if line.split("{")[0].split(" ")[0] == name]
-    return sum(float(line.split()[-1]) for line in lines if all(part in line for part in wanted))
+    return sum(server.samples(name, **labels))
 
 
 def held_bytes(folder, models: list[str]) -> dict[str, int]:

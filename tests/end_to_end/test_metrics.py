@@ -2,7 +2,6 @@
 import re
 import shutil
 import subprocess
-import urllib.request
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from server import GOLDEN, SHIPPED, Server
 
 
 def page(server) -> str:
-    return urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+    return server.metrics_text()
 
 
 def value(text: str, name: str, **labels: str) -> float:

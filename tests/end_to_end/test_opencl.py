@@ -7,7 +7,6 @@ import os
 import platform
 import re
 import subprocess
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -198,7 +197,7 @@ def test_auto_without_a_driver_is_the_cpu(tmp_path, monkeypatch):
     with Server(tmp_path, ["--backend", "auto"]) as server:
         assert len(re.findall(r"backend auto: the CPU alone; .*backend opencl: no OpenCL platform", server.text())) == 1
         assert re.search(r"model loaded name=model .*backend=cpu", server.text())
-        assert "bitmill_route" not in urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        assert "bitmill_route" not in server.metrics_text()
 
 
 def test_auto_routes_batches_between_the_cpu_and_an_opencl_device(device, kernels, tmp_path):
@@ -212,7 +211,7 @@ def test_auto_routes_batches_between_the_cpu_and_an_opencl_device(device, kernel
     with Server(tmp_path, arguments, start_seconds=180) as server, triton.InferenceServerClient(server.address) as client:
         got = {name: [infer(client, name, x[:rows]).tobytes() for rows in (1, 3, 16)] for name in ("routed", "pinned")}
         said = server.text()
-        metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        metrics = server.metrics_text()
     assert got["routed"] == got["pinned"]
     assert len(re.findall(r"is routed: opencl is (?:faster|slower)", said)) == 1
     assert re.search(r"model loaded name=routed .*backend=auto", said)

@@ -1,8 +1,6 @@
 """`parallel` in config.pbtxt: models in parts answer the bits of whole ones."""
-import json
 import re
 import time
-import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -26,7 +24,7 @@ def report_of(server: Server, models: int) -> dict:
     """The analysis once it has seen all models."""
     end = time.monotonic() + 20
     while True:
-        report = json.loads(urllib.request.urlopen(server.metrics.removesuffix("metrics") + "api/report", timeout=5).read())
+        report = server.report()
         if len(report["models"]) == models:
             return report
         assert time.monotonic() < end, "no report of all models"
@@ -48,7 +46,7 @@ def test_models_in_parts_answer_the_bits_of_the_whole_one(tmp_path):
             for name in ways:
                 got = list(pool.map(lambda i, name=name: infer(client, name, x[i:i + 1]).tobytes(), range(16)))
                 assert got == [infer(client, "whole", x[i:i + 1]).tobytes() for i in range(16)], name
-        metrics = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
+        metrics = server.metrics_text()
         report = report_of(server, len(ways))
         said = server.text()
     divisions = {model["name"]: model["division"] for model in report["models"] if model.get("division")}

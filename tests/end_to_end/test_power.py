@@ -1,7 +1,6 @@
 """Power settings on a machine whose watts are declared: what is read, what is changed, what is said."""
 import threading
 import time
-import urllib.request
 
 import numpy as np
 import pytest
@@ -13,13 +12,9 @@ NAME = "fmnist_wide_fp32"
 X = np.load(GOLDEN / f"{NAME}.npz")["x"]
 
 
-def sample(server: Server, name: str, label: str = "") -> float | None:
-    """The first sample of that name, with that label; None without one."""
-    text = urllib.request.urlopen(server.metrics, timeout=5).read().decode()
-    for line in text.splitlines():
-        if line.split("{")[0].split(" ")[0] == name and label in line:
-            return float(line.split()[-1])
-    return None
+def sample(server: Server, name: str, **labels: str) -> float | None:
+    """The first sample of that name, with these labels; None without one."""
+    return next(iter(server.samples(name, **labels)), None)
 
 
 @pytest.fixture
@@ -80,12 +75,12 @@ def test_a_limit_slows_the_models_and_says_when_it_is_missed(repository):
     # No machine stays below a tenth of a watt: the ladder is climbed to its end.
     with Server(repository, ["--power-core-watts", "1,10", "--power-max-watts", "0.1"]) as server, Load(server) as load:
         assert wait_for(lambda: sample(server, "bitmill_power_limit_missed") == 1, 90)
-        assert sample(server, "bitmill_power_watts", 'source="model"') > 1
-        assert sample(server, "bitmill_power_uncertainty_watts", 'source="model"') > 0
+        assert sample(server, "bitmill_power_watts", source="model") > 1
+        assert sample(server, "bitmill_power_uncertainty_watts", source="model") > 0
         assert sample(server, "bitmill_power_limit_watts") == 0.1
-        assert sample(server, "bitmill_model_power_level", NAME) == 4
-        assert sample(server, "bitmill_model_joules_per_row", NAME) > 0
-        assert sample(server, "bitmill_model_joules_per_row_before", NAME) > 0
+        assert sample(server, "bitmill_model_power_level", model=NAME) == 4
+        assert sample(server, "bitmill_model_joules_per_row", model=NAME) > 0
+        assert sample(server, "bitmill_model_joules_per_row_before", model=NAME) > 0
         load.stop.set()
         assert load.answered and not load.failures
         assert "power server level=4" in server.text()

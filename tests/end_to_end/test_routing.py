@@ -4,11 +4,9 @@ The device is one made for tests (routed_server.cc), and what is the CPU there t
 as long as it does well."""
 from __future__ import annotations
 
-import json
 import re
 import threading
 import time
-import urllib.request
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +25,9 @@ if not ROUTED.exists():
     pytest.skip(f"{ROUTED} is not built", allow_module_level=True)
 
 
-def page(server: Server) -> str:
-    return urllib.request.urlopen(server.metrics, timeout=5).read().decode()
-
-
 def batches(server: Server) -> dict[str, int]:
     """Batches that each backend was sent so far."""
-    found = re.findall(r'^bitmill_routed_batches_total\{model="m",version="1",backend="(\w+)",reason="\w+"\} (\S+)$', page(server), re.M)
+    found = re.findall(r'^bitmill_routed_batches_total\{model="m",version="1",backend="(\w+)",reason="\w+"\} (\S+)$', server.metrics_text(), re.M)
     return {backend: int(sum(float(value) for other, value in found if other == backend)) for backend, _ in found}
 
 
@@ -43,8 +37,7 @@ def sent(before: dict[str, int], after: dict[str, int]) -> tuple[int, int]:
 
 
 def routing_of(server: Server) -> dict:
-    report = json.loads(urllib.request.urlopen(server.metrics.removesuffix("metrics") + "api/report", timeout=5).read())
-    (model,) = report["models"]
+    (model,) = server.report()["models"]
     return model["routing"]
 
 
@@ -102,7 +95,7 @@ def test_batches_leave_a_device_that_slows_down_within_two_seconds(tmp_path):
         back = batches(server)
         time.sleep(1.0)
         recovered = batches(server)
-        metrics, said = page(server), server.text()
+        metrics, said = server.metrics_text(), server.text()
     assert load.errors == [] and len(load.answers) == 1, "nothing fails, and the bits are the same whoever computes"
     on_cpu, on_device = sent(start, fast)
     assert on_device > 3 * on_cpu, "as long as the device does well, batches go there"

@@ -18,8 +18,8 @@ class OtherCpu final : public Backend {
       const Graph& graph, const CompileOptions& options) const override {
     return cpu_->Prepare(graph, options);
   }
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(
+      const Graph& lowered, const Executable& cpu, double /*tune_seconds*/) const override {
     auto prepared = cpu_->PrepareLowered(lowered, {});
     if (!prepared.ok()) return prepared.status();
     return (*prepared)->MakeExecutable({cpu.max_rows(), 1});

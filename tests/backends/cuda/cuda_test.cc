@@ -58,7 +58,7 @@ class CudaTest : public FakeCudaTest {
     const auto on_cpu = cpu_->Compile(graph_, {.max_rows = max_rows});
     const auto lowered = Lower(graph_);
     EXPECT_TRUE(on_cpu.ok() && lowered.ok());
-    auto executable = (*backend)->CompileBeside(*lowered, **on_cpu);
+    auto executable = (*backend)->CompileBeside(*lowered, **on_cpu, 0.0);
     EXPECT_TRUE(executable.ok()) << executable.status();
     return *std::move(executable);
   }

@@ -31,8 +31,8 @@ class CountingDevice final : public Backend {
       const Graph& graph, const CompileOptions& options) const override {
     return cpu_.Prepare(graph, options);
   }
-  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(const Graph& lowered,
-                                                            const Executable& cpu) const override {
+  absl::StatusOr<std::unique_ptr<Executable>> CompileBeside(
+      const Graph& lowered, const Executable& cpu, double /*tune_seconds*/) const override {
     ++compiled_;
     auto prepared = cpu_.PrepareLowered(lowered, {});
     if (!prepared.ok()) return prepared.status();
