@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "kernels/bconv/bconv_differences_avx512.h"
 #include "kernels/bconv/bconv_finish_avx512.h"
 #include "kernels/bconv/bconv_parts.h"
 
@@ -30,17 +31,6 @@ constexpr int64_t kFarWords = 512 * 1024;  // more weights lie far beyond the se
 constexpr int64_t kListPixels = 32 * kTilePixels;
 constexpr int64_t kMostFinishedWords = 9;  // of a window, where outputs are finished here
 constexpr int64_t kMostPlaces = 576;       // words of a window that are listed
-constexpr int kMaskAndDifference = 0x60;   // first and (second xor third)
-
-// Signs that differ, or those of the products that count.
-template <int kPlanes>
-inline __m512i Differences(__m512i a, __m512i weights, __m512i signs) {
-  if constexpr (kPlanes == 2) {
-    return _mm512_ternarylogic_epi64(weights, a, signs, kMaskAndDifference);
-  } else {
-    return _mm512_xor_si512(a, weights);
-  }
-}
 
 // Adds one word of kBlocks blocks for kPixels windows. kAhead: asks for the same word of the blocks
 // behind them.

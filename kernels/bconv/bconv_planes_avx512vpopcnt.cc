@@ -8,6 +8,7 @@
 #include <immintrin.h>
 #include <stdint.h>
 
+#include "kernels/bconv/bconv_differences_avx512.h"
 #include "kernels/bconv/bconv_parts.h"
 
 namespace bitmill {
@@ -18,8 +19,7 @@ constexpr int64_t kLanes = 8;
 constexpr int64_t kBlockChannels = 8;
 constexpr int64_t kTilePixels = 2 * kLanes;
 constexpr int64_t kListTiles = 56;
-constexpr int64_t kMostWords = 64;        // of a window
-constexpr int kMaskAndDifference = 0x60;  // first and (second xor third)
+constexpr int64_t kMostWords = 64;  // of a window
 
 // Pixels of one class of a tile: `base` of its first channel.
 struct ClassLanes {
@@ -34,15 +34,6 @@ struct PlaneTile {
   int32_t classes;  // at least 1; the first one has all lanes that no other has
   ClassLanes of_class[kTilePixels];
 };
-
-template <int kPlanes>
-inline __m512i Differences(__m512i a, __m512i weights, __m512i signs) {
-  if constexpr (kPlanes == 2) {
-    return _mm512_ternarylogic_epi64(weights, a, signs, kMaskAndDifference);
-  } else {
-    return _mm512_xor_si512(a, weights);
-  }
-}
 
 // One word of eight channels. kFirst: sums begin with it.
 template <int kPlanes, bool kFirst>

@@ -41,19 +41,6 @@ class Folder {
   std::string path_ = "/dev/shm/bitmill_fuzz_XXXXXX";
 };
 
-// What lowering always writes and the random graphs leave out.
-void FillIn(Graph& graph) {
-  for (Node& node : graph.nodes) {
-    if (auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
-      op->bit_invert.resize(op->bit_thresholds.size());
-    } else if (auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
-      if (conv->epilogue == LowBitConvOp::Epilogue::kThresholds && conv->flip.empty()) {
-        conv->flip.resize(static_cast<size_t>(conv->weights->shape()[0]));
-      }
-    }
-  }
-}
-
 Graph DrawGraph(int number, std::mt19937& random) {
   using Epilogue = LowBitConvOp::Epilogue;
   if (number % 6 == 0) return RandomResidual(random);

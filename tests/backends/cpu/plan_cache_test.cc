@@ -187,19 +187,6 @@ TEST_F(PlanCacheTest, FastModelsKeepTheirCalibration) {
   }
 }
 
-// What lowering always writes and the random graphs leave out.
-void FillIn(Graph& graph) {
-  for (Node& node : graph.nodes) {
-    if (auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
-      op->bit_invert.resize(op->bit_thresholds.size());
-    } else if (auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
-      if (conv->epilogue == LowBitConvOp::Epilogue::kThresholds && conv->flip.empty()) {
-        conv->flip.resize(static_cast<size_t>(conv->weights->shape()[0]));
-      }
-    }
-  }
-}
-
 // No weight for input channels of which `gone` says so.
 void Prune(Graph& graph, const std::function<bool(int64_t channel)>& gone) {
   for (Node& node : graph.nodes) {

@@ -597,4 +597,16 @@ Graph RandomJoined(std::mt19937& random) {
   return graph;
 }
 
+void FillIn(Graph& graph) {
+  for (Node& node : graph.nodes) {
+    if (auto* op = std::get_if<QuantizeOp>(&node.lowered)) {
+      op->bit_invert.resize(op->bit_thresholds.size());
+    } else if (auto* conv = std::get_if<LowBitConvOp>(&node.lowered)) {
+      if (conv->epilogue == LowBitConvOp::Epilogue::kThresholds && conv->flip.empty()) {
+        conv->flip.resize(static_cast<size_t>(conv->weights->shape()[0]));
+      }
+    }
+  }
+}
+
 }  // namespace bitmill

@@ -45,4 +45,7 @@ Graph RandomResidual(std::mt19937& random);
 // then in another order or with other readers in between; then perhaps a chain and a pool.
 Graph RandomJoined(std::mt19937& random);
 
+// Fills in what lowering always writes and these graphs leave out: a plan file wants it.
+void FillIn(Graph& graph);
+
 }  // namespace bitmill
