@@ -102,8 +102,8 @@ class AutoPreparedModel final : public PreparedModel {
     borrowed.reserve(executables.size());
     for (const auto& executable : executables) borrowed.push_back(executable.get());
     MutexLock lock(&parts_.measuring);
-    return MeasureRoutes(borrowed, borrowed[0]->max_rows(), parts_.options.measure_ns,
-                         parts_.clock);
+    return MeasureRoutes(borrowed, borrowed[0]->max_rows(),
+                         {parts_.options.measure_ns, options_.working_bytes}, parts_.clock);
   }
 
   void LogWithout(const Backend& device, const absl::Status& why) const {

@@ -184,6 +184,10 @@ struct CompileOptions {
   double tune_seconds = 0.0;
   // Threads that may work on one batch, where the backend has helpers; 0: as many as it has.
   int threads = 0;
+  // Memory of this machine that running the model may take while it is compiled, to measure it or
+  // to calibrate it; an executable of which one context alone takes more is not made
+  // (ResourceExhausted). Not in plan files; 0: no limit.
+  int64_t working_bytes = 0;
   // For ParallelBackend: how the model is divided (backends/parallel/parallel_options.h); empty: it
   // is not.
   std::string parallel = "";

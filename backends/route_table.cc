@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "backends/zero_batch.h"
 #include "base/check.h"
 #include "base/status_macros.h"
 
@@ -56,28 +57,21 @@ int64_t Estimate(const RouteTable& table, size_t index) {
   return std::max<int64_t>(1, static_cast<int64_t>(start + row_ns * rows));
 }
 
-// A model on one backend, with rows of zeros.
+// A model on one backend.
 class RouteRunner {
  public:
-  RouteRunner(const Executable& executable, int64_t max_rows, const Clock& clock)
-      : executable_(executable), clock_(clock), context_(executable.CreateContext()) {
-    const Signature& signature = executable.signature();
-    const auto rows = static_cast<size_t>(max_rows);
-    // All rows read the same zeros. Each has a place to write to, since threads may share a batch.
-    for (const TensorSpec& input : signature.inputs) {
-      input_rows_.emplace_back(rows, NewZeros(input.row_bytes));
-    }
-    for (const TensorSpec& output : signature.outputs) {
-      std::vector<std::byte*>& own = output_rows_.emplace_back();
-      for (size_t r = 0; r < rows; ++r) own.push_back(NewZeros(output.row_bytes));
-    }
-    for (const auto& rows_of_input : input_rows_) inputs_.push_back(rows_of_input.data());
-    for (const auto& rows_of_output : output_rows_) outputs_.push_back(rows_of_output.data());
-  }
+  // `zeros`: of the largest batch; outlives this.
+  RouteRunner(const Executable& executable, const ZeroBatch& zeros, const Clock& clock)
+      : executable_(executable),
+        zeros_(zeros),
+        clock_(clock),
+        context_(executable.CreateContext()) {}
 
   absl::StatusOr<int64_t> Time(int64_t rows) {
+    BatchRows batch = zeros_.rows();
+    batch.rows = rows;
     const MonotonicNanos start = clock_.Now();
-    const absl::Status status = executable_.Run({rows, inputs_, outputs_}, *context_);
+    const absl::Status status = executable_.Run(batch, *context_);
     if (!status.ok()) {
       return absl::Status(status.code(), absl::StrCat("backend ", executable_.backend_name(),
                                                       ", batch of ", rows, ": ", status.message()));
@@ -86,18 +80,10 @@ class RouteRunner {
   }
 
  private:
-  std::byte* NewZeros(int64_t bytes) {
-    return memory_.emplace_back(static_cast<size_t>(bytes)).data();
-  }
-
   const Executable& executable_;
+  const ZeroBatch& zeros_;
   const Clock& clock_;
   const std::unique_ptr<ExecutionContext> context_;
-  std::vector<std::vector<std::byte>> memory_;
-  std::vector<std::vector<const std::byte*>> input_rows_;
-  std::vector<std::vector<std::byte*>> output_rows_;
-  std::vector<const std::byte* const*> inputs_;
-  std::vector<std::byte* const*> outputs_;
 };
 
 // One run that does not count, then as many as fit into `budget_ns`, one at least.
@@ -142,24 +128,26 @@ int64_t BreakEvenRows(const RouteTable& cpu, const RouteTable& device) {
 }
 
 absl::StatusOr<std::vector<RouteTable>> MeasureRoutes(
-    absl::Span<const Executable* const> executables, int64_t max_rows, int64_t budget_ns,
+    absl::Span<const Executable* const> executables, int64_t max_rows, const RouteBudget& budget,
     const Clock& clock) {
   BITMILL_CHECK(max_rows >= 1);
+  BITMILL_RETURN_IF_ERROR(CheckTrialFits(executables, max_rows, budget.bytes));
   const MonotonicNanos start = clock.Now();
   const std::vector<int64_t> sizes = RouteSizes(max_rows);
+  const ZeroBatch zeros(executables.front()->signature(), max_rows);
   std::vector<RouteTable> tables;
   std::vector<std::unique_ptr<RouteRunner>> runners;
   for (const Executable* const executable : executables) {
-    runners.push_back(std::make_unique<RouteRunner>(*executable, max_rows, clock));
+    runners.push_back(std::make_unique<RouteRunner>(*executable, zeros, clock));
     tables.push_back({.backend = executable->backend_name(),
                       .rows = sizes,
                       .ns = std::vector<int64_t>(sizes.size())});
   }
-  const int64_t share_ns = budget_ns / static_cast<int64_t>(sizes.size() * executables.size());
+  const int64_t share_ns = budget.ns / static_cast<int64_t>(sizes.size() * executables.size());
   for (const size_t i : MeasuringOrder(sizes.size())) {
     for (size_t b = 0; b < tables.size(); ++b) {
       RouteTable& table = tables[b];
-      const int64_t left_ns = start + budget_ns - clock.Now();
+      const int64_t left_ns = start + budget.ns - clock.Now();
       if (i > 0 && Estimate(table, i) > left_ns / 2) continue;
       BITMILL_ASSIGN_OR_RETURN(table.ns[i], MedianNs(*runners[b], sizes[i], share_ns, clock));
       ++table.measured;

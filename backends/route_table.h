@@ -32,13 +32,20 @@ std::vector<int64_t> RouteSizes(int64_t max_rows);
 // 0: not even the largest. Both have the same sizes.
 int64_t BreakEvenRows(const RouteTable& cpu, const RouteTable& device);
 
+struct RouteBudget {
+  int64_t ns = 0;
+  int64_t bytes = 0;  // of this machine's memory; 0: no limit
+};
+
 // Runs rows of zeros, each size once and then some times more of which the median counts, a few
 // milliseconds each: one row and two, then the largest batch, then what lies between. A size of
 // which two runs would go beyond what is left of the budget is estimated. So the budget is exceeded
-// by one run at most, unless one row alone takes that long. Errors are those of running, with the
-// backend's name. The executables have the same signature and take `max_rows` rows.
+// by one run at most, unless one row alone takes that long. ResourceExhausted, before anything is
+// allocated, when the contexts of all together and their rows do not fit; otherwise errors are
+// those of running, with the backend's name. The executables have the same signature and take
+// `max_rows` rows.
 absl::StatusOr<std::vector<RouteTable>> MeasureRoutes(
-    absl::Span<const Executable* const> executables, int64_t max_rows, int64_t budget_ns,
+    absl::Span<const Executable* const> executables, int64_t max_rows, const RouteBudget& budget,
     const Clock& clock);
 
 }  // namespace bitmill

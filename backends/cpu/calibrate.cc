@@ -13,6 +13,7 @@
 #include "absl/strings/str_format.h"
 #include "backends/cpu/cpu_executable.h"
 #include "backends/cpu/plan.h"
+#include "backends/cpu/plan_memory.h"
 #include "backends/cpu/value_histogram.h"
 #include "base/status_macros.h"
 #include "model/passes/graph_edit.h"
@@ -37,7 +38,7 @@ class SampleRunner {
  public:
   // `values` are floats, named by their numbers in `graph`.
   static absl::StatusOr<SampleRunner> Create(Graph graph, const std::vector<ValueId>& values,
-                                             const KernelSet& kernels) {
+                                             const KernelSet& kernels, int64_t working_bytes) {
     SampleRunner runner;
     graph.outputs.clear();
     for (const ValueId id : values) {
@@ -50,6 +51,7 @@ class SampleRunner {
     }
     RemoveDeadNodes(graph);
     BITMILL_ASSIGN_OR_RETURN(Plan plan, BuildPlan(graph, kernels, 1));
+    BITMILL_RETURN_IF_ERROR(CheckFits(plan, working_bytes));
     Signature signature;
     signature.inputs.resize(graph.inputs.size());
     signature.outputs.resize(values.size());
@@ -142,8 +144,9 @@ struct Difference {
 
 class Calibration {
  public:
-  Calibration(const Graph& lowered, const SampleRows& samples, const KernelSet& kernels)
-      : lowered_(lowered), samples_(samples), kernels_(kernels) {}
+  Calibration(const Graph& lowered, const SampleRows& samples, const KernelSet& kernels,
+              int64_t working_bytes)
+      : lowered_(lowered), samples_(samples), kernels_(kernels), working_bytes_(working_bytes) {}
 
   absl::StatusOr<FastModel> Run() {
     BITMILL_RETURN_IF_ERROR(CheckSamples(lowered_, samples_));
@@ -212,7 +215,8 @@ class Calibration {
     std::vector<ValueId> inputs;
     inputs.reserve(histograms.size());
     for (const auto& [id, histogram] : histograms) inputs.push_back(id);
-    BITMILL_ASSIGN_OR_RETURN(SampleRunner runner, SampleRunner::Create(graph, inputs, kernels_));
+    BITMILL_ASSIGN_OR_RETURN(SampleRunner runner,
+                             SampleRunner::Create(graph, inputs, kernels_, working_bytes_));
     BITMILL_RETURN_IF_ERROR(runner.Run(samples_, rows_, [&](const Values& values) {
       for (size_t i = 0; i < inputs.size(); ++i) histograms[inputs[i]].Add(values[i]);
     }));
@@ -243,8 +247,8 @@ class Calibration {
         values.push_back(twin);
       }
     }
-    BITMILL_ASSIGN_OR_RETURN(SampleRunner runner,
-                             SampleRunner::Create(std::move(graph), values, kernels_));
+    BITMILL_ASSIGN_OR_RETURN(SampleRunner runner, SampleRunner::Create(std::move(graph), values,
+                                                                       kernels_, working_bytes_));
     return runner.Run(samples_, rows_, [&](const Values& outputs) {
       size_t at = 0;
       for (Trial& trial : trials) {
@@ -274,6 +278,7 @@ class Calibration {
   const Graph& lowered_;
   const SampleRows& samples_;
   const KernelSet& kernels_;
+  const int64_t working_bytes_;
   std::vector<int64_t> rows_;
   std::vector<LayerPrecision> layers_;
   std::map<ValueId, size_t> places_;  // in layers_, by the layer's output
@@ -284,8 +289,8 @@ class Calibration {
 }  // namespace
 
 absl::StatusOr<FastModel> MakeFast(const Graph& lowered, const SampleRows& samples,
-                                   const KernelSet& kernels) {
-  return Calibration(lowered, samples, kernels).Run();
+                                   const KernelSet& kernels, int64_t working_bytes) {
+  return Calibration(lowered, samples, kernels, working_bytes).Run();
 }
 
 std::string DescribePrecision(const Executable& executable) {

@@ -40,10 +40,10 @@ struct FastModel {
 };
 
 // `lowered` has `samples` as inputs (packed as Signature says). Large networks use a part of the
-// samples, evenly spread. InvalidArgument when the samples do not fit the graph or there are none;
-// otherwise errors of compiling and running the graph.
+// samples, evenly spread. `working_bytes` as in CompileOptions. InvalidArgument when the samples do
+// not fit the graph or there are none; otherwise errors of compiling and running the graph.
 absl::StatusOr<FastModel> MakeFast(const Graph& lowered, const SampleRows& samples,
-                                   const KernelSet& kernels);
+                                   const KernelSet& kernels, int64_t working_bytes = 0);
 
 // What MakeFast found for an executable that was compiled with Precision::kFast; empty otherwise.
 std::string DescribePrecision(const Executable& executable);

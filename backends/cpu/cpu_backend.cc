@@ -103,7 +103,8 @@ class CpuBackend final : public Backend {
       // The samples run on the best kernels, whose results are those of any.
       BITMILL_ASSIGN_OR_RETURN(KernelSet best, SelectKernels("auto"));
       best.isa = kernels.isa;  // oneDNN's limit
-      BITMILL_ASSIGN_OR_RETURN(FastModel fast, MakeFast(lowered, *options.calibration, best));
+      BITMILL_ASSIGN_OR_RETURN(
+          FastModel fast, MakeFast(lowered, *options.calibration, best, options.working_bytes));
       lowered = std::move(fast.graph);
       precision = DescribeLayers(fast.layers, fast.rows);
     } else if (options.precision == Precision::kBf16) {
@@ -122,7 +123,7 @@ class CpuBackend final : public Backend {
     plan.graph = std::move(lowered);
     plan.precision = std::move(precision);
     return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(plan), kernels,
-                                              options.tune_seconds, helpers_);
+                                              options, helpers_);
   }
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> PrepareLowered(
@@ -137,7 +138,7 @@ class CpuBackend final : public Backend {
     plan.key = KeyOf(kernels, options);
     plan.graph = std::move(lowered);
     return std::make_unique<CpuPreparedModel>(std::move(signature), std::move(plan), kernels,
-                                              options.tune_seconds, helpers_);
+                                              options, helpers_);
   }
 
   absl::StatusOr<std::unique_ptr<PreparedModel>> OpenPlan(
@@ -149,7 +150,7 @@ class CpuBackend final : public Backend {
     absl::StatusOr<Signature> signature = SignatureOf(stored.graph);
     if (!signature.ok()) return absl::DataLossError(signature.status().message());
     return std::make_unique<CpuPreparedModel>(*std::move(signature), std::move(stored), kernels,
-                                              options.tune_seconds, helpers_);
+                                              options, helpers_);
   }
 
   absl::Status SaveBundle(const std::string& path, const PlanBundleParts& bundle,

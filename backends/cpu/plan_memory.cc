@@ -82,4 +82,11 @@ absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps
   return absl::OkStatus();
 }
 
+absl::Status CheckFits(const Plan& plan, int64_t working_bytes) {
+  if (working_bytes == 0 || plan.arena_bytes <= working_bytes) return absl::OkStatus();
+  return absl::ResourceExhaustedError(
+      absl::StrCat("needs ", plan.arena_bytes, " bytes of working memory, at most ", working_bytes,
+                   " are allowed (the memory budget)"));
+}
+
 }  // namespace bitmill

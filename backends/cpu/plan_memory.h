@@ -21,4 +21,7 @@ struct PushedSteps {
 absl::Status PlanMemory(const StepBuilder& builder, absl::Span<const PushedSteps> steps,
                         RowScheduler schedule_rows, Plan& plan);
 
+// ResourceExhausted when a context of the plan takes more than that; 0: no limit.
+absl::Status CheckFits(const Plan& plan, int64_t working_bytes);
+
 }  // namespace bitmill

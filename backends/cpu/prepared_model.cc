@@ -6,6 +6,7 @@
 #include "absl/strings/str_format.h"
 #include "backends/cpu/cpu_executable.h"
 #include "backends/cpu/plan.h"
+#include "backends/cpu/plan_memory.h"
 #include "backends/cpu/step_timer.h"
 #include "backends/cpu/tune.h"
 #include "base/clock.h"
@@ -41,13 +42,20 @@ absl::StatusOr<std::unique_ptr<Executable>> CpuPreparedModel::MakeExecutable(
   const int threads = limits.threads == 0 ? width : std::min(limits.threads, width);
   const bool tunes = tune_seconds_ > 0.0 && !plan_.choices.measured();
   if (tunes) BITMILL_RETURN_IF_ERROR(Tune(rows));
-  BITMILL_ASSIGN_OR_RETURN(
-      Plan plan, BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants, &plan_.choices));
+  BITMILL_ASSIGN_OR_RETURN(Plan plan, Build(rows, threads, plan_.choices));
   if (tunes) plan_.constants.DropUnused();
   std::string title = absl::StrCat("model '", plan_.graph.name, "' on cpu (", IsaName(kernels_.isa),
                                    "), batches of up to ", rows, PrecisionTitle(plan_.key));
   return std::make_unique<CpuExecutable>(signature_, std::move(plan), rows, std::move(title),
                                          plan_.precision, helpers_);
+}
+
+absl::StatusOr<Plan> CpuPreparedModel::Build(int64_t rows, int threads,
+                                             const KernelChoices& choices) {
+  BITMILL_ASSIGN_OR_RETURN(
+      Plan plan, BuildPlan(plan_.graph, kernels_, rows, threads, &plan_.constants, &choices));
+  BITMILL_RETURN_IF_ERROR(CheckFits(plan, working_bytes_));
+  return plan;
 }
 
 void CpuPreparedModel::Adopt(const PackedPart& part) {
@@ -59,9 +67,7 @@ void CpuPreparedModel::Adopt(const PackedPart& part) {
 absl::Status CpuPreparedModel::Tune(int64_t rows) {
   const SystemClock clock;
   TuneParts parts{{}, {}, clock};
-  parts.build = [&](const KernelChoices& choices) {
-    return BuildPlan(plan_.graph, kernels_, rows, 1, &plan_.constants, &choices);
-  };
+  parts.build = [&](const KernelChoices& choices) { return Build(rows, 1, choices); };
   parts.timer = [&](const Plan& plan, int64_t batch_rows) {
     auto timer = std::make_shared<StepTimer>(signature_, plan, batch_rows);
     return [timer](std::vector<double>& micros) { return timer->Run(micros); };

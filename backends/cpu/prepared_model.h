@@ -8,6 +8,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "backends/backend.h"
+#include "backends/cpu/kernel_choices.h"
+#include "backends/cpu/plan.h"
 #include "backends/cpu/plan_constants.h"
 #include "backends/cpu/step_builder.h"
 #include "backends/cpu/stored_plan.h"
@@ -24,12 +26,13 @@ struct CpuPackedPart final : PackedPart {
 class CpuPreparedModel final : public PreparedModel {
  public:
   // `helpers` as for CreateCpuBackend. `precision`: what became of the float layers, for people;
-  // empty when nothing did. `tune_seconds` as in CompileOptions.
+  // empty when nothing did. Of `options`, what concerns plans that are there already.
   CpuPreparedModel(Signature signature, StoredPlan plan, const KernelSet& kernels,
-                   double tune_seconds, ForkJoin* helpers)
+                   const CompileOptions& options, ForkJoin* helpers)
       : signature_(std::move(signature)),
         kernels_(kernels),
-        tune_seconds_(tune_seconds),
+        tune_seconds_(options.tune_seconds),
+        working_bytes_(options.working_bytes),
         helpers_(helpers),
         plan_(std::move(plan)) {}
 
@@ -46,12 +49,14 @@ class CpuPreparedModel final : public PreparedModel {
   bool grown() const override { return !tuning_.empty() || plan_.constants.grown(); }
 
  private:
+  absl::StatusOr<Plan> Build(int64_t rows, int threads, const KernelChoices& choices);
   // Measures the choices of kernels for batches of up to `rows` rows.
   absl::Status Tune(int64_t rows);
 
   Signature signature_;
   KernelSet kernels_;
   double tune_seconds_;
+  int64_t working_bytes_;
   std::string tuning_;
   ForkJoin* helpers_;
   StoredPlan plan_;

@@ -13,8 +13,8 @@
 #include "backends/parallel/row_shares.h"
 #include "backends/parallel/split_layers.h"
 #include "backends/parallel/staged_executable.h"
-#include "backends/parallel/zero_batch.h"
 #include "backends/route_table.h"
+#include "backends/zero_batch.h"
 #include "base/status_macros.h"
 
 namespace bitmill {
@@ -63,7 +63,7 @@ class Divider {
       measured.push_back(executables.back().get());
     }
     BITMILL_ASSIGN_OR_RETURN(std::vector<RouteTable> tables,
-                             MeasureRoutes(measured, rows_, parts_.measure_ns, parts_.clock));
+                             MeasureRoutes(measured, rows_, TrialBudget(), parts_.clock));
     return Take(std::make_unique<DataExecutable>(
         std::move(executables), std::make_unique<RowShares>(std::move(tables)), shared_bytes,
         Title(ParallelMode::kData, count), parts_.team, parts_.clock));
@@ -231,13 +231,17 @@ class Divider {
     return Staged(std::move(model), ParallelMode::kPipeline, static_cast<int>(ranges.size()));
   }
 
+  RouteBudget TrialBudget() const { return {parts_.measure_ns, parts_.options.working_bytes}; }
+
   static double Slowest(const std::vector<double>& ns) {
     return *std::max_element(ns.begin(), ns.end());
   }
 
   // Of each stage, for a batch of zeros; the least of some runs. Empty when zeros mean nothing to
-  // the model.
+  // the model, or there is no memory to run it in.
   std::vector<double> TimeStages(const StagedExecutable& executable) const {
+    const Executable* const tried = &executable;
+    if (!CheckTrialFits({&tried, 1}, rows_, parts_.options.working_bytes).ok()) return {};
     const std::unique_ptr<ExecutionContext> context = executable.CreateContext();
     const ZeroBatch batch(parts_.signature, rows_);
     std::vector<int64_t> ns(executable.operations().size());

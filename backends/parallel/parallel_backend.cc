@@ -204,9 +204,9 @@ class ParallelPreparedModel final : public PreparedModel {
          {ParallelMode::kData, ParallelMode::kTensor, ParallelMode::kPipeline}) {
       absl::StatusOr<DividedModel> divided = DivideModel(one, mode, count);
       if (!divided.ok()) continue;
-      const absl::StatusOr<std::vector<RouteTable>> tables =
-          MeasureRoutes({whole.executable.get(), divided->executable.get()},
-                        whole.executable->max_rows(), one.measure_ns, shared_.clock);
+      const absl::StatusOr<std::vector<RouteTable>> tables = MeasureRoutes(
+          {whole.executable.get(), divided->executable.get()}, whole.executable->max_rows(),
+          {one.measure_ns, parts.options.working_bytes}, shared_.clock);
       if (!tables.ok()) continue;
       const auto gain = [&](size_t size) {
         return static_cast<double>(tables->front().ns[size]) /

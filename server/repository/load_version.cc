@@ -18,6 +18,7 @@
 #include "server/repository/calibration_file.h"
 #include "server/repository/complete_config.h"
 #include "server/repository/config_rules.h"
+#include "server/repository/memory_budget.h"
 #include "server/repository/model_path.h"
 #include "server/repository/warmup.h"
 
@@ -76,6 +77,7 @@ absl::StatusOr<CompiledModel> CompileVersion(const VersionToLoad& what, const Gi
   const std::string folder = std::filesystem::path(file).parent_path().string();
   BITMILL_ASSIGN_OR_RETURN(request.plan_folder, ResolveInside(what.real_root, folder));
   request.options.isa = options.isa;
+  request.options.working_bytes = BudgetBytes(options.memory.host, options.memory.host_bytes);
   request.options.backend = BackendOf(config);
   request.options.parallel = ParameterOf(config, "parallel");
   for (const auto& group : config.proto.instance_group()) {

@@ -5,6 +5,7 @@
 
 #include <string>
 
+#include "absl/strings/str_cat.h"
 #include "tests/fakes/fake_clock.h"
 #include "tests/fakes/fake_executable.h"
 
@@ -68,7 +69,7 @@ class MeasureRoutesTest : public testing::Test {
 
 TEST_F(MeasureRoutesTest, TablesSayHowLongBatchesTake) {
   const auto cpu = NewBackend("cpu", 0, 100), gpu = NewBackend("gpu", 500, 10);
-  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 16, 200'000 * kMicro, clock_);
+  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 16, {200'000 * kMicro}, clock_);
   ASSERT_TRUE(tables.ok()) << tables.status();
   ASSERT_EQ(tables->size(), 2U);
   const RouteTable &first = tables->front(), &second = tables->back();
@@ -84,7 +85,7 @@ TEST_F(MeasureRoutesTest, TablesSayHowLongBatchesTake) {
 TEST_F(MeasureRoutesTest, BudgetIsKeptAndWhatIsNotMeasuredIsEstimated) {
   const auto cpu = NewBackend("cpu", 0, 10'000, 64), gpu = NewBackend("gpu", 50'000, 1000, 64);
   const MonotonicNanos start = clock_.Now();
-  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 64, 400'000 * kMicro, clock_);
+  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 64, {400'000 * kMicro}, clock_);
   ASSERT_TRUE(tables.ok()) << tables.status();
   EXPECT_LE(clock_.Now() - start, 600'000 * kMicro);
   for (const RouteTable& table : *tables) {
@@ -99,7 +100,7 @@ TEST_F(MeasureRoutesTest, BudgetIsKeptAndWhatIsNotMeasuredIsEstimated) {
 TEST_F(MeasureRoutesTest, EstimatesFollowTheLineThroughWhatWasMeasured) {
   // A batch of 64 takes 68 ms, and would be run twice.
   const auto cpu = NewBackend("cpu", 4000, 1000, 64);
-  const auto tables = MeasureRoutes({cpu.get()}, 64, 90'000 * kMicro, clock_);
+  const auto tables = MeasureRoutes({cpu.get()}, 64, {90'000 * kMicro}, clock_);
   ASSERT_TRUE(tables.ok()) << tables.status();
   const RouteTable& table = tables->front();
   EXPECT_LT(table.measured, 7);
@@ -108,10 +109,26 @@ TEST_F(MeasureRoutesTest, EstimatesFollowTheLineThroughWhatWasMeasured) {
   }
 }
 
+TEST_F(MeasureRoutesTest, MemoryIsCountedBeforeAnyIsTaken) {
+  const auto cpu = NewBackend("cpu", 0, 100), other = NewBackend("gpu", 0, 100);
+  cpu->arena = 1000;
+  other->arena = int64_t{1} << 50;  // nobody has that
+  constexpr int64_t kRowBytes = 4 * sizeof(float);
+  const int64_t bytes = cpu->arena + other->arena + (1 + 16) * kRowBytes;
+  const auto tables =
+      MeasureRoutes({cpu.get(), other.get()}, 16, {1000 * kMicro, bytes - 1}, clock_);
+  EXPECT_TRUE(absl::IsResourceExhausted(tables.status()));
+  EXPECT_THAT(std::string(tables.status().message()),
+              testing::AllOf(HasSubstr(absl::StrCat(bytes)), HasSubstr(absl::StrCat(bytes - 1)),
+                             HasSubstr("batches of 16")));
+  EXPECT_TRUE(cpu->batches().empty());
+  EXPECT_TRUE(MeasureRoutes({cpu.get(), other.get()}, 16, {1000 * kMicro, bytes}, clock_).ok());
+}
+
 TEST_F(MeasureRoutesTest, ErrorsNameTheBackend) {
   const auto cpu = NewBackend("cpu", 0, 100), gpu = NewBackend("gpu", 0, 1);
   gpu->before_run = [](const BatchRows&) { return absl::UnavailableError("it is gone"); };
-  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 16, 1000 * kMicro, clock_);
+  const auto tables = MeasureRoutes({cpu.get(), gpu.get()}, 16, {1000 * kMicro}, clock_);
   EXPECT_TRUE(absl::IsUnavailable(tables.status()));
   EXPECT_THAT(std::string(tables.status().message()),
               testing::AllOf(HasSubstr("backend gpu"), HasSubstr("it is gone")));

@@ -39,7 +39,7 @@ class FakeExecutable final : public Executable {
   std::string backend_name() const override { return backend; }
   int64_t max_rows() const override { return max_rows_; }
   int64_t weight_bytes() const override { return 0; }
-  int64_t arena_bytes() const override { return 0; }
+  int64_t arena_bytes() const override { return arena; }
   int64_t row_macs() const override { return 0; }
   std::unique_ptr<ExecutionContext> CreateContext() const override {
     return std::make_unique<ExecutionContext>();
@@ -74,6 +74,7 @@ class FakeExecutable final : public Executable {
   // Set these before the model is used.
   std::function<absl::Status(const BatchRows&)> before_run;
   bool remember = true;
+  int64_t arena = 0;
   std::string backend = "cpu";
   ModelDivision divided;  // what division() says
 

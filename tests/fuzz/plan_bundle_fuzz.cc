@@ -65,6 +65,7 @@ CompileOptions OptionsOf(const std::string& way) {
   CompileOptions options;
   options.max_rows = 2;
   options.threads = 1;
+  options.working_bytes = int64_t{1} << 24;
   options.backend = way == "auto" ? "auto" : "cpu";
   options.parallel = way == "auto" ? "" : way;
   return options;

@@ -66,7 +66,7 @@ void OpenAndRun() {
   auto stored = ReadStoredPlan(FuzzPlanPath(), geteuid(), {});
   if (!stored.ok() || !IsQuickToRun(stored->graph)) return;
   const Signature signature = SignatureOfLowered(stored->graph);
-  CpuPreparedModel prepared(signature, *std::move(stored), *SelectKernels("auto"), 0.0, nullptr);
+  CpuPreparedModel prepared(signature, *std::move(stored), *SelectKernels("auto"), {}, nullptr);
   const auto executable = prepared.MakeExecutable({2, 1});
   if (executable.ok()) RunZeroRows(**executable);
 }

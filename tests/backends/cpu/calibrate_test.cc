@@ -187,6 +187,16 @@ TEST(CalibrateTest, SamplesThatDoNotFitAreRefused) {
               HasSubstr("calibration has 0 inputs, the model 1"));
 }
 
+TEST(CalibrateTest, WorkingMemoryIsBounded) {
+  std::mt19937 random(5);
+  const Graph graph = TwoLayers(random);
+  const SampleRows samples = SamplesOf(RandomInputs(2, random));
+  const absl::Status status = MakeFast(graph, samples, BestKernels(), 1).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(status.message(), HasSubstr("at most 1 are allowed (the memory budget)"));
+  EXPECT_TRUE(MakeFast(graph, samples, BestKernels(), 1 << 24).ok());
+}
+
 // The trained network and its images, as the repository ships them.
 class FashionTest : public testing::Test {
  protected:

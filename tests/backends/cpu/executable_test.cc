@@ -69,6 +69,23 @@ RowBytes FloatRow(const std::vector<float>& values) {
   return {{bytes, bytes + values.size() * sizeof(float)}};
 }
 
+// A plan file of some hundred bytes can ask for gigabytes.
+TEST(CpuBackendTest, WorkingMemoryIsBounded) {
+  const Graph graph = ReadRepositoryModel("digits_w1a1");
+  const int64_t bytes = Compile(graph, 1)->arena_bytes();
+  for (const double tune_seconds : {0.0, 1e-3}) {
+    CompileOptions options{.tune_seconds = tune_seconds, .working_bytes = bytes - 1};
+    const absl::Status status = CreateCpuBackend()->Compile(graph, options).status();
+    EXPECT_TRUE(absl::IsResourceExhausted(status));
+    EXPECT_THAT(std::string(status.message()),
+                testing::AllOf(HasSubstr(absl::StrCat("needs ", bytes, " bytes")),
+                               HasSubstr(absl::StrCat("at most ", bytes - 1))));
+    options.tune_seconds = 0.0;
+    options.working_bytes = bytes;
+    EXPECT_TRUE(CreateCpuBackend()->Compile(graph, options).ok());
+  }
+}
+
 TEST(CpuBackendTest, UnknownInstructionSetIsRefusedWithTheChoice) {
   const auto executable = CreateCpuBackend()->Compile(IdentityGraph(4), {.isa = "mmx"});
   ASSERT_EQ(executable.status().code(), absl::StatusCode::kInvalidArgument);

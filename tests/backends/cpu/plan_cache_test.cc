@@ -257,13 +257,13 @@ TEST_F(PlanCacheTest, EveryKindOfLayerComesBack) {
     StoredPlan plan_of_graph;
     plan_of_graph.key = {{"k", "v"}};
     plan_of_graph.graph = graph;
-    CpuPreparedModel prepared((*fresh)->signature(), std::move(plan_of_graph), kernels, 0.0,
+    CpuPreparedModel prepared((*fresh)->signature(), std::move(plan_of_graph), kernels, {},
                               nullptr);
     ASSERT_TRUE(prepared.MakeExecutable({5, 1}).ok());
     ASSERT_TRUE(prepared.Save(plan(), {}).ok());
     auto stored = ReadStoredPlan(plan(), geteuid(), {{"k", "v"}});
     ASSERT_TRUE(stored.ok()) << stored.status();
-    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels, 0.0, nullptr);
+    CpuPreparedModel again((*fresh)->signature(), *std::move(stored), kernels, {}, nullptr);
     const auto cached = again.MakeExecutable({5, 1});
     ASSERT_TRUE(cached.ok()) << cached.status();
     EXPECT_FALSE(again.grown());

@@ -114,6 +114,7 @@ class FakeBackend final : public Backend {
   absl::StatusOr<std::unique_ptr<PreparedModel>> Prepare(
       const Graph& graph, const CompileOptions& options) const override {
     tune_seconds = options.tune_seconds;
+    working_bytes = options.working_bytes;
     wants_cpu = options.backend == "cpu";
     wants_cuda = options.backend == "cuda";
     wanted_gpus = static_cast<int>(options.gpus.size());
@@ -127,8 +128,9 @@ class FakeBackend final : public Backend {
         std::make_unique<FakePrepared>(bias, graph.batchable, counts));
   }
   mutable FakeCounts counts;
-  mutable std::atomic<double> tune_seconds{-1.0};  // of the last model
-  mutable std::atomic<bool> wants_cpu{false};      // likewise
+  mutable std::atomic<int64_t> working_bytes{-1};  // of the last model
+  mutable std::atomic<double> tune_seconds{-1.0};
+  mutable std::atomic<bool> wants_cpu{false};  // likewise
   mutable std::atomic<bool> wants_cuda{false};
   mutable std::atomic<int> wanted_gpus{0};  // how many are listed
 };

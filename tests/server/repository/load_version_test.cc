@@ -176,6 +176,20 @@ TEST_F(LoadVersionTest, InstancesOnAGpuAskForCuda) {
   EXPECT_EQ(wanted("instance_group { gpus: [ 0, 1 ] }"), std::pair(true, 2));
 }
 
+TEST_F(LoadVersionTest, ModelsAreTriedWithinTheMemoryBudget) {
+  const auto bytes = [&] {
+    EXPECT_TRUE(Load("add 1").ok());
+    return backend_.working_bytes.load();
+  };
+  EXPECT_EQ(bytes(), 0);
+  options_.memory.host_bytes = 1000;
+  EXPECT_EQ(bytes(), 0);
+  options_.memory.host.share = 0.5;
+  EXPECT_EQ(bytes(), 500);
+  options_.memory.host.bytes = 4000;
+  EXPECT_EQ(bytes(), 4000);
+}
+
 TEST_F(LoadVersionTest, TunesForAsLongAsTheConfigurationOrTheServerSays) {
   const auto seconds = [&](const std::string& config) {
     EXPECT_TRUE(Load("add 1", config).ok());

@@ -1,10 +1,12 @@
-// A batch of zeros for any executable, for measuring.
+// A batch of zeros for any executable, for measuring, and whether there is memory to run one in.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/types/span.h"
 #include "backends/backend.h"
 
 namespace bitmill {
@@ -41,5 +43,10 @@ class ZeroBatch {
   std::vector<const std::byte* const*> inputs_;
   std::vector<std::byte* const*> outputs_;
 };
+
+// ResourceExhausted when one context of each executable and a batch of `rows` zeros take more of
+// this machine's memory than that; 0: no limit. Devices have their own.
+absl::Status CheckTrialFits(absl::Span<const Executable* const> executables, int64_t rows,
+                            int64_t working_bytes);
 
 }  // namespace bitmill
