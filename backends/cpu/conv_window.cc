@@ -7,18 +7,16 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/checked_math.h"
+#include "base/status_macros.h"
 
 namespace bitmill {
 namespace {
 
 constexpr int64_t kMaxCallWeightBytes = int64_t{1} << 30;
 
-struct Axis {
-  int64_t in, out, kernel, stride, dilation, pad;
-};
-
 // Sets of outside taps along one axis, numbered as they appear.
-std::vector<std::vector<uint8_t>> ClassifyAxis(const Axis& axis, std::vector<int32_t>& classes) {
+std::vector<std::vector<uint8_t>> ClassifyAxis(const WindowAxis& axis,
+                                               std::vector<int32_t>& classes) {
   std::vector<std::vector<uint8_t>> sets;
   std::map<std::string, int32_t> known;
   classes.clear();
@@ -36,12 +34,27 @@ std::vector<std::vector<uint8_t>> ClassifyAxis(const Axis& axis, std::vector<int
   return sets;
 }
 
-int64_t BorderBehind(const Axis& axis) {
+int64_t BorderBehind(const WindowAxis& axis) {
   const int64_t last = (axis.out - 1) * axis.stride - axis.pad + (axis.kernel - 1) * axis.dilation;
   return std::max<int64_t>(0, last + 1 - axis.in);
 }
 
 }  // namespace
+
+bool ReachFits(const WindowAxis& axis) {
+  constexpr int64_t kMost = int64_t{1} << 31;
+  const std::optional<int64_t> reach =
+      CheckedAdd(CheckedMul(axis.out, axis.stride).value_or(-1),
+                 CheckedMul(axis.kernel, axis.dilation).value_or(-1));
+  return reach.has_value() && *reach < kMost && axis.pad > -kMost && axis.pad < kMost;
+}
+
+absl::StatusOr<int64_t> CountMacs(absl::Span<const int64_t> dims) {
+  constexpr int64_t kMost = int64_t{1} << 48;
+  const std::optional<int64_t> macs = CheckedProduct(dims);
+  if (macs.has_value() && *macs <= kMost) return *macs;
+  return absl::ResourceExhaustedError("a row of the layer takes more than 2^48 multiplications");
+}
 
 Border ConvWindow::NeededBorder() const {
   Border border;
@@ -75,8 +88,8 @@ absl::StatusOr<ConvWindow> MakeConvWindow(const LowBitConvOp& op, const BufferLa
   window.dilation_w = op.dilation_w;
   window.pad_top = op.pad_top;
   window.pad_left = op.pad_left;
-  if (op.groups < 1 || shape[0] != output.channels || shape[1] * op.groups != input.channels ||
-      output.channels % op.groups != 0) {
+  if (op.groups < 1 || shape[0] != output.channels ||
+      CheckedMul(shape[1], op.groups) != input.channels || output.channels % op.groups != 0) {
     return absl::InternalError(absl::StrCat("weights ", ShapeToString(shape), " in ", op.groups,
                                             " groups do not fit ", input.channels, " -> ",
                                             output.channels, " channels"));
@@ -88,17 +101,15 @@ absl::StatusOr<ConvWindow> MakeConvWindow(const LowBitConvOp& op, const BufferLa
   if (op.pad_top < 0 || op.pad_left < 0 || op.pad_bottom < 0 || op.pad_right < 0) {
     return absl::UnimplementedError("negative padding of a low-bit convolution");
   }
-  const auto fits = [](const Axis& axis) {
-    const std::optional<int64_t> reach =
-        CheckedAdd(CheckedMul(axis.out, axis.stride).value_or(-1),
-                   CheckedMul(axis.kernel, axis.dilation).value_or(-1));
-    return reach.has_value() && *reach < (int64_t{1} << 31) && axis.pad < (int64_t{1} << 31);
-  };
-  if (!fits({window.in_h, window.out_h, window.kernel_h, op.stride_h, op.dilation_h, op.pad_top}) ||
-      !fits(
+  if (!ReachFits(
+          {window.in_h, window.out_h, window.kernel_h, op.stride_h, op.dilation_h, op.pad_top}) ||
+      !ReachFits(
           {window.in_w, window.out_w, window.kernel_w, op.stride_w, op.dilation_w, op.pad_left})) {
     return absl::ResourceExhaustedError("window of a low-bit convolution reaches beyond 2^31");
   }
+  BITMILL_RETURN_IF_ERROR(CountMacs({output.height, output.width, output.channels, shape[1],
+                                     window.kernel_h, window.kernel_w})
+                              .status());
   return window;
 }
 

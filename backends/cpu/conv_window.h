@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "backends/cpu/buffer_layout.h"
 #include "model/lowered.h"
 
@@ -28,6 +29,19 @@ struct ConvWindow {
   // Pixels that windows reach beyond each edge of the image.
   Border NeededBorder() const;
 };
+
+// A window along height or width: pixels of the image and of the output, taps, and their distances.
+struct WindowAxis {
+  int64_t in, out, kernel, stride, dilation, pad;
+};
+
+// Whether no place that the window comes to overflows 32 bits. False for what is negative, but the
+// padding.
+bool ReachFits(const WindowAxis& axis);
+
+// Multiply-accumulates of a row: the product of these. ResourceExhausted beyond 2^48, which no
+// model that is run has; sums over all layers fit.
+absl::StatusOr<int64_t> CountMacs(absl::Span<const int64_t> dims);
 
 // Internal when shapes and weights disagree; Unimplemented for negative padding.
 absl::StatusOr<ConvWindow> MakeConvWindow(const LowBitConvOp& op, const BufferLayout& input,

@@ -2,6 +2,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "backends/cpu/conv_window.h"
 #include "backends/cpu/steps.h"
 
 namespace bitmill {
@@ -54,12 +55,8 @@ std::vector<uint8_t> MinimumMask(const LowBitMaxPoolOp& op, const BufferLayout& 
   return mask;
 }
 
-struct PoolAxis {
-  int64_t in, out, kernel, stride, dilation, pad;
-};
-
 // Whether every window of the axis holds a pixel of the image, and no size overflows.
-bool WindowsHoldPixels(const PoolAxis& axis) {
+bool WindowsHoldPixels(const WindowAxis& axis) {
   constexpr int64_t kMost = int64_t{1} << 31;
   if (axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 || axis.pad < 0 ||
       axis.kernel >= kMost || axis.stride >= kMost || axis.dilation >= kMost || axis.pad >= kMost) {

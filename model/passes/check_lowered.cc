@@ -1,6 +1,7 @@
 #include "model/passes/check_lowered.h"
 
 #include "absl/strings/str_cat.h"
+#include "base/checked_math.h"
 #include "base/status_macros.h"
 #include "model/passes/narrow_inputs.h"
 
@@ -55,7 +56,8 @@ const char* CheckConv(const LowBitConvOp& op, const Value& input, const Value& o
     return "has no integer weights of four dimensions";
   }
   const Shape& kernel = op.weights->shape();
-  if (op.groups < 1 || kernel[0] % op.groups != 0 || kernel[1] * op.groups != input.shape[1]) {
+  if (op.groups < 1 || kernel[0] % op.groups != 0 ||
+      CheckedMul(kernel[1], op.groups) != input.shape[1]) {
     return "has weights for other channels";
   }
   if (output.shape.size() < 2 || output.shape[1] != kernel[0]) {

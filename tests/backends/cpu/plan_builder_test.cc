@@ -6,6 +6,7 @@
 
 #include "backends/cpu/cpu_backend.h"
 #include "backends/cpu/plan.h"
+#include "model/passes/check_lowered.h"
 #include "tests/backends/cpu/plan_runner.h"
 
 namespace bitmill {
@@ -160,6 +161,39 @@ TEST(PlanBuilderTest, PaddingOfAbsurdSizeIsRefused) {
   op.pad_top = int64_t{1} << 33;
   EXPECT_EQ(CompileLowered(ConvGraph(op, {1, 3, 4, 4}), "ref", 1).status().code(),
             absl::StatusCode::kResourceExhausted);
+}
+
+// What a plan file may say: products of such numbers wrap around, some to what is expected.
+TEST(PlanBuilderTest, NumbersWhoseProductsOverflowAreRefused) {
+  constexpr int64_t kWrapsToOne = (int64_t{1} << 61) + 1;  // times 8 is 8
+  for (const int64_t huge : {kWrapsToOne, INT64_MAX}) {
+    LowBitConvOp op = FloatConvOf({3, 8, 1, 1});
+    op.groups = huge;
+    EXPECT_FALSE(CheckLowered(ConvGraph(op, {1, 3, 4, 4})).ok());
+    EXPECT_FALSE(CompileLowered(ConvGraph(op, {1, 3, 4, 4}), "ref", 1).ok());
+    for (int64_t FloatConvOp::*const field : {&FloatConvOp::groups, &FloatConvOp::stride_h,
+                                              &FloatConvOp::dilation_w, &FloatConvOp::pad_left}) {
+      FloatConvOp conv;
+      conv.weights = std::make_shared<Tensor>(*Tensor::Create(DType::kFloat32, {3, 8, 1, 1}));
+      conv.*field = huge;
+      Graph graph = GraphOf({1, 8, 4, 4});
+      const ValueId result = AddValue(graph, {1, 3, 4, 4});
+      AddNode(graph, "conv", conv, graph.inputs[0].value, result);
+      graph.outputs.push_back({result, "y", DType::kFloat32, {}});
+      const absl::Status status = CompileLowered(graph, "avx2", 1).status();
+      EXPECT_FALSE(status.ok()) << huge;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("conv")) << huge;
+    }
+  }
+}
+
+TEST(PlanBuilderTest, LayersOfAbsurdWorkAreRefused) {
+  LowBitConvOp op = FloatConvOf({3, 8, 1, 1});
+  op.weights = std::make_shared<const Tensor>(
+      *Tensor::WithoutElements(DType::kInt8, {3, 8, int64_t{1} << 17, int64_t{1} << 17}));
+  const absl::Status status = CompileLowered(ConvGraph(op, {1, 3, 1024, 1024}), "ref", 1).status();
+  EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
+  EXPECT_THAT(std::string(status.message()), HasSubstr("2^48"));
 }
 
 TEST(PlanBuilderTest, PoolingWindowInThePaddingIsRefused) {
