@@ -3,12 +3,46 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
 
 namespace bitmill {
 namespace {
 
 float Operand(const std::vector<float>& operand, int64_t channel) {
   return operand.size() == 1 ? operand[0] : operand[static_cast<size_t>(channel)];
+}
+
+// That a step of the chain has.
+int OperandsOf(ChainOp op) {
+  switch (op) {
+    case ChainOp::kClip:
+      return 2;
+    case ChainOp::kAdd:
+    case ChainOp::kSub:
+    case ChainOp::kMul:
+    case ChainOp::kDiv:
+    case ChainOp::kReverseSub:
+    case ChainOp::kReverseDiv:
+    case ChainOp::kPow:
+    case ChainOp::kLeakyRelu:
+      return 1;
+    case ChainOp::kRelu:
+    case ChainOp::kFloor:
+    case ChainOp::kCeil:
+    case ChainOp::kRound:
+    case ChainOp::kSigmoid:
+    case ChainOp::kTanh:
+    case ChainOp::kHardTanh:
+    case ChainOp::kSqrt:
+    case ChainOp::kExp:
+    case ChainOp::kLog:
+    case ChainOp::kAbs:
+    case ChainOp::kNeg:
+      break;
+  }
+  return 0;
 }
 
 bool IsOddInteger(float x) { return std::fmod(std::fabs(x), 2.0F) == 1.0F; }
@@ -144,6 +178,20 @@ float EvaluateChainStep(const ChainStep& step, float x, int64_t channel) {
       return -x;
   }
   return x;
+}
+
+absl::Status CheckChain(const Chain& chain, int64_t channels) {
+  for (const ChainStep& step : chain) {
+    const int operands = OperandsOf(step.op);
+    for (const auto& [operand, is_due] :
+         {std::pair{&step.operand, operands > 0}, std::pair{&step.operand2, operands > 1}}) {
+      const auto size = static_cast<int64_t>(operand->size());
+      if (is_due ? size == 1 || (size > 0 && size == channels) : size == 0) continue;
+      return absl::InternalError(absl::StrCat("a chain operand has ", size, " values for ",
+                                              is_due ? channels : 0, " channels"));
+    }
+  }
+  return absl::OkStatus();
 }
 
 float EvaluateChain(const Chain& chain, float x, int64_t channel) {

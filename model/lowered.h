@@ -13,6 +13,7 @@
 #include <variant>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "base/tensor.h"
 
 namespace bitmill {
@@ -58,11 +59,15 @@ enum class ChainOp : uint8_t {
 
 struct ChainStep {
   ChainOp op = ChainOp::kRelu;
-  std::vector<float> operand;   // empty, one value, or one a channel (axis 1)
+  std::vector<float> operand;   // one value or one a channel (axis 1); empty where there is none
   std::vector<float> operand2;  // kClip: upper bound, one value or one a channel
 };
 
 using Chain = std::vector<ChainStep>;
+
+// Internal unless each step has as many operands as its operation takes, each of one value or of
+// one for each of `channels`.
+absl::Status CheckChain(const Chain& chain, int64_t channels);
 
 // Applies the chain to one element of channel `channel`, in float32, one rounding an operation, in
 // the order written: the definition that thresholds are derived from.

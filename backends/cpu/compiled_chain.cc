@@ -5,7 +5,7 @@
 #include <cstring>
 #include <optional>
 
-#include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 
 namespace bitmill {
 namespace {
@@ -97,18 +97,14 @@ std::vector<float> Tiled(const std::vector<float>& operand, int64_t tile) {
 
 absl::StatusOr<CompiledChain> CompiledChain::Make(const Chain& chain, int64_t channels,
                                                   const FmapKernel& kernel) {
+  BITMILL_RETURN_IF_ERROR(CheckChain(chain, channels));
   CompiledChain result;
   result.kernel_ = &kernel;
   result.channels_ = channels;
   result.tile_ = channels * std::max<int64_t>(1, kTileElements / std::max<int64_t>(1, channels));
   for (const ChainStep& step : chain) {
     for (const std::vector<float>* operand : {&step.operand, &step.operand2}) {
-      const auto size = static_cast<int64_t>(operand->size());
-      if (size > 1 && size != channels) {
-        return absl::InternalError(
-            absl::StrCat("a chain operand has ", size, " values for ", channels, " channels"));
-      }
-      if (size > 1) result.per_channel_ = true;
+      if (operand->size() > 1) result.per_channel_ = true;
     }
     result.steps_.push_back(
         {step.op, Tiled(step.operand, result.tile_), Tiled(step.operand2, result.tile_)});

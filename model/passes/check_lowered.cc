@@ -20,13 +20,15 @@ const char* CheckCode(const Value& value) {
   return info.scale > 0.0F ? nullptr : "makes codes whose scale is not positive";
 }
 
-bool FitsChannels(const Chain& chain, int64_t channels) {
-  for (const ChainStep& step : chain) {
-    for (const auto* operand : {&step.operand, &step.operand2}) {
-      if (operand->size() > 1 && static_cast<int64_t>(operand->size()) != channels) return false;
-    }
-  }
-  return true;
+const char* CheckItsChain(const Chain& chain, int64_t channels) {
+  return CheckChain(chain, channels).ok() ? nullptr : "has a chain for other channels";
+}
+
+// The passes and the backends see to the rest of a float layer.
+template <typename FloatLayerOp>
+const char* CheckFloatLayer(const FloatLayerOp& op) {
+  if (op.weights == nullptr || op.weights->shape().empty()) return "has no weights";
+  return CheckItsChain(op.chain, op.weights->shape()[0]);
 }
 
 const char* CheckQuantize(const QuantizeOp& op, const Value& input, const Value& output) {
@@ -37,6 +39,7 @@ const char* CheckQuantize(const QuantizeOp& op, const Value& input, const Value&
   }
   if (const char* wrong = CheckCode(output)) return wrong;
   if (input.shape != output.shape) return "changes the shape";
+  if (const char* wrong = CheckItsChain(op.chain, output.shape[1])) return wrong;
   const auto channels = static_cast<size_t>(output.shape[1]);
   const auto steps = static_cast<size_t>(output.code.levels - 1);
   if (output.code.kind == CodeKind::kBits) {
@@ -78,7 +81,7 @@ const char* CheckConv(const LowBitConvOp& op, const Value& input, const Value& o
   if (op.scale.size() != channels || op.bias.size() != channels) {
     return "has scales for other channels";
   }
-  return FitsChannels(op.chain, kernel[0]) ? nullptr : "has a chain for other channels";
+  return CheckItsChain(op.chain, kernel[0]);
 }
 
 const char* CheckNode(const Graph& graph, const Node& node) {
@@ -119,8 +122,10 @@ const char* CheckNode(const Graph& graph, const Node& node) {
   if (const auto* op = std::get_if<ElementwiseOp>(&node.lowered)) {
     if (input.shape != output.shape) return "changes the shape";
     const int64_t channels = input.shape.size() > 1 ? input.shape[1] : 1;
-    return FitsChannels(op->chain, channels) ? nullptr : "has a chain for other channels";
+    return CheckItsChain(op->chain, channels);
   }
+  if (const auto* op = std::get_if<FloatConvOp>(&node.lowered)) return CheckFloatLayer(*op);
+  if (const auto* op = std::get_if<FloatDenseOp>(&node.lowered)) return CheckFloatLayer(*op);
   return nullptr;
 }
 

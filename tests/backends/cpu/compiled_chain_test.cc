@@ -105,6 +105,24 @@ TEST(CompiledChainTest, StepsFollowEachOther) {
   }
 }
 
+// As a plan file may say: an operand that is not there would be read.
+TEST(CompiledChainTest, RefusesStepsWithoutTheirOperands) {
+  const FmapKernel& kernel = SelectFmap(BestIsa());
+  const auto made = [&](ChainStep step) {
+    return CompiledChain::Make({std::move(step)}, 3, kernel).status();
+  };
+  for (int op = 0; op <= static_cast<int>(ChainOp::kNeg); ++op) {
+    ChainStep step{.op = static_cast<ChainOp>(op), .operand = {}, .operand2 = {}};
+    const bool two = step.op == ChainOp::kClip;
+    const bool one = two || op <= static_cast<int>(ChainOp::kPow) || step.op == ChainOp::kLeakyRelu;
+    EXPECT_EQ(made(step).ok(), !one) << op;
+    step.operand = {1.0F};
+    EXPECT_EQ(made(step).ok(), one && !two) << op;
+    step.operand2 = {2.0F, 3.0F, 4.0F};
+    EXPECT_EQ(made(step).ok(), two) << op;
+  }
+}
+
 TEST(CompiledChainTest, RefusesOperandsOfTheWrongLength) {
   ChainStep step;
   step.op = ChainOp::kAdd;
