@@ -7,8 +7,8 @@ Usage:  diagnosis.py [--quick] [--json FILE] [--svg FILE] [--only CAUSE[,CAUSE..
 Each case starts a server, gives it a usual load, brings about one cause (bench/diagnosis/cases.py)
 and reads the reports of the metrics port once a second; its verdict is what most of the last three
 say. Beside it stands the rule that is usual, queue time against compute time. An injection that
-does not make clients wait longer (p99 less than 1.4 times the control's, or less than 0.2 ms more)
-is counted as not felt and not scored; one that this machine does not permit is skipped by name. A
+does not make clients wait longer (p99 less than 1.4 times the control's, or less than 0.2 ms more;
+the second of two: 1.1 times what it is with the first alone) is counted as not felt and not scored; one that this machine does not permit is skipped by name. A
 case in which the hypervisor took more than 1 % of a CPU is run again, and not scored after the third.
 Thresholds may be looked at on even seeds; the scores are those of odd ones.
 
@@ -144,7 +144,10 @@ def run_case(stand: Stand, case: Case) -> Outcome:
         return Outcome(**asdict(case), skipped=f"{missing[0]} is not built")
     try:
         with contextlib.ExitStack() as stack:
-            group = stack.enter_context(new_group("memory"))[0] if plain.memory_group else None
+            group = None
+            if plain.memory_group:
+                group = stack.enter_context(new_group("memory"))[0]
+                stand.make_mapped(plain)
             rate = 0.0
             if wrong != plain and not stand.known(wrong):
                 with stand.serve(wrong) as server:
@@ -160,8 +163,15 @@ def run_case(stand: Stand, case: Case) -> Outcome:
                     return measure(case, replace(situation, cpu_cores=control.cpu_cores), control)
             with stand.serve(wrong, group) as server:
                 time.sleep(COLD_SECONDS)  # a load just before would be a cause of its own
-                return measure(case, Situation(stand, server, wrong, rate,
-                                               stand.capacity(wrong, server).most, control.cpu_cores), control)
+                situation = Situation(stand, server, wrong, rate,
+                                      stand.capacity(wrong, server).most, control.cpu_cores)
+                if "+" not in case.cause:
+                    return measure(case, situation, control)
+                # What the first cause alone does, and what the server uses then.
+                first = run_control(case, situation)
+                outcome = measure(case, replace(situation, cpu_cores=first.cpu_cores), control)
+                outcome.first_p99_ms = first.p99_ms
+                return outcome
     except NotPermitted as reason:
         return Outcome(**asdict(case), skipped=str(reason))
 
@@ -224,8 +234,7 @@ def result_of(outcomes: list[Outcome]) -> dict:
             "apart_from_neighbours": scoring.summarize(
                 [o for o in outcomes if o.cause != scoring.NEIGHBOUR], "apart"),
             "baseline": scoring.summarize(unseen, "baseline"),
-            "not_felt": sum(not o.skipped and not o.disturbed and not o.pair and not o.felt
-                            for o in outcomes),
+            "not_felt": sum(not o.skipped and not o.disturbed and not o.felt for o in outcomes),
             "disturbed": sum(o.disturbed for o in outcomes),
             "skipped": scoring.skipped_lines(outcomes), "outcomes": [asdict(o) for o in outcomes]}
 

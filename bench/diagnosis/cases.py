@@ -119,15 +119,15 @@ def imbalance(at: Situation, intensity: int) -> Iterator[Injected]:
 
 @contextlib.contextmanager
 def memory_pressure(at: Situation, intensity: int) -> Iterator[Injected]:
-    """Leave less memory than the mapped files need."""
-    with injections.short_of_memory(at.server, (0.5, 0.25, 0.0)[intensity]):
+    """Take the memory of mapped files, again and again."""
+    with injections.short_of_memory(at.server, (1.0, 0.5, 0.2)[intensity]):
         yield Injected()
 
 
-def one_row(setting: Setting, _: int = 0) -> Setting:
+def one_row(setting: Setting, _: int = 0, instances: int = 2) -> Setting:
     """Return the setting with batches of a single request on every CPU: executions compete."""
     return replace(setting, all_cpus=True, load=0.6,
-                   config="max_batch_size: 1\ninstance_group [ { count: 2 } ]\n")
+                   config=f"max_batch_size: 1\ninstance_group [ {{ count: {instances} }} ]\n")
 
 
 def large_tensors(setting: Setting, intensity: int) -> Setting:
@@ -161,9 +161,9 @@ INJECTIONS: dict[str, Injection] = {
         base=lambda s, i: replace(s, load=0.05, flags=(
             "--plan-cache", "off", "--model-control-mode", "poll", "--repository-poll-secs", "1"))),
     "lock_contention": Injection(
-        # Light, so that what holds the lock does not also take the CPUs from those who wait. Without
-        # it executions take as long: only the waiting is new.
-        base=lambda s, i: replace(one_row(s), load=0.35, faults=("--busy-us", HELD_US[i])),
+        # What holds the lock does not also take the CPUs from those who wait: one of two is left.
+        # Without it executions take as long: only the waiting is new.
+        base=lambda s, i: replace(one_row(s, instances=4), faults=("--busy-us", HELD_US[i])),
         change=lambda s, i: replace(s, faults=("--lock-us", HELD_US[i]))),
     # Not of a model that the threads which receive requests run by the way.
     "imbalance": Injection(base=one_row, start=imbalance, models=(MILLI, WEIGHTS)),

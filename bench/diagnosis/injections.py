@@ -53,8 +53,8 @@ def new_group(controller: str) -> Iterator[tuple[Path, int]]:
 
 @contextlib.contextmanager
 def quota(server: Server, cores: float) -> Iterator[None]:
-    """Hold the server back to so many CPUs; to 0.1 at least, so that it can do anything at all."""
-    micros = int(max(cores, 0.1) * PERIOD_US)
+    """Hold the server back to so many CPUs; to 0.02 at least, so that it can do anything at all."""
+    micros = int(max(cores, 0.02) * PERIOD_US)
     with new_group("cpu") as (group, version):
         try:
             if version == 1:
@@ -170,23 +170,45 @@ def pinned_worker(server: Server, cpus: set[int], spinners: int, nicer: int) -> 
             os.sched_setaffinity(worker, before)
 
 
+def evict(group: Path) -> None:
+    """Take the pages of mapped files from a group, for once."""
+    if (group / "memory.reclaim").exists():  # version 2
+        stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+        with contextlib.suppress(OSError):  # it found less than that
+            (group / "memory.reclaim").write_text(stat["file"])
+        return
+    limit = group / "memory.limit_in_bytes"
+    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    try:
+        with contextlib.suppress(OSError):  # some of it is in use
+            limit.write_text(str(int(stat["rss"]) + (1 << 20)))
+    finally:
+        limit.write_text("-1")
+
+
 @contextlib.contextmanager
-def short_of_memory(server: Server, kept: float) -> Iterator[None]:
-    """Leave the server's group its own memory and this share of the files that it has mapped."""
+def short_of_memory(server: Server, every: float) -> Iterator[None]:
+    """Take the pages of mapped files from the server's group every so many seconds.
+
+    So does a neighbour in the group that wants memory, again and again. A limit that lasts takes
+    pages that nobody needs, or else, without a swap, leaves a server that cannot go on.
+    """
     group = server.memory_group
     if group is None:
         raise NotPermitted("the server has no memory control group of its own")
-    stat = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
-    anonymous = int(stat.get("rss", stat.get("anon", 0)))
-    mapped = int(stat.get("mapped_file", stat.get("file_mapped", 0)))
-    name = "memory.limit_in_bytes" if (group / "memory.limit_in_bytes").exists() else "memory.max"
-    before = (group / name).read_text().strip()
-    try:
-        (group / name).write_text(str(int(anonymous + (6 << 20) + kept * mapped)))
-    except OSError as error:
-        raise NotPermitted(f"no memory limit can be set: {error.strerror}") from error
+    if not any((group / name).exists() for name in ("memory.reclaim", "memory.limit_in_bytes")):
+        raise NotPermitted("nothing takes memory from a control group here")
+    stop = threading.Event()
+
+    def again() -> None:
+        while not stop.is_set():
+            evict(group)
+            stop.wait(every)
+
+    thread = threading.Thread(target=again)
+    thread.start()
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            (group / name).write_text("-1" if name == "memory.limit_in_bytes" else before)
+        stop.set()
+        thread.join()

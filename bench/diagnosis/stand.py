@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
@@ -112,6 +113,7 @@ class Stand:
         self.program, self.faulty, self.models, self.folder = program, faulty, models, folder
         self.server_cpus, self.client_cpus = split_cpus()
         self._capacity: dict[Setting, Capacity] = {}
+        self._copy = folder / "bitmill_of_a_group"
 
     def _repository(self, setting: Setting) -> Path:
         name = re.sub(r"[^a-z0-9]+", "_", f"{setting.model} {setting.config} {setting.flags}".lower())
@@ -124,6 +126,24 @@ class Stand:
             (repository / model / "config.pbtxt").write_text(f'name: "{model}"\n{setting.config}')
         return repository
 
+    def make_mapped(self, setting: Setting) -> None:
+        """Have the next server in a control group map its program and weights from files of its own.
+
+        Pages of files are charged to the group that reads them first: those that other servers have
+        read would stay, whatever the limit. So it runs a copy, finds its weights in a plan file, and
+        nothing of either is in memory.
+        """
+        if not self._copy.exists():
+            shutil.copy2(self.program, self._copy)
+        with self.serve(setting):  # leaves the plan file
+            pass
+        for file in (self._copy, *self._repository(setting).rglob("*")):
+            if file.is_file():
+                descriptor = os.open(file, os.O_RDONLY)
+                os.fsync(descriptor)
+                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+                os.close(descriptor)
+
     @contextlib.contextmanager
     def serve(self, setting: Setting, group: Path | None = None) -> Iterator[Server]:
         """Run a server that is ready for the length of the block, in a control group if one is given."""
@@ -131,8 +151,8 @@ class Stand:
         port, metrics_port = free_port(), free_port()
         if setting.faults and not self.faulty.exists():
             raise NotPermitted(f"{self.faulty.name} is not built")
-        start = [str(self.faulty), *setting.faults] if setting.faults else [str(self.program),
-                                                                           "serve"]
+        program = self.program if group is None else self._copy
+        start = [str(self.faulty), *setting.faults] if setting.faults else [str(program), "serve"]
         command = [*start, "--model-repository", str(repository), "--host", "127.0.0.1",
                    "--grpc-port", str(port), "--metrics-port", str(metrics_port),
                    "--drain-seconds", "0", "--grace-seconds", "2", "--measure-machine",

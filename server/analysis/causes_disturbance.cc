@@ -93,7 +93,8 @@ double LateAround(const WindowParts& parts) {
   return sum / std::max<double>(static_cast<double>(parts.requests.size()), 1);
 }
 
-void TakeCpuWaitAround(const WindowParts& parts, double share, Removal& removal) {
+// Whatever the threads around executions waited for, that share of it.
+void TakeWaitAround(const WindowParts& parts, double share, Removal& removal) {
   for (size_t i = 0; i < parts.requests.size(); ++i) {
     removal.TakeAround(i, share * LateAround(parts, parts.requests[i]));
   }
@@ -117,7 +118,7 @@ void FindThrottled(const WindowParts& parts, const WhatIf& what_if,
   for (size_t i = 0; i < parts.executions.size(); ++i) {
     removal.TakeWait(i, parts.executions[i].throttled);
   }
-  TakeCpuWaitAround(parts, QuotaShare(parts), removal);
+  TakeWaitAround(parts, QuotaShare(parts), removal);
   const double gained = std::max(removal.GainedMs(), HiddenHoldMs(parts));
   Add(Cause::kCpuThrottled, gained,
       absl::StrFormat("the CPU quota held the process back %s of the time, in %s of its periods; "
@@ -239,7 +240,7 @@ void FindNeighbour(const WindowParts& parts, const WhatIf& what_if, const Paces&
   for (size_t i = 0; i < parts.executions.size(); ++i) {
     removal.TakeWait(i, parts.executions[i].neighbour * paces.all[paces.of_execution[i]].common);
   }
-  TakeCpuWaitAround(parts, 1 - QuotaShare(parts), removal);
+  TakeWaitAround(parts, 1 - QuotaShare(parts), removal);
   const double gained = removal.GainedMs();
   const OthersBusy others = OthersOf(parts.host);
   Add(Cause::kNoisyNeighbour, gained,
@@ -405,7 +406,11 @@ void FindMemoryPressure(const WindowParts& parts, const WhatIf& what_if,
     removal.TakeWait(i, parts.executions[i].paging);
     removal.TakeSlowdown(i);
   }
-  if (removal.taken_ns() <= 0) return;
+  if (parts.PagedOut()) {
+    TakeWaitAround(parts, 1, removal);
+  } else if (removal.taken_ns() <= 0) {
+    return;
+  }
   const double gained = removal.GainedMs();
   const HostWindow& host = parts.host;
   const MemoryStall stall = MemoryStallOf(host);

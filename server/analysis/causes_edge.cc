@@ -41,9 +41,9 @@ void FindSerialization(const WindowParts& parts, std::vector<Candidate>& candida
   candidates.push_back({.finding = std::move(finding)});
 }
 
-// While the server itself lacks CPUs, is overloaded or loads a model it takes requests late and
-// writes late: only what even the quickest requests wait is then the client's. What its threads
-// wait for each other at other times is taken off the way in proportion.
+// While the server itself lacks CPUs or memory, is overloaded or loads a model it takes requests
+// late and writes late: only what even the quickest requests wait is then the client's. What its
+// threads wait for each other at other times is taken off the way in proportion.
 void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates) {
   const double way = parts.mean.transit + parts.mean.write;
   const double beyond = std::max(way - parts.quick_transit - parts.usual_write, 0.0);
@@ -51,7 +51,7 @@ void FindSlowClient(const WindowParts& parts, std::vector<Candidate>& candidates
   if (way - own_wait < parts.thresholds.client_share * parts.mean.latency) return;
   const double clients = beyond > 0 ? 1 - own_wait / beyond : 1;
   if (parts.CpusUsedUp()) return;  // it takes requests when it can: see FindNoWorkers
-  const bool late_itself = parts.throttled_gate || parts.WaitsForOthers() ||
+  const bool late_itself = parts.throttled_gate || parts.WaitsForOthers() || parts.PagedOut() ||
                            parts.saturation >= parts.thresholds.overload_saturation;
   const double left = parts.LatencyP99([&](const RequestParts& request) {
     const bool late = late_itself || parts.WhileLoading(request);

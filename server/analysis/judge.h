@@ -56,21 +56,22 @@ struct JudgeThresholds {
   double steal_share = 0.03;              // of the CPUs' time
   // Likewise, where p99 is suspicious and nothing else explains it: half of what p99 leaves out.
   double steal_share_of_tail = 0.005;
-  double slowed_on_cpu = 1.3;        // times the known service line, with no wait at all
-  double serialization_share = 0.2;  // of the mean latency
-  double client_share = 0.2;         // of the mean latency as the client sees it
-  double usual_way_ms = 1;           // of p99: what gRPC and a network near by take anyway
-  double cold_seconds = 10;          // after a load
-  double cold_slowdown = 1.5;        // of an execution, against the window's usual
-  double cold_share = 0.3;           // of the executions of half a second, while it lasts
-  double lock_share = 0.05;          // of the executions' time asleep
-  double imbalance_ratio = 1.4;      // slowest over fastest instance
-  int64_t imbalance_executions = 5;  // of an instance at least
-  double padding_ratio = 1.2;        // rows computed over rows asked for
-  double device_queue_share = 0.1;   // of the executions' time
-  double memory_psi_share = 0.02;    // of the time that something waited for memory
-  double memory_faults_per_s = 2;    // from a disk
-  double memory_hits_per_s = 0.2;    // of the control group's limit
+  double slowed_on_cpu = 1.3;          // times the known service line, with no wait at all
+  double serialization_share = 0.2;    // of the mean latency
+  double client_share = 0.2;           // of the mean latency as the client sees it
+  double usual_way_ms = 1;             // of p99: what gRPC and a network near by take anyway
+  double cold_seconds = 10;            // after a load
+  double cold_slowdown = 1.5;          // of an execution, against the window's usual
+  double cold_share = 0.3;             // of the executions of half a second, while it lasts
+  double lock_share = 0.05;            // of the executions' time asleep
+  double imbalance_ratio = 1.4;        // slowest over fastest instance
+  int64_t imbalance_executions = 5;    // of an instance at least
+  double padding_ratio = 1.2;          // rows computed over rows asked for
+  double device_queue_share = 0.1;     // of the executions' time
+  double memory_psi_share = 0.02;      // of the time that something waited for memory
+  double memory_faults_per_s = 2;      // from a disk
+  double memory_hits_per_s = 0.2;      // of the control group's limit
+  double paged_out_faults_per_s = 10;  // from a disk: requests are taken late, too
 };
 
 // `line` is what is known of the model's service time from before this window (samples 0: nothing).

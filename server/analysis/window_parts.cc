@@ -366,6 +366,14 @@ double WindowParts::SlowedOnCpu() const {
   return CleanNanos(rows) / known_ns;
 }
 
+bool WindowParts::PagedOut() const {
+  const auto cold_ns = static_cast<MonotonicNanos>(thresholds.cold_seconds * 1e9);
+  const bool loaded = std::ranges::any_of(
+      window.loads, [&](const ModelLoad& load) { return load.end_ns > window.end_ns - cold_ns; });
+  return host.major_faults_per_s >= thresholds.paged_out_faults_per_s && !loaded &&
+         !throttled_gate && !WaitsForOthers();
+}
+
 bool WindowParts::WhileLoading(MonotonicNanos begin_ns, MonotonicNanos end_ns) const {
   return std::ranges::any_of(window.loads, [&](const ModelLoad& load) {
     return load.begin_ns < end_ns && begin_ns < load.end_ns;

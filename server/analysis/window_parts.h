@@ -69,6 +69,9 @@ struct WindowParts {
     return neighbour_gate && (host.run_queue_wait_cores >= thresholds.neighbour_wait_share ||
                               sum.neighbour >= thresholds.neighbour_wait_share * sum.wall);
   }
+  // The server's own code and data are read from a disk, and not because a model was loaded: the
+  // threads that take requests wait for that as executions do.
+  bool PagedOut() const;
   // Whether a load of the model was going on at any time in between: its work takes CPU time from
   // requests.
   bool WhileLoading(MonotonicNanos begin_ns, MonotonicNanos end_ns) const;

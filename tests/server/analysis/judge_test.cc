@@ -110,6 +110,32 @@ TEST(JudgeTest, AServerWithoutCpuIsOverloadedBeforeItIsSoForAWholeWindow) {
   EXPECT_EQ(Judge(late).cause, Cause::kColdStart);
 }
 
+// Seen with a control group whose mapped files were taken from it again and again.
+TEST(JudgeTest, RequestsThatAPagedOutServerTakesLateAreNotTheirClients) {
+  InjectedWindow late = Healthy();
+  int count = 0;
+  for (RequestRecord& request : late.window.requests) {
+    request.transit_ns = ++count % 10 == 0 ? 50'000'000 : 100'000;
+  }
+  late.host.major_faults_per_s = 1;  // which happens
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
+  late.host.major_faults_per_s = 50;
+  const Diagnosis diagnosis = Judge(late);
+  EXPECT_EQ(diagnosis.cause, Cause::kMemoryPressure);
+  EXPECT_GT(diagnosis.findings[0].recoverable_p99_ms, 40);
+  // A load reads from a disk as well, but only for a while.
+  const auto loaded_before = [&](int64_t seconds) {
+    const MonotonicNanos end_ns = late.window.end_ns - seconds * 1'000'000'000;
+    late.window.loads = {{.begin_ns = end_ns - 1'000'000'000, .end_ns = end_ns}};
+    return Judge(late).cause;
+  };
+  EXPECT_NE(loaded_before(1), Cause::kMemoryPressure);
+  EXPECT_EQ(loaded_before(60), Cause::kMemoryPressure);
+  // Clients that are far away stay so.
+  for (RequestRecord& request : late.window.requests) request.transit_ns = 50'000'000;
+  EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
+}
+
 TEST(JudgeTest, WhatAnyCallTakesOnItsWayIsNobodysFault) {
   InjectedWindow near = Healthy(SimulatedModel::kMicro);
   near.window.objective.p99_ms = 0;
