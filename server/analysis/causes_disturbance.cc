@@ -204,9 +204,33 @@ double Compare(double least, std::vector<Pace>& paces) {
   return ratio;
 }
 
+// A thread that hardly runs keeps an instance, and the requests that it is to answer, from one that
+// would: all waiting for a CPU is its.
+void FindStarved(const WindowParts& parts, const WhatIf& what_if,
+                 std::vector<Candidate>& candidates) {
+  Removal removal(parts, what_if);
+  for (size_t i = 0; i < parts.executions.size(); ++i) {
+    removal.TakeWait(i, parts.executions[i].neighbour + parts.executions[i].unexplained);
+  }
+  TakeWaitAround(parts, 1, removal);
+  const double gained = removal.GainedMs();
+  Add(Cause::kImbalance, gained,
+      absl::StrFormat("threads of the server that hardly ever get a CPU waited for one %.2f s a "
+                      "second, while others had one most of the time that they wanted it",
+                      parts.host.starved_wait_cores),
+      absl::StrCat("look for a thread that is bound to a CPU which other work uses, and give the "
+                   "server's threads the same CPUs (a cpuset without other work, --cpu-budget): ",
+                   Becomes(parts, gained)),
+      candidates);
+}
+
 void FindImbalance(const WindowParts& parts, const WhatIf& what_if, Paces& paces,
                    std::vector<Candidate>& candidates) {
   if (parts.window.controls.instances < 2) return;
+  if (parts.SomeThreadsStarve()) {
+    FindStarved(parts, what_if, candidates);
+    return;
+  }
   const double ratio = Compare(parts.thresholds.imbalance_ratio, paces.all);
   if (ratio < parts.thresholds.imbalance_ratio) return;
   Scenario scenario = what_if.AsIs();
@@ -231,7 +255,7 @@ void FindImbalance(const WindowParts& parts, const WhatIf& what_if, Paces& paces
 
 void FindNeighbour(const WindowParts& parts, const WhatIf& what_if, const Paces& paces,
                    std::vector<Candidate>& candidates) {
-  if (!parts.neighbour_gate) return;
+  if (!parts.neighbour_gate || parts.SomeThreadsStarve()) return;
   const double of_work = parts.sum.neighbour / std::max(parts.sum.wall, 1.0);
   const double late = parts.WaitsForOthers() ? LateAround(parts) : parts.mean.held;
   const double around = (1 - QuotaShare(parts)) * late / std::max(parts.mean.latency, 1.0);

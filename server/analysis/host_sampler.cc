@@ -152,6 +152,7 @@ void HostSampler::SampleProcess() {
   current_.resident_bytes = self ? self->resident_pages * sysconf(_SC_PAGESIZE) : 0;
   waits_.Update(self ? self->threads : -1, buffer_);
   totals.run_queue_wait_ns = waits_.total_ns();
+  totals.starved_wait_ns = waits_.starved_ns();
 }
 
 void HostSampler::SampleSeldom() {

@@ -66,6 +66,7 @@ HostWindow WindowBetween(const HostSample& first, const HostSample& last) {
   window.seconds = std::max(0.0, often_nanos * 1e-9);
   window.process_cpu_cores = std::max(0.0, Rate(a.process_cpu_ns, b.process_cpu_ns, nanos));
   window.run_queue_wait_cores = Rate(a.run_queue_wait_ns, b.run_queue_wait_ns, nanos);
+  window.starved_wait_cores = Rate(a.starved_wait_ns, b.starved_wait_ns, nanos);
   // The kernel's ticks are their own clock: all CPUs' ticks are the whole.
   const auto ticks = static_cast<double>(Growth(a.machine_ticks, b.machine_ticks));
   window.steal_share = Share(a.machine_steal_ticks, b.machine_steal_ticks, ticks);

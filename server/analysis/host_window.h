@@ -19,6 +19,7 @@ struct HostTotals {
   int64_t process_cpu_ns = -1;  // in steps of a clock tick, 10 ms
   int64_t minor_faults = -1, major_faults = -1;
   int64_t run_queue_wait_ns = -1;  // of our threads, since they began
+  int64_t starved_wait_ns = -1;    // of those among them that others left without a CPU
   int64_t periods = -1, throttled_periods = -1;
   int64_t throttled_ns = -1;  // summed over the CPUs on which the group was held back
   int64_t memory_limit_hits = -1;

@@ -64,6 +64,7 @@ struct JudgeThresholds {
   double cold_slowdown = 1.5;          // of an execution, against the window's usual
   double cold_share = 0.3;             // of the executions of half a second, while it lasts
   double lock_share = 0.05;            // of the executions' time asleep
+  double starved_wait_cores = 0.2;     // of threads that hardly get a CPU while others do
   double imbalance_ratio = 1.4;        // slowest over fastest instance
   int64_t imbalance_executions = 5;    // of an instance at least
   double padding_ratio = 1.2;          // rows computed over rows asked for

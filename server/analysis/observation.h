@@ -37,7 +37,9 @@ struct HostWindow {
   double throttled_share = -1;          // of the time that the control group was held back
   double throttled_periods_share = -1;  // of the enforcement periods
   double run_queue_wait_cores =
-      -1;                   // seconds that our threads were ready but not running, per second
+      -1;  // seconds that our threads were ready but not running, per second
+  // Of those, of threads that hardly got a CPU while another of ours mostly did.
+  double starved_wait_cores = -1;
   double steal_share = -1;  // of all CPUs' time, taken by the hypervisor
   double psi_cpu_some = -1, psi_memory_some = -1, psi_memory_full = -1, psi_io_some = -1;
   double major_faults_per_s = 0, minor_faults_per_s = 0;

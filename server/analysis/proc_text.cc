@@ -128,11 +128,11 @@ std::optional<Pressure> ParsePressure(absl::string_view text) {
   return Pressure{*some, PressureTotal(text, "full").value_or(-1)};
 }
 
-std::optional<int64_t> ParseRunQueueWait(absl::string_view text) {
+std::optional<ThreadSchedstat> ParseThreadSchedstat(absl::string_view text) {
   if (!absl::ConsumeSuffix(&text, "\n")) return std::nullopt;
   const auto counts = FirstCounts<3>(text);  // on-CPU ns, wait ns, slices
   if (!counts) return std::nullopt;
-  return (*counts)[1];
+  return ThreadSchedstat{(*counts)[0], (*counts)[1]};
 }
 
 std::optional<CgroupCpuStat> ParseCgroupCpuStat(absl::string_view text) {

@@ -41,7 +41,11 @@ struct Pressure {
 std::optional<Pressure> ParsePressure(absl::string_view text);
 
 // /proc/self/task/*/schedstat: the time that the thread was ready to run and did not, nanoseconds.
-std::optional<int64_t> ParseRunQueueWait(absl::string_view text);
+struct ThreadSchedstat {
+  int64_t run_ns = 0;
+  int64_t wait_ns = 0;  // ready, but not running
+};
+std::optional<ThreadSchedstat> ParseThreadSchedstat(absl::string_view text);
 
 // cpu.stat of a control group, v1 and v2.
 struct CgroupCpuStat {

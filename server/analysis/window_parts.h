@@ -69,6 +69,11 @@ struct WindowParts {
     return neighbour_gate && (host.run_queue_wait_cores >= thresholds.neighbour_wait_share ||
                               sum.neighbour >= thresholds.neighbour_wait_share * sum.wall);
   }
+  // Some threads of the server hardly get a CPU while others do.
+  bool SomeThreadsStarve() const {
+    return window.controls.instances >= 2 && !throttled_gate && !CpusUsedUp() &&
+           host.starved_wait_cores >= thresholds.starved_wait_cores;
+  }
   // The server's own code and data are read from a disk, and not because a model was loaded: the
   // threads that take requests wait for that as executions do.
   bool PagedOut() const;

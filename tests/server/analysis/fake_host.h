@@ -33,8 +33,9 @@ class FakeHost {
   }
   void Remove(const std::string& path) const { std::filesystem::remove_all(root_ + path); }
 
-  void PutThread(int id, int64_t wait_ns) const {
-    Put(absl::StrCat("/proc/self/task/", id, "/schedstat"), absl::StrCat("1000 ", wait_ns, " 7\n"));
+  void PutThread(int id, int64_t wait_ns, int64_t run_ns = 1000) const {
+    Put(absl::StrCat("/proc/self/task/", id, "/schedstat"),
+        absl::StrCat(run_ns, " ", wait_ns, " 7\n"));
   }
   // The process's control group: version 2, mounted at /cg.
   void PutGroupV2(const std::string& group) const {

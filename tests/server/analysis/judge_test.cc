@@ -110,6 +110,19 @@ TEST(JudgeTest, AServerWithoutCpuIsOverloadedBeforeItIsSoForAWholeWindow) {
   EXPECT_EQ(Judge(late).cause, Cause::kColdStart);
 }
 
+// Seen with a worker that is bound to a CPU where another process runs.
+TEST(JudgeTest, AThreadThatHardlyRunsBesideOthersThatDoIsAnImbalance) {
+  InjectedWindow bound = Injected(Cause::kNoisyNeighbour);
+  bound.window.controls.instances = 2;
+  EXPECT_EQ(Judge(bound).cause, Cause::kNoisyNeighbour);
+  bound.host.starved_wait_cores = 0.8;
+  const Diagnosis diagnosis = Judge(bound);
+  EXPECT_EQ(diagnosis.cause, Cause::kImbalance);
+  EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("waited for one 0.80 s a second"));
+  bound.window.controls.instances = 1;
+  EXPECT_EQ(Judge(bound).cause, Cause::kNoisyNeighbour);
+}
+
 // Seen with a control group whose mapped files were taken from it again and again.
 TEST(JudgeTest, RequestsThatAPagedOutServerTakesLateAreNotTheirClients) {
   InjectedWindow late = Healthy();

@@ -60,9 +60,12 @@ TEST(ProcTextTest, ReadsPressureWithAndWithoutALineForAll) {
 }
 
 TEST(ProcTextTest, ReadsTheWaitOfAThread) {
-  EXPECT_EQ(ParseRunQueueWait("0 69985 1\n"), 69985);
-  EXPECT_FALSE(ParseRunQueueWait("0 69985\n"));
-  EXPECT_FALSE(ParseRunQueueWait("0 -5 1\n"));
+  const auto stat = ParseThreadSchedstat("17 69985 1\n");
+  ASSERT_TRUE(stat.has_value());
+  EXPECT_EQ(stat->run_ns, 17);
+  EXPECT_EQ(stat->wait_ns, 69985);
+  EXPECT_FALSE(ParseThreadSchedstat("0 69985\n"));
+  EXPECT_FALSE(ParseThreadSchedstat("0 -5 1\n"));
 }
 
 TEST(ProcTextTest, ReadsBothVersionsOfCpuStat) {
@@ -107,7 +110,7 @@ TEST(ProcTextTest, AHalfWrittenFileIsNeverTakenForSmallerNumbers) {
   const std::string wait = "12345 69985 1\n",
                     cpu = "nr_periods 30\nnr_throttled 24\nthrottled_time 11\n";
   for (size_t size = 0; size < wait.size(); ++size) {
-    EXPECT_FALSE(ParseRunQueueWait(wait.substr(0, size))) << size;
+    EXPECT_FALSE(ParseThreadSchedstat(wait.substr(0, size))) << size;
   }
   for (size_t size = 0; size < cpu.size(); ++size) {
     EXPECT_FALSE(ParseCgroupCpuStat(cpu.substr(0, size))) << size;
@@ -115,7 +118,7 @@ TEST(ProcTextTest, AHalfWrittenFileIsNeverTakenForSmallerNumbers) {
 }
 
 TEST(ProcTextTest, NumbersThatAreTooLargeAreRefused) {
-  EXPECT_FALSE(ParseRunQueueWait("1 99999999999999999999 1\n"));
+  EXPECT_FALSE(ParseThreadSchedstat("1 99999999999999999999 1\n"));
   EXPECT_FALSE(
       ParseMachineStat("cpu 9223372036854775807 9223372036854775807 1 1 1 1 1 1\ncpu0 1\n"));
   EXPECT_FALSE(
@@ -137,7 +140,7 @@ TEST(ProcTextTest, SurvivesGarbage) {
     EXPECT_GE(machine ? machine->total_ticks : 0, 0);
     const auto pressure = ParsePressure(text);
     EXPECT_GE(pressure ? pressure->some_us : 0, 0);
-    EXPECT_GE(ParseRunQueueWait(text).value_or(0), 0);
+    EXPECT_GE(ParseThreadSchedstat(text).value_or(ThreadSchedstat{}).wait_ns, 0);
     EXPECT_FALSE(ParseCgroupCpuStat(text));
     EXPECT_FALSE(ParseMemoryLimit(text));
   }

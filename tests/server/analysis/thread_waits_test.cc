@@ -2,6 +2,10 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <initializer_list>
+#include <utility>
+
 #include "tests/server/analysis/fake_host.h"
 
 namespace bitmill {
@@ -33,6 +37,30 @@ TEST_F(ThreadWaitsTest, CountsANewThreadFromItsBeginning) {
   host_.PutThread(12, 5);
   EXPECT_EQ(Total(3), 145);
   EXPECT_EQ(waits_.watched(), 3U);
+}
+
+TEST_F(ThreadWaitsTest, ThreadsThatHardlyRunWhileOthersDoStarve) {
+  constexpr int64_t kMilli = 1'000'000;
+  int64_t run_ms[3] = {7000, 7000, 7000}, wait_ms[3] = {9000, 9000, 9000};  // before; whatever
+  const auto starved_ms = [&](std::initializer_list<std::pair<int64_t, int64_t>> newly) {
+    int i = 0;
+    const int64_t before = waits_.starved_ns();
+    for (const auto& [run, wait] : newly) {
+      run_ms[i] += run;
+      wait_ms[i] += wait;
+      host_.PutThread(10 + i, wait_ms[i] * kMilli, run_ms[i] * kMilli);
+      ++i;
+    }
+    Total(3);
+    return (waits_.starved_ns() - std::max<int64_t>(before, 0)) / kMilli;
+  };
+  EXPECT_EQ(waits_.starved_ns(), -1);
+  EXPECT_EQ(starved_ms({{0, 0}, {0, 0}, {0, 0}}), 0) << "a thread's past says nothing";
+  // One has 4 % of the time that it wants, the best 80 %: 760 of 1000 ms too little.
+  EXPECT_EQ(starved_ms({{320, 80}, {260, 400}, {40, 960}}), 760);
+  EXPECT_EQ(starved_ms({{320, 80}, {260, 400}, {300, 700}}), 0) << "a fair share";
+  EXPECT_EQ(starved_ms({{40, 960}, {50, 450}, {0, 0}}), 0) << "none has a CPU";
+  EXPECT_EQ(starved_ms({{1, 0}, {0, 300}, {0, 0}}), 0) << "who runs next to nothing is no measure";
 }
 
 TEST_F(ThreadWaitsTest, KeepsWhatAThreadWaitedBeforeItEnded) {
