@@ -146,7 +146,7 @@ def summarize(outcomes: Sequence[Outcome], of: str = "verdict") -> dict:
     hits = [o for o in cases if getattr(o, of) == o.cause]
     named = sorted(o.named_after for o in cases if o.cause != HEALTHY and o.named_after is not None)
     healthy = counts.get(HEALTHY, {})
-    pairs = [o for o in outcomes if o.pair and not o.skipped and not o.disturbed]
+    pairs = [o for o in outcomes if o.pair and not o.skipped and not o.disturbed and o.felt]
     both = [o for o in pairs if set(o.cause.split("+")) == set(o.top2)]
     return {
         "cases": len(cases),

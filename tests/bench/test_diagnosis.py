@@ -98,6 +98,13 @@ class Scores(unittest.TestCase):
         self.assertEqual(summary["pairs_in_top2"], 0.5)
         self.assertIsNone(summary["top1"])
 
+    def test_the_second_of_two_is_felt_beside_the_first(self) -> None:
+        self.assertFalse(outcome("a+b", "a", p99_ms=10.9, first_p99_ms=10.0).felt)
+        self.assertFalse(outcome("a+b", "a", p99_ms=1.6, first_p99_ms=1.45).felt)
+        self.assertTrue(outcome("a+b", "a", p99_ms=11.1, first_p99_ms=10.0).felt)
+        unfelt = outcome("a+b", "a", p99_ms=10.1, first_p99_ms=10.0, findings=["a"])
+        self.assertEqual(scoring.summarize([unfelt])["pairs"], 0)
+
     def test_apart_from_neighbours_the_next_finding_counts(self) -> None:
         polluted = outcome("overload", "noisy_neighbour", findings=["noisy_neighbour", "overload"])
         self.assertEqual(polluted.apart, "overload")
