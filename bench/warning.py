@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -149,7 +150,8 @@ def write_repository(folder: Path, model: str, p99_ms: float) -> None:
     target.mkdir(parents=True, exist_ok=True)
     version = target / "1"
     if not version.exists():
-        version.symlink_to(ROOT / "models" / "repository" / model / "1")
+        # A link would lead out of the repository, which the server refuses.
+        shutil.copytree(ROOT / "models" / "repository" / model / "1", version)
     objective = f"slo {{ p99_ms: {p99_ms:.3f} }}\n" if p99_ms > 0 else ""
     (target / "config.pbtxt").write_text(
         f'name: "{model}"\nmax_batch_size: {MAX_BATCH}\n{objective}')
