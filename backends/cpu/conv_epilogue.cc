@@ -74,14 +74,14 @@ absl::StatusOr<ConvEpilogue> ConvEpilogue::Make(const LowBitConvOp& op, const Co
     result.chain_ = *std::move(chain);
   }
   if (std::find(negate.begin(), negate.end(), 1) != negate.end()) {
-    for (const uint8_t wrong_sign : negate) result.signs_.push_back(wrong_sign != 0 ? -1 : 1);
+    result.negate_ = negate;
   }
   return result;
 }
 
 int64_t ConvEpilogue::table_bytes() const {
   return chain_.table_bytes() +
-         static_cast<int64_t>((thresholds_.size() + signs_.size()) * sizeof(int32_t));
+         static_cast<int64_t>(thresholds_.size() * sizeof(int32_t) + negate_.size());
 }
 
 void ConvEpilogue::Apply(void* acc, int64_t pixels, std::byte* dst, int64_t dst_pixel) const {
@@ -97,10 +97,12 @@ void ConvEpilogue::Apply(void* acc, int64_t pixels, std::byte* dst, int64_t dst_
 void ConvEpilogue::ApplyThresholds(int32_t* acc, int64_t pixels, std::byte* dst,
                                    int64_t dst_pixel) const {
   const int64_t channels = output_.channels;
-  if (!signs_.empty()) {
+  if (!negate_.empty()) {
     for (int64_t p = 0; p < pixels; ++p) {
       for (int64_t o = 0; o < channels; ++o) {
-        acc[p * channels + o] *= signs_[static_cast<size_t>(o)];
+        int32_t& sum = acc[p * channels + o];
+        if (negate_[static_cast<size_t>(o)] != 0)
+          sum = static_cast<int32_t>(-static_cast<uint32_t>(sum));
       }
     }
   }

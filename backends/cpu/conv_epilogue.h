@@ -48,7 +48,7 @@ class ConvEpilogue {
   Quantizer quantizer_;
   int32_t levels_ = 0;
   std::vector<int32_t> thresholds_;  // [levels - 1][channels rounded up to 8]
-  std::vector<int32_t> signs_;       // [channels], -1 or 1; empty: none negated
+  std::vector<uint8_t> negate_;      // [channels], 1 where sums are; empty: none
 };
 
 // One value a channel, padded with `fill` to a multiple of 8.

@@ -13,29 +13,6 @@
 namespace bitmill {
 namespace {
 
-// Taps first .. last - 1 of a window lie inside the image.
-struct TapRange {
-  int64_t first = 0, last = 0;
-
-  bool operator==(const TapRange& other) const {
-    return first == other.first && last == other.last;
-  }
-};
-
-TapRange TapsInside(const SlidingWindow& window, size_t axis, int64_t output) {
-  const int64_t start = output * window.stride[axis] - window.pad_begin[axis];
-  TapRange range;
-  while (range.first < window.kernel[axis] && start + range.first * window.dilation[axis] < 0) {
-    ++range.first;
-  }
-  range.last = range.first;
-  while (range.last < window.kernel[axis] &&
-         start + range.last * window.dilation[axis] < window.input[axis]) {
-    ++range.last;
-  }
-  return range;
-}
-
 // How many taps of each output position count: those inside the image, or, with padding, those
 // inside the padded image (a window that ceil_mode adds may stick out of it).
 std::vector<int64_t> CountsOf(const SlidingWindow& window, size_t axis, bool with_padding) {
@@ -44,11 +21,9 @@ std::vector<int64_t> CountsOf(const SlidingWindow& window, size_t axis, bool wit
   const int64_t last = window.input[axis] + (with_padding ? window.pad_end[axis] : 0);
   std::vector<int64_t> counts;
   for (int64_t o = 0; o < window.output[axis]; ++o) {
-    int64_t count = 0;
-    for (int64_t k = 0; k < window.kernel[axis]; ++k) {
-      const int64_t at = o * window.stride[axis] - pad + k * window.dilation[axis];
-      count += at >= first && at < last ? 1 : 0;
-    }
+    const int64_t origin = o * window.stride[axis] - pad;
+    const int64_t count =
+        TapsWithin(origin, window.kernel[axis], window.dilation[axis], first, last).count();
     counts.push_back(count);
   }
   return counts;

@@ -55,11 +55,9 @@ std::vector<uint8_t> MinimumMask(const LowBitMaxPoolOp& op, const BufferLayout& 
   return mask;
 }
 
-// Whether every window of the axis holds a pixel of the image, and no size overflows.
+// Whether every window of the axis holds a pixel of the image, and no place overflows.
 bool WindowsHoldPixels(const WindowAxis& axis) {
-  constexpr int64_t kMost = int64_t{1} << 31;
-  if (axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 || axis.pad < 0 ||
-      axis.kernel >= kMost || axis.stride >= kMost || axis.dilation >= kMost || axis.pad >= kMost) {
+  if (axis.kernel < 1 || axis.stride < 1 || axis.dilation < 1 || axis.pad < 0 || !ReachFits(axis)) {
     return false;
   }
   for (int64_t o = 0; o < axis.out; ++o) {

@@ -3,7 +3,8 @@
 //
 //   x[p][o]   = sum over taps t and words w of popcount(a[p][t][w] xor b[o][t][w])
 //               ternary: popcount(mask[o][t][w] and (a xor sign))
-//   acc[p][o] = base[o] - 2 * x[p][o]         base = number of products that count
+//   acc[p][o] = base[o] - 2 * x[p][o]         base = number of products that count; acc wraps
+//   around
 //
 // Activations: pixels of `c_words` 64-bit words, channels innermost, bits past the last channel
 // zero. A spatial border is written into the buffer by the caller, so the window of output pixel

@@ -82,7 +82,8 @@ void StorePixel(const BconvArgs& args, const uint64_t* window, int64_t table_row
       if (x > args.limits[table_row + o]) *byte = static_cast<uint8_t>(*byte | 1u << (o % 8));
       continue;
     }
-    const int32_t acc = args.base[table_row + o] - 2 * x;
+    const auto acc = static_cast<int32_t>(static_cast<uint32_t>(args.base[table_row + o]) -
+                                          2U * static_cast<uint32_t>(x));
     if (args.out_int32 != nullptr) {
       args.out_int32[out + o] = acc;
     } else {

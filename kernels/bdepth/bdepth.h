@@ -3,7 +3,8 @@
 //
 //   x[p][c]   = how often a[p][t][c] xor b[t][c] holds over the taps t
 //               ternary: mask[t][c] and (a xor sign)
-//   acc[p][c] = base[c] - 2 * x[p][c]         base = number of products that count
+//   acc[p][c] = base[c] - 2 * x[p][c]         base = number of products that count; acc wraps
+//   around
 //
 // A word holds 64 channels of a pixel, so one bit is all that a channel has of a tap: kernels count
 // 64 channels of a word, and the words of a vector, at once in bit planes, plane k holding bit k of

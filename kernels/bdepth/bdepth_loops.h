@@ -194,7 +194,7 @@ inline void BdepthStore(const uint8_t* __restrict counts, const int32_t* base, c
                         const float* bias, int64_t channels, int32_t* __restrict ints,
                         float* __restrict floats) {
   for (int64_t c = 0; c < channels; ++c) {
-    const int32_t acc = base[c] - 2 * counts[c];
+    const auto acc = static_cast<int32_t>(static_cast<uint32_t>(base[c]) - 2U * counts[c]);
     if (kFloat) {
       floats[c] = static_cast<float>(acc) * scale[c] + bias[c];
     } else {

@@ -53,7 +53,8 @@ void StorePixel(const BdepthArgs& args, int64_t y, int64_t x, const uint64_t* wi
       continue;
     }
     const int64_t at = out + x * args.channels + c;
-    const int32_t acc = base[c] - 2 * count;
+    const auto acc =
+        static_cast<int32_t>(static_cast<uint32_t>(base[c]) - 2U * static_cast<uint32_t>(count));
     if (args.out_int32 != nullptr) {
       args.out_int32[at] = acc;
     } else {

@@ -20,17 +20,29 @@ uint8_t CombineCodes(uint8_t a, uint8_t b, uint8_t minimum) {
   return a > b ? a : b;
 }
 
+// Taps first .. end - 1 of an axis lie in the image.
+struct TapsOf {
+  TapsOf(int64_t origin_of, int64_t taps, int64_t dilation, int64_t size) : origin(origin_of) {
+    first = origin < 0 ? (-origin + dilation - 1) / dilation : 0;
+    end = origin < size ? (size - origin + dilation - 1) / dilation : 0;
+    if (end > taps) end = taps;
+  }
+  int64_t origin, first, end;
+};
+
 uint8_t PoolByte(const PoolArgs& args, const uint8_t* image, int32_t y, int32_t x, int32_t byte,
                  Combine combine) {
   const uint8_t minimum = args.minimum != nullptr ? args.minimum[byte] : 0;
   bool first = true;
   uint8_t result = 0;
-  for (int32_t ky = 0; ky < args.kernel_h; ++ky) {
-    const int64_t iy = int64_t{y} * args.stride_h + ky * args.dilation_h - args.pad_top;
-    if (iy < 0 || iy >= args.in_h) continue;
-    for (int32_t kx = 0; kx < args.kernel_w; ++kx) {
-      const int64_t ix = int64_t{x} * args.stride_w + kx * args.dilation_w - args.pad_left;
-      if (ix < 0 || ix >= args.in_w) continue;
+  const TapsOf rows(int64_t{y} * args.stride_h - args.pad_top, args.kernel_h, args.dilation_h,
+                    args.in_h);
+  const TapsOf columns(int64_t{x} * args.stride_w - args.pad_left, args.kernel_w, args.dilation_w,
+                       args.in_w);
+  for (int64_t ky = rows.first; ky < rows.end; ++ky) {
+    const int64_t iy = rows.origin + ky * args.dilation_h;
+    for (int64_t kx = columns.first; kx < columns.end; ++kx) {
+      const int64_t ix = columns.origin + kx * args.dilation_w;
       const uint8_t value = image[iy * args.in_row + ix * args.in_pixel + byte];
       result = first ? value : combine(result, value, minimum);
       first = false;

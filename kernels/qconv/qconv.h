@@ -1,6 +1,7 @@
 // Convolution (and dense product) of unsigned 8-bit activation codes with 1, 2, 4 or 8-bit weights.
 //
-//   acc[p][o] = sum over taps t and channels c of w[o][t][c] * a[p][t][c] + base[o]
+//   acc[p][o] = sum over taps t and channels c of w[o][t][c] * a[p][t][c] + base[o]; it wraps
+//   around
 //
 // `base` carries the zero point (-zero_point * sum of w): a border is filled with the zero-point
 // code, so no correction by position is needed.

@@ -47,16 +47,18 @@ int32_t Accumulate(const QconvArgs& args, const uint8_t* window, int32_t channel
   const int64_t lane = channel - group.channel;
   const QconvBlock block = QconvBlockOf(group, lane / kLanes);
   const int64_t unit_steps = QconvUnitSteps(args.kind);
-  int32_t acc = args.base[channel];
+  auto acc = static_cast<uint32_t>(args.base[channel]);
   for (int64_t s = 0; s < group.steps; ++s) {
     const int64_t u = s / unit_steps;
     const int64_t i = s % unit_steps;
     const uint8_t* bytes = block.units + u * block.unit_stride + lane % kLanes * kStepChannels;
     const int64_t window_unit = args.sparse != nullptr ? group.units[u] : u;
     const uint8_t* a = window + args.step_bytes[window_unit * unit_steps + i];
-    for (int64_t j = 0; j < kStepChannels; ++j) acc += Weight(args.kind, bytes[j], i) * a[j];
+    for (int64_t j = 0; j < kStepChannels; ++j) {
+      acc += static_cast<uint32_t>(Weight(args.kind, bytes[j], i) * a[j]);
+    }
   }
-  return acc;
+  return static_cast<int32_t>(acc);
 }
 
 }  // namespace

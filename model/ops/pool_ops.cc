@@ -45,12 +45,11 @@ absl::StatusOr<PoolGeometry> PoolOf(const Node& node, absl::Span<const int64_t> 
 template <typename Visit>
 void ForEachTap(const PoolGeometry& g, int64_t n, int64_t c, int64_t y, int64_t x, Visit visit) {
   const SlidingWindow& w = g.window;
-  for (int64_t ky = 0; ky < w.kernel[0]; ++ky) {
+  const TapRange rows = TapsInside(w, 0, y), columns = TapsInside(w, 1, x);
+  for (int64_t ky = rows.first; ky < rows.last; ++ky) {
     const int64_t iy = y * w.stride[0] - w.pad_begin[0] + ky * w.dilation[0];
-    if (iy < 0 || iy >= w.input[0]) continue;
-    for (int64_t kx = 0; kx < w.kernel[1]; ++kx) {
+    for (int64_t kx = columns.first; kx < columns.last; ++kx) {
       const int64_t ix = x * w.stride[1] - w.pad_begin[1] + kx * w.dilation[1];
-      if (ix < 0 || ix >= w.input[1]) continue;
       visit(g.Index(w.input, n, c, iy, ix));
     }
   }
@@ -114,11 +113,7 @@ absl::Status EvalAveragePool(const Node& node, int64_t, absl::Span<const TensorV
   // ceil_mode adds may stick out of it).
   const auto taps_inside = [&w](size_t d, int64_t position) {
     const int64_t size = w.input[d] + w.pad_begin[d] + w.pad_end[d];
-    int64_t taps = 0;
-    for (int64_t k = 0; k < w.kernel[d]; ++k) {
-      taps += position * w.stride[d] + k * w.dilation[d] < size ? 1 : 0;
-    }
-    return taps;
+    return TapsWithin(position * w.stride[d], w.kernel[d], w.dilation[d], 0, size).count();
   };
   ForEachOutput(g, [&](int64_t n, int64_t c, int64_t y, int64_t x, int64_t index) {
     float sum = 0.0F;

@@ -20,8 +20,8 @@ absl::Status Fill(const Node& node, const char* name, size_t count, int64_t leas
   }
   for (size_t i = 0; i < count; ++i) {
     if ((*given)[i] < least || (*given)[i] > kMaxWindowValue) {
-      return absl::InvalidArgumentError(
-          absl::StrCat(name, " contains ", (*given)[i], ", wanted ", least, " or more"));
+      return absl::InvalidArgumentError(absl::StrCat(name, " contains ", (*given)[i], ", wanted ",
+                                                     least, " to ", kMaxWindowValue));
     }
     values[i] = (*given)[i];
   }
@@ -107,6 +107,19 @@ absl::StatusOr<SlidingWindow> PoolWindowOf(const Node& node, absl::Span<const in
     window.input[d] = window.kernel[d] = spatial[i];
   }
   return window;
+}
+
+TapRange TapsWithin(int64_t origin, int64_t taps, int64_t dilation, int64_t from, int64_t to) {
+  // Of the taps from the origin on, how many lie in front of a place.
+  const auto before = [&](int64_t place) {
+    return place <= origin ? 0 : std::min(taps, (place - origin + dilation - 1) / dilation);
+  };
+  return {before(from), before(to)};
+}
+
+TapRange TapsInside(const SlidingWindow& window, size_t axis, int64_t output) {
+  const int64_t origin = output * window.stride[axis] - window.pad_begin[axis];
+  return TapsWithin(origin, window.kernel[axis], window.dilation[axis], 0, window.input[axis]);
 }
 
 }  // namespace bitmill

@@ -28,4 +28,21 @@ absl::StatusOr<SlidingWindow> WindowOf(const Node& node, absl::Span<const int64_
 // images. Channels-last pools are told apart by their domain, not here.
 absl::StatusOr<SlidingWindow> PoolWindowOf(const Node& node, absl::Span<const int64_t> spatial);
 
+// Taps first .. last - 1 of a window.
+struct TapRange {
+  int64_t first = 0, last = 0;
+
+  int64_t count() const { return last - first; }
+  bool operator==(const TapRange& other) const {
+    return first == other.first && last == other.last;
+  }
+};
+
+// The taps k of `taps` with from <= origin + k * dilation < to, where from <= to; in constant time,
+// however large a window is. None: an empty range.
+TapRange TapsWithin(int64_t origin, int64_t taps, int64_t dilation, int64_t from, int64_t to);
+
+// Those of the window of an output position along an axis that lie inside the image.
+TapRange TapsInside(const SlidingWindow& window, size_t axis, int64_t output);
+
 }  // namespace bitmill

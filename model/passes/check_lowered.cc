@@ -10,6 +10,9 @@ namespace {
 
 bool IsCoded(const Value& value) { return value.code.kind != CodeKind::kNone; }
 
+// Codes are as wide as their kind says; all else that lowered operations compute is float32.
+bool IsNumbers(const Value& value) { return !IsCoded(value) && value.dtype == DType::kFloat32; }
+
 // What is wrong with a node, as the end of a message; null when nothing is.
 const char* CheckCode(const Value& value) {
   const CodeInfo& info = value.code;
@@ -33,8 +36,7 @@ const char* CheckFloatLayer(const FloatLayerOp& op) {
 
 const char* CheckQuantize(const QuantizeOp& op, const Value& input, const Value& output) {
   if (IsCoded(input)) return "quantizes codes";
-  if (input.dtype != DType::kFloat32 &&
-      (!IsNarrowNumber(input.dtype) || output.code.kind != CodeKind::kBits)) {
+  if (!IsNumbers(input) && (!IsNarrowNumber(input.dtype) || output.code.kind != CodeKind::kBits)) {
     return "quantizes what is not float";
   }
   if (const char* wrong = CheckCode(output)) return wrong;
@@ -68,7 +70,7 @@ const char* CheckConv(const LowBitConvOp& op, const Value& input, const Value& o
   }
   const auto channels = static_cast<size_t>(kernel[0]);
   if (op.epilogue == LowBitConvOp::Epilogue::kFloat) {
-    if (IsCoded(output)) return "writes floats into codes";
+    if (!IsNumbers(output)) return "writes floats into what is not float";
   } else if (const char* wrong = CheckCode(output)) {
     return wrong;
   }
@@ -89,6 +91,9 @@ const char* CheckNode(const Graph& graph, const Node& node) {
     for (const ValueId id : node.inputs) {
       if (id != kNoValue && IsCoded(graph.value(id))) return "reads codes as if they were a tensor";
     }
+    for (const ValueId id : node.outputs) {
+      if (id != kNoValue && IsCoded(graph.value(id))) return "makes codes as if they were a tensor";
+    }
     return nullptr;
   }
   if (node.inputs.size() != 1 || node.outputs.size() != 1) return "is lowered to other than 1 : 1";
@@ -103,7 +108,7 @@ const char* CheckNode(const Graph& graph, const Node& node) {
   if (std::holds_alternative<DequantizeOp>(node.lowered)) {
     if (!IsCoded(input)) return "dequantizes a plain tensor";
     if (input.shape != output.shape) return "changes the shape";
-    return IsCoded(output) ? "dequantizes into codes" : nullptr;
+    return IsNumbers(output) ? nullptr : "dequantizes into what is not float";
   }
   if (const auto* op = std::get_if<LowBitMaxPoolOp>(&node.lowered)) {
     if (!IsCoded(input)) return "pools a plain tensor as codes";
@@ -118,7 +123,7 @@ const char* CheckNode(const Graph& graph, const Node& node) {
                          output.shape == Shape{1, input.shape[3], 1, input.shape[1]};
     return swapped ? CheckCode(output) : "transposes to another shape";
   }
-  if (IsCoded(input) || IsCoded(output)) return "computes in floats on codes";
+  if (!IsNumbers(input) || !IsNumbers(output)) return "computes in floats on what is not float";
   if (const auto* op = std::get_if<ElementwiseOp>(&node.lowered)) {
     if (input.shape != output.shape) return "changes the shape";
     const int64_t channels = input.shape.size() > 1 ? input.shape[1] : 1;
@@ -136,7 +141,13 @@ absl::Status CheckLowered(const Graph& graph) {
   for (size_t v = 0; v < graph.values.size(); ++v) {
     made[v] = graph.values[v].constant != nullptr;
   }
-  for (const GraphPort& port : graph.inputs) made[static_cast<size_t>(port.value)] = true;
+  for (const GraphPort& port : graph.inputs) {
+    if (IsCoded(graph.value(port.value))) {
+      return absl::InternalError(
+          absl::StrCat("lowering broke input '", port.name, "': it is not a tensor any more"));
+    }
+    made[static_cast<size_t>(port.value)] = true;
+  }
   for (const Node& node : graph.nodes) {
     const char* wrong = nullptr;
     for (const ValueId id : node.inputs) {

@@ -131,3 +131,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (executable.ok()) bitmill::RunZeroRows(**executable);
   return 0;
 }
+
+extern "C" size_t LLVMFuzzerCustomMutator(uint8_t* data, size_t size, size_t max_size,
+                                          unsigned seed) {
+  return bitmill::MutateEdits(data, size, max_size, 2, seed);
+}

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -139,6 +140,34 @@ std::vector<Graph> FuzzGraphs(size_t count) {
 
 void EditParts(const uint8_t* edits, size_t bytes, absl::Span<std::string> parts) {
   for (size_t at = 0; at + kEditBytes <= bytes; at += kEditBytes) Edit(edits + at, parts);
+}
+
+size_t MutateEdits(uint8_t* data, size_t size, size_t max_size, size_t head, uint32_t seed) {
+  constexpr size_t kMostEdits = 6;
+  constexpr uint8_t kNumbers[] = {0,  1,  2,  3,  4,  7,   8,   15,  16,
+                                  31, 32, 63, 64, 65, 127, 128, 254, 255};
+  std::minstd_rand random(seed);
+  const auto below = [&random](size_t count) { return random() / 8 % count; };
+  const auto byte = [&] { return static_cast<uint8_t>(below(256)); };
+  if (max_size < head + kEditBytes) return std::min(size, max_size);
+  while (size < head) data[size++] = byte();
+  if (below(8) == 0) data[below(head)] = byte();
+  size_t edits = (size - head) / kEditBytes;
+  const bool can_add = edits < kMostEdits && head + (edits + 1) * kEditBytes <= max_size;
+  const size_t way = below(8);
+  if (edits > 0 && way == 0) {
+    --edits;
+  } else if (edits == 0 || (can_add && way < 3)) {
+    ++edits;
+  }
+  if (edits > 0) {
+    uint8_t* const edit = data + head + below(edits) * kEditBytes;
+    const size_t kind = below(8) < 6 ? 0 : below(8);
+    edit[0] = static_cast<uint8_t>(below(4) < 3 ? kind : kind + 8 * below(32));
+    for (int i = 1; i < 4; ++i) edit[i] = byte();
+    edit[4] = below(4) < 3 ? kNumbers[below(std::size(kNumbers))] : byte();
+  }
+  return head + edits * kEditBytes;
 }
 
 bool IsQuickToRun(const Graph& graph) { return IsQuick(graph) && HasRows(graph); }

@@ -23,6 +23,11 @@ std::vector<Graph> FuzzGraphs(size_t count);
 // left over are not looked at.
 void EditParts(const uint8_t* edits, size_t bytes, absl::Span<std::string> parts);
 
+// A fuzzer's mutation of such an input, whose edits begin behind `head` bytes: another edit, one
+// less, one changed, or another head. Most set one byte of the first part to a number that means
+// something; few bytes at random do. Returns the new size.
+size_t MutateEdits(uint8_t* data, size_t size, size_t max_size, size_t head, uint32_t seed);
+
 // Whether it compiles and runs in milliseconds, and has rows, as backends require.
 bool IsQuickToRun(const Graph& graph);
 

@@ -196,20 +196,72 @@ TEST(PlanBuilderTest, LayersOfAbsurdWorkAreRefused) {
   EXPECT_THAT(std::string(status.message()), HasSubstr("2^48"));
 }
 
-TEST(PlanBuilderTest, PoolingWindowInThePaddingIsRefused) {
+// sign -> pooling of [1,8,4,4] -> float.
+Graph PoolGraph(const LowBitMaxPoolOp& pool, const Shape& output) {
   Graph graph = GraphOf({1, 8, 4, 4});
   const ValueId bits = AddValue(graph, {1, 8, 4, 4}, kBits);
-  const ValueId pooled = AddValue(graph, {1, 8, 5, 4}, kBits);
-  const ValueId result = AddValue(graph, {1, 8, 5, 4});
-  LowBitMaxPoolOp pool;
-  pool.pad_top = 1;  // of a window of one pixel
+  const ValueId pooled = AddValue(graph, output, kBits);
+  const ValueId result = AddValue(graph, output);
   AddNode(graph, "sign", SignOp(), graph.inputs[0].value, bits);
   AddNode(graph, "pool", pool, bits, pooled);
   AddNode(graph, "back", DequantizeOp{}, pooled, result);
   graph.outputs.push_back({result, "y", DType::kFloat32, {}});
-  const auto executable = CompileLowered(graph, "ref", 1);
+  return graph;
+}
+
+TEST(PlanBuilderTest, PoolingWindowInThePaddingIsRefused) {
+  LowBitMaxPoolOp pool;
+  pool.pad_top = 1;  // of a window of one pixel
+  const auto executable = CompileLowered(PoolGraph(pool, {1, 8, 5, 4}), "ref", 1);
   ASSERT_EQ(executable.status().code(), absl::StatusCode::kUnimplemented);
   EXPECT_THAT(std::string(executable.status().message()), HasSubstr("pool"));
+}
+
+// What a plan file may say.
+TEST(PlanBuilderTest, PoolingWindowsBeyond32BitsAreRefused) {
+  constexpr int64_t kHuge = int64_t{1} << 30;
+  LowBitMaxPoolOp pool;
+  pool.kernel_h = 4;
+  pool.dilation_h = kHuge;
+  EXPECT_FALSE(CompileLowered(PoolGraph(pool, {1, 8, 4, 4}), "ref", 1).ok());
+  pool.dilation_h = 1;
+  pool.kernel_h = kHuge;  // fits, and is as quick as any: all taps but four lie outside
+  const auto executable = CompileLowered(PoolGraph(pool, {1, 8, 4, 4}), "ref", 1);
+  ASSERT_TRUE(executable.ok()) << executable.status();
+  EXPECT_TRUE(RunRows(**executable, {RowBytes{std::vector<std::byte>(8 * 16 * 4)}}, 1).ok());
+}
+
+TEST(PlanBuilderTest, OnlyLoweredOperationsMakeCodes) {
+  Graph graph = GraphOf({1, 8, 4, 4});
+  const ValueId result = AddValue(graph, {1, 8, 4, 4});
+  AddNode(graph, "Relu", std::monostate(), graph.inputs[0].value, result);
+  graph.outputs.push_back({result, "y", DType::kFloat32, {}});
+  EXPECT_TRUE(CheckLowered(graph).ok()) << CheckLowered(graph);
+  for (const ValueId coded : {graph.inputs[0].value, result}) {
+    Graph wrong = graph;
+    wrong.values[static_cast<size_t>(coded)].code = kBits;
+    EXPECT_FALSE(CheckLowered(wrong).ok());
+  }
+}
+
+// Buffers are as large as the types say; what is computed is float32 or codes.
+TEST(PlanBuilderTest, FloatsInValuesOfOtherTypesAreRefused) {
+  const std::vector<Graph> graphs = {ConvGraph(FloatConvOf({3, 8, 1, 1}), {1, 3, 4, 4}),
+                                     PoolGraph({}, {1, 8, 4, 4})};
+  for (Graph graph : graphs) {
+    EXPECT_TRUE(CheckLowered(graph).ok()) << CheckLowered(graph);
+    graph.values[static_cast<size_t>(graph.outputs[0].value)].dtype = DType::kInt8;
+    EXPECT_FALSE(CheckLowered(graph).ok());
+  }
+  for (const bool input : {true, false}) {
+    Graph graph = GraphOf({1, 8, 4, 4});
+    const ValueId result = AddValue(graph, {1, 8, 4, 4});
+    AddNode(graph, "chain", ElementwiseOp{}, graph.inputs[0].value, result);
+    graph.outputs.push_back({result, "y", DType::kFloat32, {}});
+    EXPECT_TRUE(CheckLowered(graph).ok()) << CheckLowered(graph);
+    graph.values[static_cast<size_t>(input ? graph.inputs[0].value : result)].dtype = DType::kInt64;
+    EXPECT_FALSE(CheckLowered(graph).ok());
+  }
 }
 
 // Between the parts of a divided model (backends/coded_port.h).
