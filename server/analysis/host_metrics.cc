@@ -151,6 +151,10 @@ std::vector<MetricPoint> HostMetrics(const HostSample& newest, const HostWindow&
   points.Counter("bitmill_run_queue_wait_seconds_total",
                  "Time for which threads of the server were ready to run and had no CPU.",
                  Seconds(totals.run_queue_wait_ns));
+  points.Counter(
+      "bitmill_starved_wait_seconds_total",
+      "The part of that in which threads hardly got a CPU while others of the server did.",
+      Seconds(totals.starved_wait_ns));
   points.Gauge("bitmill_steal_share",
                "Share of the CPUs' time that the hypervisor gave to others while it was wanted.",
                window.steal_share);

@@ -240,6 +240,19 @@ TEST_F(HostSamplerTest, ShowsWhatIsKnownAsMetrics) {
   EXPECT_NEAR(ValueOf(points, "bitmill_energy_joules_total", "model"), 10 * (0.74 + 3.5), 1e-6);
 }
 
+// Beside one that has a CPU to itself.
+TEST_F(HostSamplerTest, ShowsWhatThreadsThatStarveWait) {
+  HostSampler sampler = Sampler();
+  sampler.Sample();
+  EXPECT_DOUBLE_EQ(ValueOf(sampler.Metrics(), "bitmill_starved_wait_seconds_total"), 0);
+  clock_.Advance(kSecond);
+  PutServer(host_, ++lived_);
+  host_.PutThread(7, kSecond / 5, 9 * kTenth);
+  host_.PutThread(8, kSecond);
+  sampler.Sample();
+  EXPECT_NEAR(ValueOf(sampler.Metrics(), "bitmill_starved_wait_seconds_total"), 0.8, 1e-3);
+}
+
 TEST_F(HostSamplerTest, MetricsAreWellFormed) {
   HostSampler sampler = Sampler();
   sampler.Sample();
