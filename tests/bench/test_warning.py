@@ -60,10 +60,17 @@ class Simulation(unittest.TestCase):
 
 
 class Reports(unittest.TestCase):
-    def test_three_misses_on_end_are_saturation(self) -> None:
-        reports = [report(i, p99) for i, p99 in enumerate([5, 12, 5, 12, 12, 12, 12])]
-        self.assertEqual(warning.saturated_ms(reports, "m", 10.0), 3000)
-        self.assertIsNone(warning.saturated_ms(reports[:5], "m", 10.0))
+    def test_three_steps_on_end_that_miss_are_saturation(self) -> None:
+        steps = [{"seconds": 2.0, "latency_us": {"p99": 1e3 * p99}}
+                 for p99 in (5, 12, 5, 12, 12, 12, 12)]
+        self.assertEqual(warning.saturated_ms(warning.Watch(500, [], steps), 10.0), 6500)
+        self.assertIsNone(warning.saturated_ms(warning.Watch(500, [], steps[:5]), 10.0))
+
+    def test_the_lead_is_from_the_first_alarm_to_saturation(self) -> None:
+        steps = [{"seconds": 2.0, "latency_us": {"p99": 1e3 * p99}} for p99 in (5, 5, 12, 12, 12)]
+        reports = [report(2, 1.0, [raised("saturation_ahead", 1)])]
+        self.assertEqual(warning.lead_seconds(warning.Watch(0, reports, steps), "m", 10.0), 3.0)
+        self.assertIsNone(warning.lead_seconds(warning.Watch(0, [], steps), "m", 10.0))
 
     def test_an_alarm_is_of_this_model_and_about_saturation(self) -> None:
         others = [raised("service_drift", 1), raised("overloaded", 2, model="n")]
