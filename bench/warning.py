@@ -13,7 +13,9 @@ With --live, serves a model on loopback, measures what it can serve, states an o
 times the p99 at that load, and drives it with `bitmill load`: a steady load, three ramps, a step. The
 warnings are read from the report on the metrics port. Client and server share the machine. The ramp
 has saturated the server with the first of three steps on end, 2 s each, whose p99 at the client is
-above the objective: a stall shows in one step, while it stays in a window of the report for 5 s.
+above the objective: a stall shows in one step, while it stays in a window of the report for 5 s. As
+in the simulation, an alarm of the steady load is false in seconds that met the objective: where the
+machine itself becomes slower, and p99 misses it, it is right.
 
 The bars: median lead of at least 20 s at a horizon of 30 s, at most 1 % of the quiet seconds with a
 false alarm, no missed ramp, steps within 2 s, the fitted capacity within 5 s of a throttle, p99
@@ -229,6 +231,18 @@ def first_alarm_ms(result: Watch, model: str) -> int | None:
     return next((at for at in alarms if at is not None), None)
 
 
+def p99_of(report: dict, model: str) -> float:
+    """Return the p99 of a model in a report, in ms; 0 where it is not in it."""
+    return next((m["latency"]["p99_ms"] for m in report["models"] if m["name"] == model), 0.0)
+
+
+def false_alarm_share(steady: Watch, model: str, objective_ms: float) -> float | None:
+    """Return the share of the reports that met the objective with an alarm; None where none did."""
+    alarms = [alarm_ms(report, model) is not None for report in steady.reports
+              if p99_of(report, model) <= objective_ms]
+    return sum(alarms) / len(alarms) if alarms else None
+
+
 def lead_seconds(ramp: Watch, model: str, objective_ms: float) -> float | None:
     """Return from the first alarm to saturation; None where one of them did not come."""
     saturated, alarm = saturated_ms(ramp, objective_ms), first_alarm_ms(ramp, model)
@@ -274,8 +288,7 @@ def run_live(program: Path, model: str, quick: bool) -> tuple[dict, list[Verdict
                 drive([0.3], 30)  # the warnings of the ramp are cleared
             step = drive([1.5], 10)
 
-    false_share = (sum(alarm_ms(report, model) is not None for report in steady.reports) /
-                   max(len(steady.reports), 1))
+    false_share = false_alarm_share(steady, model, objective_ms)
     lead = statistics.median(-1.0 if lead is None else lead for lead in leads)
     step_alarm = first_alarm_ms(step, model)
     detected = (step_alarm - step.begin_ms) / 1e3 if step_alarm is not None else None

@@ -66,6 +66,13 @@ class Reports(unittest.TestCase):
         self.assertEqual(warning.saturated_ms(warning.Watch(500, [], steps), 10.0), 6500)
         self.assertIsNone(warning.saturated_ms(warning.Watch(500, [], steps[:5]), 10.0))
 
+    def test_an_alarm_is_false_where_the_objective_is_met(self) -> None:
+        alarm = [raised("overloaded", 1)]
+        steady = warning.Watch(0, [report(1, 5.0), report(2, 5.0), report(3, 9.0), report(4, 5.0, alarm),
+                                   report(5, 20.0, alarm), report(6, 30.0, alarm)])
+        self.assertEqual(warning.false_alarm_share(steady, "m", 10.0), 0.25)
+        self.assertIsNone(warning.false_alarm_share(steady, "m", 1.0))
+
     def test_the_lead_is_from_the_first_alarm_to_saturation(self) -> None:
         steps = [{"seconds": 2.0, "latency_us": {"p99": 1e3 * p99}} for p99 in (5, 5, 12, 12, 12)]
         reports = [report(2, 1.0, [raised("saturation_ahead", 1)])]
