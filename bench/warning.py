@@ -10,7 +10,7 @@ than 0.9 of the time, p99 above half the objective, and PromQL's predict_linear 
 takes 4 seeds in place of 12.
 
 With --live, serves a model on loopback, measures what it can serve, states an objective of 1.5
-times the p99 at that load, and drives it with `bitmill load`: a steady load, three ramps, a step. The
+times the p99 at that load, and drives it with `bitmill load`: a steady load, ramps, a step. The
 warnings are read from the report on the metrics port. Client and server share the machine. The ramp
 has saturated the server with the first of three steps on end, 2 s each, whose p99 at the client is
 above the objective: a stall shows in one step, while it stays in a window of the report for 5 s. As
