@@ -28,13 +28,16 @@ void ThreadWaits::Update(int64_t threads, absl::Span<char> buffer) {
   bool gone = false;
   const size_t reads = std::min(threads_.size(), kMaxReads);
   for (size_t i = 0; i < reads; ++i) {
-    Thread& thread = threads_[next_++ % threads_.size()];
-    if (Add(thread, buffer)) continue;
-    thread.id = -1;
-    thread.newly_run_ns = thread.newly_wait_ns = 0;
-    gone = true;
+    if (next_ >= threads_.size()) next_ = 0;
+    Thread& thread = threads_[next_++];
+    if (!Add(thread, buffer)) {
+      thread.id = -1;
+      thread.newly_run_ns = thread.newly_wait_ns = 0;
+      gone = true;
+    }
+    // Once all had their turn, so that none is counted twice for the same time.
+    if (next_ == threads_.size()) CountStarved(threads_);
   }
-  CountStarved(threads_);
   if (!gone && threads >= 0 && threads == threads_when_listed_) return;
   threads_when_listed_ = threads;
   Relist(buffer);

@@ -122,5 +122,18 @@ TEST_F(ThreadWaitsTest, ManyThreadsTakeTurnsAndNoneIsForgotten) {
   EXPECT_EQ(Total(kThreads), kThreads);
 }
 
+// A thread's last reading stays until its next turn.
+TEST_F(ThreadWaitsTest, WhatAThreadStarvedCountsOnceThoughOthersAreRead) {
+  constexpr int kThreads = 150, kUpdatesOfARound = 3;
+  constexpr int64_t kMilli = 1'000'000;
+  for (int id = 1; id <= kThreads; ++id) host_.PutThread(id, 0, 0);
+  for (int update = 0; update < kUpdatesOfARound; ++update) Total(kThreads);
+  ASSERT_EQ(waits_.starved_ns(), 0);
+  host_.PutThread(1, 1000 * kMilli, 0);
+  for (int id = 2; id <= kThreads; ++id) host_.PutThread(id, 0, 100 * kMilli);
+  for (int update = 0; update < 3 * kUpdatesOfARound; ++update) Total(kThreads);
+  EXPECT_EQ(waits_.starved_ns() / kMilli, 1000);
+}
+
 }  // namespace
 }  // namespace bitmill
