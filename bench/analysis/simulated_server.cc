@@ -261,10 +261,15 @@ class SimulatedModel {
     record.closed = run.closed;
     runs_.push_back(record);
     bool late = false;
+    int64_t not_as_admitted = 0;
     for (const Waiting& member : run.members) {
       const int64_t latency_ns = run.end_ns - member.arrive_ns;
+      if (latency_ns > controls_.admit_within_ns) ++not_as_admitted;
       late = late || static_cast<double>(latency_ns) > model_.objective_ms * kNanosPerMilli;
       Remember(arrivals_[member.request], latency_ns, took_ns, &run);
+    }
+    if (controls_.admit_within_ns > 0) {
+      admission_.Learn(not_as_admitted, std::ssize(run.members), controls_.admit_within_ns);
     }
     const double bound = static_cast<double>(model_.configured.max_rows);
     aimd_rows_ = std::clamp(late ? aimd_rows_ * 0.9 : aimd_rows_ + 1, 1.0, bound);

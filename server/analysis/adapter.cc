@@ -17,6 +17,7 @@ constexpr double kNanosPerSecond = 1e9;
 // Of the objective, before anything is known.
 constexpr double kFirstAdmitShare = 0.9;
 constexpr double kAdviseAgainSeconds = 300;
+constexpr double kSameAdvice = 0.1;  // values of a control that differ by less, of the larger
 // A share of what was offered below this, or a load that differs by more than this share from when
 // the policy was asked, are reasons to ask it again soon.
 constexpr double kContentShare = 0.98;
@@ -27,6 +28,13 @@ constexpr double kChanceDrop = 3.0;
 
 double SecondsSince(MonotonicNanos then, MonotonicNanos now) {
   return static_cast<double>(now - then) / kNanosPerSecond;
+}
+
+using Advice = std::pair<Control, double>;
+
+bool NothingNew(const Advice& advice, const Advice& before) {
+  return advice.first == before.first && std::abs(advice.second - before.second) <=
+                                             kSameAdvice * std::max(advice.second, before.second);
 }
 
 }  // namespace
@@ -137,7 +145,8 @@ std::optional<ModelAdapter::Change> ModelAdapter::Improve(const ModelWindow& win
   if (advise) {
     const std::pair<Control, double> advice{best->control, best->to};
     if (advised_ns_ != 0 &&
-        (advice == advised_ || SecondsSince(advised_ns_, now_ns) < options_.quiet_seconds) &&
+        (NothingNew(advice, advised_) ||
+         SecondsSince(advised_ns_, now_ns) < options_.quiet_seconds) &&
         SecondsSince(advised_ns_, now_ns) < kAdviseAgainSeconds) {
       return std::nullopt;
     }

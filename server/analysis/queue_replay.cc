@@ -99,9 +99,15 @@ class Replayer {
     if (members_.empty()) return;
     const int64_t took = std::max<int64_t>(service_(execution.rows, now, execution.instance), 1);
     execution.end_ns = free_at_[instance] = now + took;
+    int64_t late = 0;
     for (const size_t i : members_) {
-      result_.requests[i].latency_ns =
-          execution.end_ns - arrivals_[i].arrive_ns + arrivals_[i].around_ns;
+      int64_t& latency_ns = result_.requests[i].latency_ns;
+      latency_ns = execution.end_ns - arrivals_[i].arrive_ns + arrivals_[i].around_ns;
+      if (latency_ns > controls_.admit_within_ns) ++late;
+    }
+    if (controls_.admit_within_ns > 0) {
+      // A little early: the server knows it when the execution ends.
+      admission_.Learn(late, std::ssize(members_), controls_.admit_within_ns);
     }
     members_.clear();
     result_.executions.push_back(execution);

@@ -12,6 +12,13 @@ constexpr double kNextRows = 1.25;
 // Of the closed batches so many are given to instances one by one.
 constexpr size_t kWalked = 8;
 
+// So many may be late: less than an objective of p99 allows for all that is around, and few enough
+// that the time they cost is no loss.
+constexpr double kLateShare = 0.02;
+// The margin follows as the quantile of a stream does (Robbins and Monro, 1951), in steps of this
+// share of the time that requests have; it is never more than the other.
+constexpr double kMarginStep = 0.001, kMostMargin = 1.0 / 3;
+
 MonotonicNanos& First(absl::Span<MonotonicNanos> free_ns) {
   return *std::min_element(free_ns.begin(), free_ns.end());
 }
@@ -20,6 +27,7 @@ MonotonicNanos& First(absl::Span<MonotonicNanos> free_ns) {
 
 MonotonicNanos Admission::Ask(int64_t rows, MonotonicNanos due_ns, const Server& server,
                               Cost cost) {
+  due_ns -= margin_ns_;
   const int others = static_cast<int>(server.free_ns.size()) - 1;
   int64_t forming = std::max<int64_t>(server.waiting_rows - all_closed_rows_, 0);
   // Who was queued without being asked for is in full batches.
@@ -33,7 +41,7 @@ MonotonicNanos Admission::Ask(int64_t rows, MonotonicNanos due_ns, const Server&
   MonotonicNanos& start_ns = First(server.free_ns);
   if (forming == 0) {
     const MonotonicNanos late_ns = start_ns + cost(rows, beside(0)) - due_ns;
-    if (late_ns <= 0) Begin(due_ns);
+    if (late_ns <= 0) Restart(due_ns);
     return std::max<MonotonicNanos>(late_ns, 0);
   }
   const MonotonicNanos took_ns = cost(forming, beside(0));
@@ -52,11 +60,18 @@ MonotonicNanos Admission::Ask(int64_t rows, MonotonicNanos due_ns, const Server&
   const MonotonicNanos next_late_ns = First(server.free_ns) + cost(next_rows, beside(1)) - due_ns;
   if (next_late_ns > 0) return std::min(late_ns, next_late_ns);
   Close({.rows = forming, .takes_ns = took_ns + server.wake_ns});
-  Begin(due_ns);
+  Restart(due_ns);
   return 0;
 }
 
-void Admission::Begin(MonotonicNanos due_ns) {
+void Admission::Learn(int64_t late, int64_t answered, MonotonicNanos within_ns) {
+  const auto within = static_cast<double>(within_ns);
+  const double more = static_cast<double>(late) - kLateShare * static_cast<double>(answered);
+  const double margin = static_cast<double>(margin_ns_) + kMarginStep * within * more;
+  margin_ns_ = static_cast<MonotonicNanos>(std::clamp(margin, 0.0, kMostMargin * within));
+}
+
+void Admission::Restart(MonotonicNanos due_ns) {
   dues_.Clear();
   dues_.Add(due_ns);
 }

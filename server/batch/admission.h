@@ -6,6 +6,9 @@
 // join it until it is a batch worth running. Otherwise the request is refused: computing it would
 // cost the time of one that is answered in time.
 //
+// Executions take longer than predicted now and then, and who was let in with nothing to spare is
+// late then. How much must be left is learned from how many are late.
+//
 // Not thread-safe. O(log n) with n in the batch at the end, and the time of two predictions.
 #pragma once
 
@@ -38,7 +41,11 @@ class Admission {
   // would be answered.
   MonotonicNanos Ask(int64_t rows, MonotonicNanos due_ns, const Server& server, Cost cost);
   // The same for one that is queued whatever is predicted, with nothing waiting.
-  void Begin(MonotonicNanos due_ns);
+  void Begin(MonotonicNanos due_ns) { Restart(due_ns - margin_ns_); }
+  // `late` of `answered` that were queued came too late, of `within_ns` that they had.
+  void Learn(int64_t late, int64_t answered, MonotonicNanos within_ns);
+  // What is left between the predicted answer and what is wanted.
+  MonotonicNanos margin_ns() const { return margin_ns_; }
 
   // Rows of the closed batch at the head of the queue; 0: none is closed.
   int64_t closed_rows() const { return closed_.empty() ? 0 : closed_.front().rows; }
@@ -52,13 +59,16 @@ class Admission {
     int64_t rows = 0;
     MonotonicNanos takes_ns = 0;  // of its instance
   };
+  // Begins the batch at the end with one that has to be answered until then.
+  void Restart(MonotonicNanos due_ns);
   void Close(const Batch& batch);
   void PassClosed(absl::Span<MonotonicNanos> free_ns) const;
 
   std::deque<Batch> closed_;
   int64_t all_closed_rows_ = 0;
   MonotonicNanos all_closed_ns_ = 0;
-  DueTimes dues_;  // of the batch at the end
+  DueTimes dues_;  // of the batch at the end, less the margin
+  MonotonicNanos margin_ns_ = 0;
 };
 
 }  // namespace bitmill

@@ -137,12 +137,16 @@ MonotonicNanos DynamicBatcher::Lateness(const BatchItem& item, MonotonicNanos du
                                  .busy = Busy(),
                                  .wake_ns = wake_ns_,
                                  .free_ns = absl::MakeSpan(frees)};
-  const auto cost = [this](int64_t rows, int beside) {
-    return cost_model_.PredictNanos(rows, beside);
-  };
+  const auto cost = [this](int64_t rows, int beside) { return OccupiedNanos(rows, beside); };
   // Less important ones that wait are behind it, and what is known of those does not count.
-  return rows_ahead == waiting_rows_ ? admission_.Ask(item.rows, due_ns, server, cost)
-                                     : Admission().Ask(item.rows, due_ns, server, cost);
+  return rows_ahead == waiting_rows_
+             ? admission_.Ask(item.rows, due_ns, server, cost)
+             : Admission().Ask(item.rows, due_ns - admission_.margin_ns(), server, cost);
+}
+
+int64_t DynamicBatcher::OccupiedNanos(int64_t rows, int beside) const {
+  // Of sizes that only warm-up has run, the computation is all that is known.
+  return std::max(cost_model_.PredictNanos(rows, beside), occupied_.PredictNanos(rows, beside));
 }
 
 DynamicBatcher::Frees DynamicBatcher::FreeAt(MonotonicNanos now) const {
@@ -221,7 +225,7 @@ QueueState DynamicBatcher::State(MonotonicNanos now) const {
       }
     }
   }
-  state.predicted_run_ns = cost_model_.PredictNanos(std::min(waiting_rows_, controls_.max_rows));
+  state.predicted_run_ns = OccupiedNanos(std::min(waiting_rows_, controls_.max_rows), 0);
   return state;
 }
 
@@ -345,11 +349,19 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
   MonotonicNanos now = started_ns;
   Items items;
   Items dead;
+  std::vector<MonotonicNanos> dues;  // of the batch before, where requests are admitted by time
   for (int batches = 0;; ++batches) {
     Wakes wakes;
     int beside = 0;  // executions that run when this one starts
+    MonotonicNanos within_ns = 0;
     {
       MutexLock lock(&mutex_);
+      if (!dues.empty()) {
+        const auto late = std::ranges::count_if(dues, [now](auto due) { return due < now; });
+        admission_.Learn(late, std::ssize(dues), controls_.admit_within_ns);
+        dues.clear();
+      }
+      within_ns = controls_.admit_within_ns;
       const BatchDecision decision = Decide(limits_, State(now), now);
       const bool leave =
           HasSurplus() || (where == Where::kInline &&
@@ -364,8 +376,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
         const MonotonicNanos woke_ns = batches == 0 ? started_ns - scheduled_ns : 0;
         wake_ns_ += (woke_ns - wake_ns_) / kWakeWeight;
         if (controls_.admit_within_ns > 0) {
-          free_at_ns_[static_cast<size_t>(instance)] =
-              now + cost_model_.PredictNanos(rows, beside) + wake_ns_;
+          free_at_ns_[static_cast<size_t>(instance)] = now + OccupiedNanos(rows, beside) + wake_ns_;
         }
       }
       PublishDepth();
@@ -387,9 +398,13 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
     const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now, where});
     FinishDead(dead, now);
     dead.clear();
-    if (!items.empty()) cost_model_.Observe(rows, runner_.RunBatch(items, rows, instance), beside);
+    if (within_ns > 0) dues = DuesOf(items, within_ns);
+    const int64_t ran_ns = items.empty() ? 0 : runner_.RunBatch(items, rows, instance);
     items.clear();
-    now = clock_.Now();
+    const MonotonicNanos begin_ns = std::exchange(now, clock_.Now());
+    if (ran_ns <= 0) continue;
+    cost_model_.Observe(rows, ran_ns, beside);
+    occupied_.Observe(rows, now - begin_ns, beside);
   }
 }
 
@@ -418,6 +433,16 @@ int64_t DynamicBatcher::MarkTaken(Items& items, Items& dead, const LoopTimes& ti
   return rows;
 }
 
+std::vector<MonotonicNanos> DynamicBatcher::DuesOf(const Items& items, MonotonicNanos within_ns) {
+  std::vector<MonotonicNanos> dues;
+  dues.reserve(items.size());
+  for (const BatchItem* const item : items) {
+    const bool tells = item->received_ns != 0;
+    dues.push_back((tells ? item->received_ns : item->queued_ns) + within_ns);
+  }
+  return dues;
+}
+
 void DynamicBatcher::FinishDead(const Items& dead, MonotonicNanos now) {
   for (BatchItem* const item : dead) {
     item->times[Stage::kQueue] = now - item->queued_ns;
@@ -435,7 +460,7 @@ void DynamicBatcher::FinishRefused(const Refusals& refusals, const BatchControls
       runner_.Reject(*item, TooLateStatus(options_.name, why));
       continue;
     }
-    const int64_t busy_ns = cost_model_.PredictNanos(controls.max_rows) / controls.max_rows *
+    const int64_t busy_ns = OccupiedNanos(controls.max_rows, 0) / controls.max_rows *
                             controls.max_queue_requests / controls.instances;
     runner_.Reject(*item, QueueFullStatus(options_.name, controls.max_queue_requests, busy_ns));
   }

@@ -118,6 +118,8 @@ class DynamicBatcher {
   // Returns false when `item` is refused; `refusal` then says why.
   bool TryQueue(BatchItem& item, MonotonicNanos now, Items& dead, Refusal& refusal)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  // Until an instance that starts so many rows can start the next.
+  int64_t OccupiedNanos(int64_t rows, int beside) const;
   // How much too late an item would be answered, were it queued now; 0: in time. It is then part of
   // what the admission knows.
   MonotonicNanos Lateness(const BatchItem& item, MonotonicNanos due_ns, MonotonicNanos now)
@@ -167,6 +169,8 @@ class DynamicBatcher {
   // Splits `items` into those to run, which it marks with their times, and `dead` ones; returns the
   // rows to run.
   static int64_t MarkTaken(Items& items, Items& dead, const LoopTimes& times);
+  // When those were wanted that have `within_ns`.
+  static std::vector<MonotonicNanos> DuesOf(const Items& items, MonotonicNanos within_ns);
   void FinishDead(const Items& dead, MonotonicNanos now);
   void FinishRefused(const Refusals& refusals, const BatchControls& controls);
 
@@ -176,6 +180,8 @@ class DynamicBatcher {
   Scheduler& scheduler_;
   const Clock& clock_;
   CostModel cost_model_;
+  // Of instances: also what comes before and after the computation, above all finishing the items.
+  CostModel occupied_;
   const std::shared_ptr<Flow> flow_ = std::make_shared<Flow>();
 
   mutable Mutex mutex_;

@@ -140,6 +140,32 @@ TEST_F(AdmissionTest, ForgetsWhatLeftTheQueue) {
   EXPECT_EQ(Ask(31), 0);
 }
 
+TEST_F(AdmissionTest, LeavesAMarginWhereManyAreLate) {
+  EXPECT_EQ(Ask(31), 0) << "20 + 11 ms";
+  Take(1);
+  admission.Learn(100, 100, 31 * kMilli);
+  const auto margin_ms = static_cast<double>(admission.margin_ns()) / kMilli;
+  EXPECT_NEAR(margin_ms, 0.098 * 31, 1e-3);
+  EXPECT_NEAR(Ask(31), margin_ms, 1e-3);
+  EXPECT_EQ(Ask(35), 0);
+  EXPECT_NEAR(Ask(32 + margin_ms - 0.5), 0.5, 1e-3) << "20 + 12 ms, in the batch of the other";
+}
+
+TEST_F(AdmissionTest, TheMarginStaysWhereOneOfFiftyIsLateAndHasBounds) {
+  admission.Learn(40, 40, 30 * kMilli);
+  const MonotonicNanos margin = admission.margin_ns();
+  admission.Learn(1, 50, 30 * kMilli);
+  EXPECT_NEAR(static_cast<double>(admission.margin_ns()), static_cast<double>(margin), 1);
+  admission.Learn(0, 50, 30 * kMilli);
+  EXPECT_LT(admission.margin_ns(), margin);
+  admission.Learn(0, 100'000, 30 * kMilli);
+  EXPECT_EQ(admission.margin_ns(), 0);
+  admission.Learn(100'000, 100'000, 30 * kMilli);
+  EXPECT_EQ(admission.margin_ns(), 10 * kMilli);
+  admission.Learn(1, 1, 0);
+  EXPECT_EQ(admission.margin_ns(), 0) << "nobody is asked any more";
+}
+
 TEST(DueTimesTest, GiveTheEarliestThatCanStillBeKept) {
   DueTimes dues;
   EXPECT_EQ(dues.EarliestInTime(0), DueTimes::kNone);

@@ -34,7 +34,7 @@ class RecordingRunner final : public BatchRunner {
     MutexLock lock(&mutex);
     batches.push_back(rows);
     for (BatchItem* const item : items) ran.push_back(item);
-    return 0;
+    return computed_ns;
   }
   void Reject(BatchItem& item, const absl::Status& status) override {
     MutexLock lock(&mutex);
@@ -44,6 +44,7 @@ class RecordingRunner final : public BatchRunner {
 
   std::shared_ptr<int> alive = std::make_shared<int>();
   std::function<void()> during_run;
+  int64_t computed_ns = 0;  // what each run tells
   Mutex mutex;
   std::vector<int64_t> batches;
   std::vector<BatchItem*> ran;
@@ -260,6 +261,44 @@ TEST_F(BatcherControlsTest, APredictionCountsWhatIsLeftOfARunningBatch) {
   };
   scheduler.RunAll();
   EXPECT_THAT(runner.batches, ElementsAre(1, 1));
+}
+
+TEST_F(BatcherControlsTest, APredictionCountsWhatComesAfterTheComputation) {
+  Create({.limits = {.max_rows = 1}});
+  AdmitWithin(29 * kMilli);
+  runner.computed_ns = 10 * kMilli;
+  runner.during_run = [&] { clock.Advance(15 * kMilli); };  // answers are written, too
+  Submit();
+  scheduler.RunAll();
+  Submit();
+  EXPECT_TRUE(runner.rejected.contains(&Submit())) << "15 ms, twice";
+  scheduler.RunAll();
+  AdmitWithin(30 * kMilli);
+  Submit();
+  EXPECT_FALSE(runner.rejected.contains(&Submit()));
+  scheduler.RunAll();
+}
+
+TEST_F(BatcherControlsTest, WhereAnswersAreLateMoreIsLeft) {
+  Create({.limits = {.max_rows = 1}});
+  batcher->cost_model().Observe(1, 10 * kMilli);
+  AdmitWithin(20 * kMilli);
+  const auto second_fits = [&] {
+    Submit();
+    return !runner.rejected.contains(&Submit());  // predicted after 20 ms, at the end of its time
+  };
+  EXPECT_TRUE(second_fits());
+  runner.during_run = [&] { clock.Advance(25 * kMilli); };  // what it told is not to be counted
+  scheduler.RunAll();
+  EXPECT_FALSE(second_fits());
+  runner.during_run = [&] { clock.Advance(10 * kMilli); };
+  scheduler.RunAll();
+  for (int i = 0; i < 200; ++i) {  // one late of fifty is no reason
+    Submit();
+    scheduler.RunAll();
+  }
+  EXPECT_TRUE(second_fits());
+  scheduler.RunAll();
 }
 
 TEST_F(BatcherControlsTest, APredictionKnowsHowManyInstancesThereAre) {
