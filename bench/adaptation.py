@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """How much is answered in time when the server's settings follow an objective.
 
-Usage:  adaptation.py [--quick] [--seeds N] [--json FILE] [--build build/release] [--live]
+Usage:  adaptation.py [--quick] [--seeds N] [--json FILE] [--build build/release] [--live [--apart]]
 
 Without --live: simulated servers (bench/analysis), deterministic, some minutes of one core; --quick
 takes one model and fewer loads, some seconds. Each scenario is served by the adaptation, by
@@ -12,7 +12,8 @@ shows means and the worst share of the oracle; the verdicts are of the worst of 
 
 With --live: `bitmill serve` and `bitmill load` on loopback, the same model with `adapt` off and on
 at 0.5, 1 and 2 times what it serves at most; --quick takes 2 times alone. Client and server share
-the machine: only large differences mean something.
+the machine's CPUs: only large differences mean something. With --apart the server has one half of
+them and the client the other.
 
 Prints one table and the verdicts. Exit status: 0 when all bars are met, 1 when one is missed or a
 program failed, 2 for misuse.
@@ -30,7 +31,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "bench" / "serving"))
-from servers import free_port, running, serve_command, wait_ready  # noqa: E402
+from servers import (  # noqa: E402
+    free_port, program_of, running, serve_command, set_apart, wait_ready)
 
 # The bars.
 LEAST_OF_ORACLE = 0.95       # every scenario
@@ -126,9 +128,10 @@ def load(program: Path, address: str, arguments: list[str]) -> dict:
     return json.loads(done.stdout)["results"][0]
 
 
-def live(build: Path, quick: bool) -> tuple[str, dict]:
+def live(build: Path, *, quick: bool, apart: bool) -> tuple[str, dict]:
     """Measure the settings on loopback; return the table and the results with verdicts."""
-    program = build / "tools" / "bitmill"
+    program = program_of(build)
+    prefix = set_apart() if apart else []
     results = []
     capacity = 0.0
     with tempfile.TemporaryDirectory() as scratch:
@@ -137,7 +140,7 @@ def live(build: Path, quick: bool) -> tuple[str, dict]:
             shutil.copytree(ROOT / "models" / "repository" / LIVE_MODEL, repository / LIVE_MODEL)
             (repository / LIVE_MODEL / "config.pbtxt").write_text(config)
             port, log = free_port(), Path(scratch) / "serve.log"
-            with running(serve_command(program, repository, port), log):
+            with running([*prefix, *serve_command(program, repository, port)], log):
                 address = f"127.0.0.1:{port}"
                 wait_ready(program, address, LIVE_MODEL, log)
                 if capacity == 0:
@@ -174,12 +177,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--seeds", type=int, default=1, metavar="N",
                         help="draws of the simulation (%(default)s)")
     parser.add_argument("--live", action="store_true", help="servers on loopback, not simulated")
+    parser.add_argument("--apart", action="store_true",
+                        help="with --live: the server has half of the CPUs, its client the others")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results here too")
     parser.add_argument("--build", type=Path, default=ROOT / "build" / "release")
     options = parser.parse_args(argv)
     try:
         if options.live:
-            text, results = live(options.build, options.quick)
+            text, results = live(options.build, quick=options.quick, apart=options.apart)
         else:
             text, results = simulated(options.build, options.quick, max(options.seeds, 1))
     except (OSError, RuntimeError, subprocess.CalledProcessError) as error:

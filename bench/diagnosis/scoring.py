@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 HEALTHY, UNKNOWN, NEIGHBOUR = "healthy", "unknown", "noisy_neighbour"
 LAST = 3  # reports at the end of a case whose majority is the verdict
 WORSE_SHARE, WORSE_MS = 1.4, 0.2  # of p99 at the client, from where on an injection is felt
-WORSE_THAN_FIRST = 1.1  # likewise the second of two, beside the first alone
+WORSE_THAN_ONE = 1.1  # likewise each of two, beside the other alone
 BARS = {"top1": 0.95, "macro_f1": 0.93, "healthy_recall": 0.99, "pairs_in_top2": 0.90}
 MOST_SECONDS_TO_NAME = 5.0
 MOST_STOLEN = 0.01  # of the time of a CPU, by the hypervisor, in a case that counts
@@ -32,6 +32,7 @@ class Outcome:
     control_p99_ms: float = 0.0  # at the client, without the injection
     p99_ms: float = 0.0
     first_p99_ms: float = 0.0  # of two causes at once: with the first alone
+    second_p99_ms: float = 0.0  # likewise; 0: not measured
     findings: list[str] = field(default_factory=list)  # causes, largest first
     evidence: str = ""
     stolen: float = 0.0  # by the hypervisor, of the time of the server's CPU that lost most
@@ -42,8 +43,8 @@ class Outcome:
         """Whether clients were worse off, of two causes by each; a healthy run counts as it is."""
         if self.cause == HEALTHY:
             return True
-        if self.pair and self.p99_ms < max(WORSE_THAN_FIRST * self.first_p99_ms,
-                                           self.first_p99_ms + WORSE_MS):
+        alone = max(self.first_p99_ms, self.second_p99_ms)
+        if self.pair and self.p99_ms < max(WORSE_THAN_ONE * alone, alone + WORSE_MS):
             return False
         least = max(WORSE_SHARE * self.control_p99_ms, self.control_p99_ms + WORSE_MS)
         return self.p99_ms >= least

@@ -12,6 +12,24 @@ from pathlib import Path
 from typing import Iterator
 
 
+def program_of(build: Path) -> Path:
+    """Return the program that was built there."""
+    program = (build / "bitmill").resolve()
+    if not program.is_file():
+        raise RuntimeError(f"there is no {program}: build the target bitmill first")
+    return program
+
+
+def set_apart() -> list[str]:
+    """Leave one half of the CPUs to a server; return what its command begins with to have it."""
+    cpus = sorted(os.sched_getaffinity(0))
+    half = len(cpus) // 2
+    if half == 0:
+        raise RuntimeError("--apart takes at least two CPUs")
+    os.sched_setaffinity(0, cpus[half:])
+    return ["taskset", "--cpu-list", ",".join(map(str, cpus[:half]))]
+
+
 def free_port() -> int:
     """Return a TCP port of the loopback interface that nobody listens on."""
     with socket.socket() as probe:

@@ -102,6 +102,7 @@ class Scores(unittest.TestCase):
         self.assertFalse(outcome("a+b", "a", p99_ms=10.9, first_p99_ms=10.0).felt)
         self.assertFalse(outcome("a+b", "a", p99_ms=1.6, first_p99_ms=1.45).felt)
         self.assertTrue(outcome("a+b", "a", p99_ms=11.1, first_p99_ms=10.0).felt)
+        self.assertFalse(outcome("a+b", "b", p99_ms=99.0, first_p99_ms=5.0, second_p99_ms=97.0).felt)
         unfelt = outcome("a+b", "a", p99_ms=10.1, first_p99_ms=10.0, findings=["a"])
         self.assertEqual(scoring.summarize([unfelt])["pairs"], 0)
 

@@ -5,6 +5,8 @@ Run:  python3 -m unittest discover -s tests/bench       (standard library only)
 
 from __future__ import annotations
 
+import contextlib
+import io
 import sys
 import tempfile
 import unittest
@@ -12,6 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "bench"))
 
+import adaptation  # noqa: E402
 import warning  # noqa: E402
 
 
@@ -73,6 +76,12 @@ class Reports(unittest.TestCase):
         self.assertEqual(warning.false_alarm_share(steady, "m", 10.0), 0.25)
         self.assertIsNone(warning.false_alarm_share(steady, "m", 1.0))
 
+    def test_an_alarm_is_early_where_a_miss_follows_within_the_horizon(self) -> None:
+        alarm = [raised("overloaded", 1)]
+        steady = warning.Watch(0, [report(1, 5.0, alarm), report(9, 5.0, alarm), report(32, 20.0, alarm),
+                                   report(33, 5.0, alarm)])
+        self.assertEqual(warning.early_alarms(steady, "m", 10.0), (3, 1))
+
     def test_the_lead_is_from_the_first_alarm_to_saturation(self) -> None:
         steps = [{"seconds": 2.0, "latency_us": {"p99": 1e3 * p99}} for p99 in (5, 5, 12, 12, 12)]
         reports = [report(2, 1.0, [raised("saturation_ahead", 1)])]
@@ -100,6 +109,16 @@ class Repository(unittest.TestCase):
             self.assertIn("slo { p99_ms: 12.500 }",
                           (folder / "digits_w1a1" / "config.pbtxt").read_text())
             self.assertTrue((folder / "digits_w1a1" / "1").exists())
+
+
+class Live(unittest.TestCase):
+    def test_says_what_to_build_first(self) -> None:
+        with tempfile.TemporaryDirectory() as name:
+            for script in (adaptation, warning):
+                told = io.StringIO()
+                with contextlib.redirect_stderr(told), contextlib.redirect_stdout(io.StringIO()):
+                    self.assertEqual(script.main(["--live", "--build", name]), 1)
+                self.assertIn(f"there is no {Path(name).resolve() / 'bitmill'}", told.getvalue())
 
 
 if __name__ == "__main__":
