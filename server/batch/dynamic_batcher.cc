@@ -6,6 +6,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "base/check.h"
+#include "server/batch/punctuality.h"
 
 namespace bitmill {
 namespace {
@@ -349,18 +350,14 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
   MonotonicNanos now = started_ns;
   Items items;
   Items dead;
-  std::vector<MonotonicNanos> dues;  // of the batch before, where requests are admitted by time
+  Punctuality punctuality;
   for (int batches = 0;; ++batches) {
     Wakes wakes;
     int beside = 0;  // executions that run when this one starts
     MonotonicNanos within_ns = 0;
     {
       MutexLock lock(&mutex_);
-      if (!dues.empty()) {
-        const auto late = std::ranges::count_if(dues, [now](auto due) { return due < now; });
-        admission_.Learn(late, std::ssize(dues), controls_.admit_within_ns);
-        dues.clear();
-      }
+      punctuality.Tell(now, controls_.admit_within_ns, admission_);
       within_ns = controls_.admit_within_ns;
       const BatchDecision decision = Decide(limits_, State(now), now);
       const bool leave =
@@ -398,7 +395,7 @@ void DynamicBatcher::Loop(int instance, Where where, MonotonicNanos scheduled_ns
     const int64_t rows = MarkTaken(items, dead, {scheduled_ns, started_ns, now, where});
     FinishDead(dead, now);
     dead.clear();
-    if (within_ns > 0) dues = DuesOf(items, within_ns);
+    if (within_ns > 0) punctuality.Expect(items, within_ns);
     const int64_t ran_ns = items.empty() ? 0 : runner_.RunBatch(items, rows, instance);
     items.clear();
     const MonotonicNanos begin_ns = std::exchange(now, clock_.Now());
@@ -431,16 +428,6 @@ int64_t DynamicBatcher::MarkTaken(Items& items, Items& dead, const LoopTimes& ti
   items.resize(kept);
   for (BatchItem* const item : items) item->batch_rows = rows;
   return rows;
-}
-
-std::vector<MonotonicNanos> DynamicBatcher::DuesOf(const Items& items, MonotonicNanos within_ns) {
-  std::vector<MonotonicNanos> dues;
-  dues.reserve(items.size());
-  for (const BatchItem* const item : items) {
-    const bool tells = item->received_ns != 0;
-    dues.push_back((tells ? item->received_ns : item->queued_ns) + within_ns);
-  }
-  return dues;
 }
 
 void DynamicBatcher::FinishDead(const Items& dead, MonotonicNanos now) {

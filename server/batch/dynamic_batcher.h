@@ -169,8 +169,6 @@ class DynamicBatcher {
   // Splits `items` into those to run, which it marks with their times, and `dead` ones; returns the
   // rows to run.
   static int64_t MarkTaken(Items& items, Items& dead, const LoopTimes& times);
-  // When those were wanted that have `within_ns`.
-  static std::vector<MonotonicNanos> DuesOf(const Items& items, MonotonicNanos within_ns);
   void FinishDead(const Items& dead, MonotonicNanos now);
   void FinishRefused(const Refusals& refusals, const BatchControls& controls);
 
