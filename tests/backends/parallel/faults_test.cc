@@ -9,11 +9,13 @@
 #include <random>
 #include <thread>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/strings/str_cat.h"
 #include "backends/fallback_executable.h"
 #include "backends/parallel/data_executable.h"
 #include "backends/parallel/staged_executable.h"
 #include "base/clock.h"
+#include "base/mutex.h"
 #include "tests/backends/cpu/allocation_hook.h"
 #include "tests/backends/cpu/plan_runner.h"
 #include "tests/backends/cpu/random_lowered.h"
@@ -259,20 +261,52 @@ INSTANTIATE_TEST_SUITE_P(Ways, PartFaultTest,
                            return std::string(param.param.name);
                          });
 
+// How many threads are inside a part, and the most that were at once. The two are one step: with a
+// step between them a thread that enters later could be the first to say so, and be overwritten.
+class Occupancy {
+ public:
+  void Enter() {
+    const MutexLock lock(&mutex_);
+    most_ = std::max(most_, ++inside_);
+  }
+
+  void Leave() {
+    const MutexLock lock(&mutex_);
+    --inside_;
+  }
+
+  int inside() const {
+    const MutexLock lock(&mutex_);
+    return inside_;
+  }
+
+  int most() const {
+    const MutexLock lock(&mutex_);
+    return most_;
+  }
+
+ private:
+  mutable Mutex mutex_;
+  int inside_ ABSL_GUARDED_BY(mutex_) = 0;
+  int most_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
 // A stage computes one small batch while the next stage computes the one before.
 TEST(PipelineTest, StagesComputeDifferentRowsAtTheSameTime) {
   ThreadTeam team(2);
-  std::atomic<int> inside{0}, most{0};
+  Occupancy occupancy;
   const MonotonicNanos deadline = kClock.Now() + int64_t{20'000'000'000};
   std::vector<std::unique_ptr<Executable>> parts;
   for (int p = 0; p < 2; ++p) {
     auto part = NewPart();
     part->before_run = [&, p](const BatchRows& batch) {
-      most.store(std::max(most.load(), inside.fetch_add(1) + 1));
+      occupancy.Enter();
       // Once the first rows are through the first stage, each stage waits for the other one.
       const bool has_company = p == 1 || FirstValue(batch) > 1;
-      while (has_company && most.load() < 2 && kClock.Now() < deadline) std::this_thread::yield();
-      inside.fetch_sub(1);
+      while (has_company && occupancy.most() < 2 && kClock.Now() < deadline) {
+        std::this_thread::yield();
+      }
+      occupancy.Leave();
       return absl::OkStatus();
     };
     parts.push_back(std::move(part));
@@ -282,29 +316,31 @@ TEST(PipelineTest, StagesComputeDifferentRowsAtTheSameTime) {
   Numbers numbers(kMaxRows);
   ASSERT_TRUE(numbers.Run(*executable, *context).ok());
   EXPECT_TRUE(numbers.arrived());
-  EXPECT_EQ(most.load(), 2);
+  EXPECT_EQ(occupancy.most(), 2);
 }
 
 // What a device copies while it computes: the second stage has the next rows in hand before it is
 // through with these, and they may end first.
 TEST(PipelineTest, AStageOnADeviceTakesTheNextRowsWhileItComputes) {
   ThreadTeam team(3);
-  std::atomic<int> inside{0}, most{0};
+  Occupancy occupancy;
   const MonotonicNanos deadline = kClock.Now() + int64_t{20'000'000'000};
   std::vector<std::unique_ptr<Executable>> parts;
   for (int p = 0; p < 3; ++p) {
     auto part = NewPart();
     if (p == 1) {
       part->before_run = [&](const BatchRows& batch) {
-        most.store(std::max(most.load(), inside.fetch_add(1) + 1));
-        // The first rows wait until the second are here, and longer than these.
-        while (FirstValue(batch) == 1 && most.load() < 2 && kClock.Now() < deadline) {
+        occupancy.Enter();
+        // The first rows and the second wait for one another, whoever comes in first; then the
+        // first wait until the second are through.
+        const float first_value = FirstValue(batch);
+        while (first_value <= 2 && occupancy.most() < 2 && kClock.Now() < deadline) {
           std::this_thread::yield();
         }
-        while (FirstValue(batch) == 1 && inside.load() > 1 && kClock.Now() < deadline) {
+        while (first_value == 1 && occupancy.inside() > 1 && kClock.Now() < deadline) {
           std::this_thread::yield();
         }
-        inside.fetch_sub(1);
+        occupancy.Leave();
         return absl::OkStatus();
       };
     }
@@ -315,20 +351,20 @@ TEST(PipelineTest, AStageOnADeviceTakesTheNextRowsWhileItComputes) {
   Numbers numbers(kMaxRows);
   ASSERT_TRUE(numbers.Run(*executable, *context).ok());
   EXPECT_TRUE(numbers.arrived());
-  EXPECT_EQ(most.load(), 2);
+  EXPECT_EQ(occupancy.most(), 2);
 }
 
 TEST(PipelineTest, StagesThatComputeOneAtATimeTakeOne) {
   ThreadTeam team(3);
-  std::atomic<int> inside{0}, most{0};
+  Occupancy occupancy;
   std::vector<std::unique_ptr<Executable>> parts;
   for (int p = 0; p < 2; ++p) {
     auto part = NewPart();
     if (p == 1) {
       part->before_run = [&](const BatchRows&) {
-        most.store(std::max(most.load(), inside.fetch_add(1) + 1));
+        occupancy.Enter();
         std::this_thread::yield();
-        inside.fetch_sub(1);
+        occupancy.Leave();
         return absl::OkStatus();
       };
     }
@@ -341,7 +377,7 @@ TEST(PipelineTest, StagesThatComputeOneAtATimeTakeOne) {
     ASSERT_TRUE(numbers.Run(*executable, *context).ok());
     ASSERT_TRUE(numbers.arrived());
   }
-  EXPECT_EQ(most.load(), 1);
+  EXPECT_EQ(occupancy.most(), 1);
 }
 
 TEST(StagedTest, TimesAreThoseOfTheStages) {
