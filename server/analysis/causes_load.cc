@@ -106,18 +106,22 @@ void FindNoWorkers(const WindowParts& parts, std::vector<Candidate>& candidates)
 
 void FindFormation(const WindowParts& parts, const WhatIf& what_if,
                    std::vector<Candidate>& candidates) {
-  if (parts.mean.formation < parts.thresholds.formation_share * parts.mean.latency) return;
+  if (parts.mean.formation <= 0) return;
   const auto delay_ns = static_cast<double>(parts.window.controls.max_delay_ns);
+  // Of a longer latency it is too small a share.
+  const double longest = parts.mean.formation / parts.thresholds.formation_share;
   double gained = 0;
   if (delay_ns > 0) {
     // Where executions are disturbed, those that come sooner are disturbed as much and may gain
-    // nothing; what the delay alone costs is seen without.
+    // nothing, and the delay is little beside that; what it alone costs is seen without.
     Scenario scenario = what_if.AsIs(), undisturbed = what_if.Undisturbed();
     const double undisturbed_p99 = what_if.P99(undisturbed);
+    if (std::min(parts.mean.latency, undisturbed_p99) > longest) return;
     scenario.controls.max_delay_ns = undisturbed.controls.max_delay_ns = 0;
     gained = std::max(what_if.RecoveredMs(scenario),
                       what_if.RecoveredMs(undisturbed_p99, what_if.P99(undisturbed)));
   } else {
+    if (parts.mean.latency > longest) return;
     gained = (parts.p99 -
               parts.LatencyP99([](const RequestParts& request) { return request.formation; })) *
              1e-6;
@@ -131,6 +135,11 @@ void FindFormation(const WindowParts& parts, const WhatIf& what_if,
   finding.advice =
       absl::StrFormat("lower dynamic_batching max_queue_delay_microseconds from %.0f to 0: %s",
                       delay_ns * 1e-3, Becomes(parts.p99 * 1e-6, gained));
+  if (parts.throttled_gate) {
+    absl::StrAppend(&finding.advice,
+                    "; or less: a batch that waits takes a timer and a thread, whose CPU time the "
+                    "quota has not");
+  }
   candidates.push_back({.finding = std::move(finding)});
 }
 

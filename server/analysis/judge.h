@@ -24,7 +24,7 @@ struct JudgeThresholds {
   double max_stage_sum_error = 0.2;
 
   // A cause counts when it costs at least all of these.
-  double min_recoverable_share = 0.05;    // of p99
+  double min_recoverable_share = 0.05;    // of p99, or what larger causes leave of it
   double min_recoverable_of_ideal = 0.4;  // of the ideal latency: a lone request's, undisturbed
   double min_recoverable_ms = 0.2;        // where no objective is stated
   double min_share_of_objective = 0.05;   // where one is

@@ -69,8 +69,11 @@ TEST(JudgeTest, AnObjectiveThatIsMissedHereIsNeverTheClientsVerdict) {
     request.transit_ns = request.write_ns = 200'000'000;
   }
   EXPECT_EQ(Judge(late).cause, Cause::kSlowClient);
-  late.window.objective.p99_ms = 1;  // an execution takes 3
-  const Diagnosis diagnosis = Judge(late);
+  late.window.objective.p99_ms = 1;  // an execution takes 3, a hundredth of what the client waits
+  const Diagnosis limit = Judge(late);
+  EXPECT_EQ(limit.cause, Cause::kComputeBound);
+  EXPECT_EQ(limit.findings[0].cause, Cause::kSlowClient);
+  const Diagnosis diagnosis = Judge(late, {.limit_share = 2});  // nothing is at the limit
   EXPECT_EQ(diagnosis.cause, Cause::kUnknown);
   ASSERT_EQ(diagnosis.findings.size(), 2U);
   EXPECT_EQ(diagnosis.findings[1].cause, Cause::kSlowClient);
@@ -231,24 +234,45 @@ TEST(JudgeTest, AServerThatIsHeldBackByItsQuotaIsNotOverloadedBeside) {
   for (const Finding& finding : diagnosis.findings) EXPECT_NE(finding.cause, Cause::kOverload);
 }
 
+// The quota holds the process back while batches are open, of every so many requests one.
+void HoldOpenBatches(int every, int64_t ns, InjectedWindow& injected) {
+  int count = 0;
+  for (RequestRecord& request : injected.window.requests) {
+    if (++count % every != 0) continue;
+    request.formation_ns += ns;
+    request.stages[Stage::kQueue] += ns;
+    request.total_ns += ns;
+  }
+  injected.host.throttled_share = 0.1;
+  injected.host.throttled_periods_share = 0.2;
+}
+
 TEST(JudgeTest, AWaitForCompanyBeyondTheDelayIsTheQuotas) {
   InjectedWindow late = Injected(Cause::kBatchFormationWait);
   EXPECT_EQ(Judge(late).findings.size(), 1U);
-  int count = 0;
-  for (RequestRecord& request : late.window.requests) {
-    if (++count % 10 != 0) continue;  // the hold began while the batch was open
-    for (int64_t* const ns :
-         {&request.formation_ns, &request.stages[Stage::kQueue], &request.total_ns}) {
-      *ns += 60'000'000;
-    }
-  }
-  late.host.throttled_share = 0.1;
-  late.host.throttled_periods_share = 0.2;
+  HoldOpenBatches(10, 60'000'000, late);
   const Diagnosis diagnosis = Judge(late);
   ASSERT_EQ(diagnosis.findings.size(), 2U);
   EXPECT_EQ(diagnosis.findings[0].cause, Cause::kBatchFormationWait);
   EXPECT_EQ(diagnosis.findings[1].cause, Cause::kCpuThrottled);
   EXPECT_GT(diagnosis.findings[1].recoverable_p99_ms, 10);
+}
+
+// Little beside the quota, and all there is once that is gone.
+TEST(JudgeTest, ADelayIsNamedBesideAQuotaThatCostsAHundredTimesAsMuch) {
+  InjectedWindow both = MakeInjectedWindow({.model = SimulatedModel::kCompute,
+                                            .causes = {Cause::kBatchFormationWait},
+                                            .intensity = 0,
+                                            .seed = 7});
+  const double alone_ms = Judge(both).findings[0].recoverable_p99_ms;
+  HoldOpenBatches(3, 400'000'000, both);
+  const Diagnosis diagnosis = Judge(both);
+  ASSERT_EQ(diagnosis.findings.size(), 2U);
+  EXPECT_EQ(diagnosis.cause, Cause::kCpuThrottled);
+  EXPECT_GT(diagnosis.findings[0].recoverable_p99_ms, 350);
+  EXPECT_EQ(diagnosis.findings[1].cause, Cause::kBatchFormationWait);
+  EXPECT_NEAR(diagnosis.findings[1].recoverable_p99_ms, alone_ms, 0.3 * alone_ms);
+  EXPECT_THAT(diagnosis.findings[1].advice, HasSubstr("the quota has not"));
 }
 
 TEST(JudgeTest, PaddingIsSeenThoughAllSizesTakeTheSameBecauseOfIt) {
