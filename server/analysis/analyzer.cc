@@ -165,6 +165,17 @@ void Analyzer::Follow(const std::vector<ObservedModel>& models) {
   }
 }
 
+std::vector<ModelLoad> Analyzer::LoadsOf(const ModelWindow& window, const HostWindow& host,
+                                         Watched& watched) const {
+  std::vector<ModelLoad>& loads = watched.loads;
+  while (loads.size() > 1 && loads.front().end_ns < window.begin_ns) loads.erase(loads.begin());
+  ModelLoad& last = loads.back();
+  if (last.warm_ns == 0) {
+    last.warm_ns = WarmSince(window, host, options_.limits, watched.predictor.run_line());
+  }
+  return loads;
+}
+
 Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
   Observation observation{.now_ns = clock_.Now(),
                           .unix_millis = clock_.UnixMillis(),
@@ -179,9 +190,7 @@ Observation Analyzer::Observe(std::vector<ObservedModel>& models) {
     window.configured = model.configured;
     window.objective = model.objective;
     window.io_threads = options_.io_threads;
-    std::vector<ModelLoad>& loads = watched_.at(model.id).loads;
-    while (loads.size() > 1 && loads.front().end_ns < window.begin_ns) loads.erase(loads.begin());
-    window.loads = loads;
+    window.loads = LoadsOf(window, observation.host, watched_.at(model.id));
     if (window.seconds() > 0) {
       observation.host.requests_per_s += static_cast<double>(window.answered) / window.seconds();
     }

@@ -114,6 +114,9 @@ class Analyzer final : public AnalysisSource {
   // Follows what was loaded and unloaded since.
   void Follow(const std::vector<ObservedModel>& models);
   Observation Observe(std::vector<ObservedModel>& models);
+  // The loads that matter to a window, its model's last one and when it was warm after that.
+  std::vector<ModelLoad> LoadsOf(const ModelWindow& window, const HostWindow& host,
+                                 Watched& watched) const;
   // Least time between two curves of a model, so that all of them together take little CPU time.
   MonotonicNanos CurvePeriod() const;
   ModelReport Report(const ModelWindow& window, const Observation& observation,

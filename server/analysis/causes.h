@@ -23,6 +23,8 @@ void FindLoadCauses(const WindowParts& parts, const WhatIf& what_if,
 // queue.
 void FindDisturbances(const WindowParts& parts, const WhatIf& what_if,
                       std::vector<Candidate>& candidates);
+// When executions had become as fast as usual after the last load; 0: not within this window.
+MonotonicNanos WarmSince(const WindowParts& parts);
 // Serialization, slow client.
 void FindEdgeCauses(const WindowParts& parts, std::vector<Candidate>& candidates);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -304,14 +305,18 @@ void FindLock(const WindowParts& parts, const WhatIf& what_if, std::vector<Candi
       candidates);
 }
 
-// Since the last load before it; negative: there was none.
-double AgeSeconds(const WindowParts& parts, size_t execution) {
+// Seconds since the last load before it; nothing when there was none of late, or executions had
+// become as fast as usual since.
+std::optional<double> ColdAge(const WindowParts& parts, size_t execution) {
   const MonotonicNanos start_ns = parts.window.executions_seen[execution].start_ns;
-  MonotonicNanos loaded_ns = parts.window.facts.loaded_ns;
+  ModelLoad last{.end_ns = parts.window.facts.loaded_ns};
   for (const ModelLoad& load : parts.window.loads) {
-    if (load.end_ns <= start_ns) loaded_ns = load.end_ns;
+    if (load.end_ns <= start_ns) last = load;
   }
-  return static_cast<double>(start_ns - loaded_ns) * 1e-9;
+  const double age = static_cast<double>(start_ns - last.end_ns) * 1e-9;
+  if (age < 0 || age >= parts.thresholds.cold_seconds) return std::nullopt;
+  if (last.warm_ns != 0 && start_ns >= last.warm_ns) return std::nullopt;
+  return age;
 }
 
 // Takes what requests and executions waited for a CPU while a model was loaded, unless others used
@@ -336,8 +341,7 @@ int64_t TakeWaitsOfLoads(const WindowParts& parts, Removal& removal) {
 bool PagingOfLoad(const WindowParts& parts, size_t execution) {
   const bool is_short = parts.host.memory_limit_hits_per_s >= parts.thresholds.memory_hits_per_s ||
                         MemoryStallOf(parts.host).share >= parts.thresholds.memory_psi_share;
-  const double age = AgeSeconds(parts, execution);
-  return !is_short && age >= 0 && age < parts.thresholds.cold_seconds;
+  return !is_short && ColdAge(parts, execution).has_value();
 }
 
 bool IsCold(const WindowParts& parts, size_t execution) {
@@ -345,28 +349,29 @@ bool IsCold(const WindowParts& parts, size_t execution) {
   return of.scale() >= parts.thresholds.cold_slowdown || of.paging > 0;
 }
 
-// Seconds after a load until executions are mostly as fast as usual. Slow ones that come now and
-// then, as often late as early, are no cold start.
-double ColdSeconds(const WindowParts& parts) {
+// Seconds after a load until executions that begin at `from_ns` or later are mostly as fast as
+// usual, at least so many in half a second; nothing where that is not seen. Slow ones that come now
+// and then, as often late as early, are no cold start.
+std::optional<double> WarmAge(const WindowParts& parts, MonotonicNanos from_ns, int64_t fewest) {
   constexpr double kBinSeconds = 0.5;
   std::vector<int64_t> all(
       static_cast<size_t>(std::ceil(parts.thresholds.cold_seconds / kBinSeconds)));
   std::vector<int64_t> cold(all.size());
   for (size_t i = 0; i < parts.executions.size(); ++i) {
-    const double age = AgeSeconds(parts, i);
-    if (age < 0 || age >= parts.thresholds.cold_seconds) continue;
-    const auto bin = static_cast<size_t>(age / kBinSeconds);
+    const std::optional<double> age = ColdAge(parts, i);
+    if (!age || parts.window.executions_seen[i].start_ns < from_ns) continue;
+    const auto bin = static_cast<size_t>(*age / kBinSeconds);
     ++all[bin];
     if (IsCold(parts, i)) ++cold[bin];
   }
   for (size_t bin = 0; bin < all.size(); ++bin) {
     const auto least = parts.thresholds.cold_share * static_cast<double>(all[bin]);
-    if (all[bin] > 0 && static_cast<double>(cold[bin]) < least) {
+    if (all[bin] >= fewest && static_cast<double>(cold[bin]) < least) {
       // What is cold in a bin that is mostly warm is at its begin, where the one before was cold.
       return (static_cast<double>(bin) + (cold[bin] > 0 && bin > 0 ? 1 : 0)) * kBinSeconds;
     }
   }
-  return parts.thresholds.cold_seconds;
+  return std::nullopt;
 }
 
 struct ColdExecutions {
@@ -392,18 +397,19 @@ std::string ColdText(const ColdExecutions& cold, int64_t late) {
 void FindColdStart(const WindowParts& parts, const WhatIf& what_if,
                    std::vector<Candidate>& candidates) {
   Removal removal(parts, what_if);
-  const double cold_seconds = ColdSeconds(parts);
+  const double cold_seconds =
+      WarmAge(parts, /*from_ns=*/0, /*fewest=*/1).value_or(parts.thresholds.cold_seconds);
   ColdExecutions cold;
   for (size_t i = 0; i < parts.executions.size(); ++i) {
-    const double age = AgeSeconds(parts, i);
-    if (age < 0 || age >= cold_seconds || !IsCold(parts, i)) continue;
+    const std::optional<double> age = ColdAge(parts, i);
+    if (!age || *age >= cold_seconds || !IsCold(parts, i)) continue;
     const ExecutionParts& of = parts.executions[i];
     if (of.scale() >= parts.thresholds.cold_slowdown) removal.TakeSlowdown(i);
     if (PagingOfLoad(parts, i)) removal.TakeWait(i, of.paging);
     ++cold.count;
     cold.faults +=
         parts.window.executions_seen[i].minor_faults + parts.window.executions_seen[i].major_faults;
-    cold.last_age = std::max(cold.last_age, age);
+    cold.last_age = std::max(cold.last_age, *age);
     cold.took += of.work + of.paging;
     cold.usual += of.clean;
   }
@@ -472,6 +478,12 @@ void FindDeviceQueue(const WindowParts& parts, const WhatIf& what_if,
 }
 
 }  // namespace
+
+MonotonicNanos WarmSince(const WindowParts& parts) {
+  const MonotonicNanos loaded_ns = parts.window.facts.loaded_ns;
+  const std::optional<double> age = WarmAge(parts, loaded_ns, parts.thresholds.min_executions);
+  return age ? loaded_ns + std::llround(*age * 1e9) : 0;
+}
 
 void FindDisturbances(const WindowParts& parts, const WhatIf& what_if,
                       std::vector<Candidate>& candidates) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <iterator>
 #include <utility>
 #include <vector>
 
@@ -217,6 +218,20 @@ Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const Ma
   Diagnosis nothing = NothingFound(parts, complaint);
   nothing.findings.push_back(std::move(diagnosis.findings[0]));
   return nothing;
+}
+
+MonotonicNanos WarmSince(const ModelWindow& window, const HostWindow& host,
+                         const MachineLimits& limits, const ServiceLine& line,
+                         const JudgeThresholds& thresholds) {
+  const auto since_load = [&window](MonotonicNanos at_ns) {
+    return static_cast<double>(at_ns - window.facts.loaded_ns) * 1e-9;
+  };
+  if (since_load(window.begin_ns) >= thresholds.cold_seconds ||
+      since_load(window.end_ns) < thresholds.warm_after_seconds ||
+      std::ssize(window.executions_seen) < thresholds.min_executions) {
+    return 0;
+  }
+  return WarmSince(WindowParts(window, host, limits, line, thresholds));
 }
 
 }  // namespace bitmill

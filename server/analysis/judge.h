@@ -61,6 +61,7 @@ struct JudgeThresholds {
   double client_share = 0.2;           // of the mean latency as the client sees it
   double usual_way_ms = 1;             // of p99: what gRPC and a network near by take anyway
   double cold_seconds = 10;            // after a load
+  double warm_after_seconds = 4;       // earlier there is nothing to say by what is usual
   double cold_slowdown = 1.5;          // of an execution, against the window's usual
   double cold_share = 0.3;             // of the executions of half a second, while it lasts
   double lock_share = 0.05;            // of the executions' time asleep
@@ -79,6 +80,12 @@ struct JudgeThresholds {
 // Neither `limits` nor any host value is required: what is missing is not judged by.
 Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const MachineLimits& limits,
                      const ServiceLine& line, const JudgeThresholds& thresholds = {});
+
+// When executions had become as fast as usual after the model's last load, for ModelLoad::warm_ns;
+// 0: this window does not show it.
+MonotonicNanos WarmSince(const ModelWindow& window, const HostWindow& host,
+                         const MachineLimits& limits, const ServiceLine& line,
+                         const JudgeThresholds& thresholds = {});
 
 // The host's own causes (throttled, neighbour, memory, overload of its CPUs), each with the most
 // that it costs any of the models. `models` belong to observation.models, in their order.

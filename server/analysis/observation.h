@@ -95,6 +95,9 @@ struct ModelFacts {
 // A model version that was loaded, for the first time or again.
 struct ModelLoad {
   MonotonicNanos begin_ns = 0, end_ns = 0;
+  // From then on executions were as fast as usual: what slows them later is not this load. 0: that
+  // was not seen yet.
+  MonotonicNanos warm_ns = 0;
 };
 
 // What may be changed while it is served.

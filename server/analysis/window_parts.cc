@@ -368,8 +368,10 @@ double WindowParts::SlowedOnCpu() const {
 
 bool WindowParts::PagedOut() const {
   const auto cold_ns = static_cast<MonotonicNanos>(thresholds.cold_seconds * 1e9);
-  const bool loaded = std::ranges::any_of(
-      window.loads, [&](const ModelLoad& load) { return load.end_ns > window.end_ns - cold_ns; });
+  const bool loaded = std::ranges::any_of(window.loads, [&](const ModelLoad& load) {
+    return load.warm_ns != 0 ? load.warm_ns > window.begin_ns
+                             : load.end_ns > window.end_ns - cold_ns;
+  });
   return host.major_faults_per_s >= thresholds.paged_out_faults_per_s && !loaded &&
          !throttled_gate && !WaitsForOthers();
 }

@@ -41,21 +41,27 @@ class AnalyzerTest : public testing::Test {
     served_.models.push_back(model);
   }
 
-  // A second in which a request every 10 ms waits 1 ms and is computed in 2.
-  void SecondOfTraffic(uint32_t id = 0) {
+  // A second in which a request every 10 ms waits 1 ms and is computed in 2. Every second execution
+  // also waits so long for a page from a disk.
+  void SecondOfTraffic(uint32_t id = 0, int64_t paging_ns = 0) {
     for (int i = 0; i < 100; ++i) {
       clock_.Advance(10 * kMilli);
-      const MonotonicNanos received = clock_.Now() - 3 * kMilli;
+      const int64_t paged_ns = i % 2 == 0 ? paging_ns : 0;
+      const MonotonicNanos received = clock_.Now() - 3 * kMilli - paged_ns;
       metrics_.in_system.Enter(received);
       metrics_.in_system.Leave(clock_.Now());
-      RequestRecord request{.received_ns = received, .total_ns = 3 * kMilli};
+      RequestRecord request{.received_ns = received, .total_ns = 3 * kMilli + paged_ns};
       request.stages[Stage::kQueue] = kMilli;
-      request.stages[Stage::kCompute] = 2 * kMilli;
+      request.stages[Stage::kCompute] = 2 * kMilli + paged_ns;
       request.rows = request.batch_rows = 1;
       request.model = id;
       log_.Add(request);
       log_.Add(ExecutionRecord{.start_ns = received + kMilli,
-                               .compute_ns = 2 * kMilli,
+                               .compute_ns = 2 * kMilli + paged_ns,
+                               .cpu_ns = 2 * kMilli,
+                               .run_queue_wait_ns = 0,
+                               .major_faults = paged_ns > 0 ? 1 : 0,
+                               .blocked = paged_ns > 0 ? 1 : 0,
                                .rows = 1,
                                .padded_rows = 1,
                                .requests = 1,
@@ -138,6 +144,21 @@ TEST_F(AnalyzerTest, FollowsWhatIsLoadedAndUnloaded) {
   clock_.Advance(1000 * kMilli);
   analyzer_.Tick();
   EXPECT_EQ(analyzer_.Newest()->models[0].answered_per_s, 0);
+}
+
+TEST_F(AnalyzerTest, WhatIsSlowAfterAModelWasWarmIsNoColdStart) {
+  const auto cold_start = [this] {
+    const std::vector<Finding>& findings = analyzer_.Newest()->models[0].diagnosis.findings;
+    return std::ranges::find(findings, Cause::kColdStart, &Finding::cause) != findings.end();
+  };
+  analyzer_.Tick();
+  SecondOfTraffic();
+  for (int i = 0; i < 6; ++i) SecondOfTraffic(0, 5 * kMilli);  // the window has left the first
+  EXPECT_FALSE(cold_start());
+  // The same, but that it was loaded again and was never warm.
+  served_.models[0].facts.loaded_ns = clock_.Now();
+  for (int i = 0; i < 6; ++i) SecondOfTraffic(0, 5 * kMilli);
+  EXPECT_TRUE(cold_start());
 }
 
 TEST_F(AnalyzerTest, TellsThoseWhoWatchUntilTheyLeave) {

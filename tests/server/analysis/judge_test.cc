@@ -314,6 +314,40 @@ TEST(JudgeTest, SlowExecutionsNowAndThenAfterALoadAreNoColdStart) {
   EXPECT_TRUE(has_cold_start(Judge(slow, {.cold_share = 0.1})));
 }
 
+TEST(JudgeTest, PagesThatAModelWaitsForAfterItWasWarmAreMissingMemory) {
+  InjectedWindow paged = Injected(Cause::kMemoryPressure, SimulatedModel::kMemory);
+  paged.host.memory_limit_hits_per_s = 0;  // nothing but the faults
+  paged.host.psi_memory_some = paged.host.psi_group_memory_some = 0;
+  const MonotonicNanos loaded_ns = paged.window.begin_ns - 3'000'000'000;
+  paged.window.facts.loaded_ns = loaded_ns;
+  paged.window.loads = {{.begin_ns = loaded_ns - 1, .end_ns = loaded_ns}};
+  EXPECT_NE(Judge(paged).cause, Cause::kMemoryPressure);
+  paged.window.loads[0].warm_ns = loaded_ns + 1'000'000'000;
+  EXPECT_EQ(Judge(paged).cause, Cause::kMemoryPressure);
+}
+
+TEST(JudgeTest, SaysSinceWhenAModelIsWarm) {
+  const auto warm_since = [](const InjectedWindow& of) {
+    return WarmSince(of.window, of.host, of.limits, of.line);
+  };
+  InjectedWindow healthy = Healthy();
+  healthy.window.facts.loaded_ns = healthy.window.begin_ns;
+  EXPECT_NEAR(static_cast<double>(warm_since(healthy) - healthy.window.begin_ns), 0, 1e9);
+  healthy.window.facts.loaded_ns -= 11'000'000'000;  // a load that long ago is nobody's question
+  EXPECT_EQ(warm_since(healthy), 0);
+  InjectedWindow cold = Injected(Cause::kColdStart);
+  const MonotonicNanos warm_ns = warm_since(cold);
+  EXPECT_GE(warm_ns, cold.window.facts.loaded_ns + 1'000'000'000);
+  EXPECT_LE(warm_ns, cold.window.end_ns);
+  // Early on the cold ones are all there is, and by their own measure as fast as usual.
+  const MonotonicNanos early_ns = cold.window.facts.loaded_ns + 500'000'000;
+  std::erase_if(cold.window.executions_seen,
+                [=](const ExecutionRecord& of) { return of.start_ns >= early_ns; });
+  cold.window.end_ns = early_ns;
+  EXPECT_FALSE(cold.window.executions_seen.empty());
+  EXPECT_EQ(warm_since(cold), 0);
+}
+
 TEST(JudgeTest, RequestsThatWaitWhileAModelIsLoadedAreItsColdStarts) {
   InjectedWindow loading = Healthy();
   loading.host.machine_busy_cores = loading.host.process_cpu_cores;
