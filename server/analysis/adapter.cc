@@ -181,12 +181,8 @@ Adapter::Adapter(ControlSink& sink, const AdapterOptions& options)
 
 void Adapter::Tick(const Observation& observation, const AnalysisReport& report) {
   for (auto& [key, served] : served_) served.seen = false;
-  for (const ModelWindow& window : observation.models) {
-    for (const ModelReport& model : report.models) {
-      if (model.facts.name == window.facts.name && model.facts.version == window.facts.version) {
-        TickModel(observation, window, model);
-      }
-    }
+  for (size_t i = 0; i < report.models.size(); ++i) {
+    TickModel(observation, observation.models[i], report.models[i]);
   }
   std::erase_if(served_, [](const auto& entry) { return !entry.second.seen; });
 }

@@ -110,7 +110,8 @@ class Adapter {
   // Borrows `sink`, which outlives it.
   explicit Adapter(ControlSink& sink, const AdapterOptions& options = {});
 
-  // After each report. `observation` and `report` are of the same tick.
+  // After each report. `observation` and `report` are of the same tick, their models in the same
+  // order.
   void Tick(const Observation& observation, const AnalysisReport& report);
 
   // The audit record, newest last; the last 100.

@@ -32,7 +32,8 @@ class PowerGovernor {
   // Borrows `sink`.
   PowerGovernor(const PowerOptions& options, ControlSink& sink);
 
-  // After each report, on the analysis' thread; `observation` and `report` are of the same tick.
+  // After each report, on the analysis' thread; `observation` and `report` are of the same tick,
+  // their models in the same order.
   void Tick(const Observation& observation, const AnalysisReport& report, const HostSample& newest);
 
   // bitmill_power_... Thread-safe.
