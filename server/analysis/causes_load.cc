@@ -98,8 +98,8 @@ void FindNoWorkers(const WindowParts& parts, std::vector<Candidate>& candidates)
       TimeText(parts.mean.transit), TimeText(parts.mean.waking), TimeText(parts.mean.latency),
       parts.BusiestCores(), parts.host.cpu_budget_cores);
   finding.advice = absl::StrCat(
-      "move other models to a replica, lower their instance_group count, or raise --cpu-budget: "
-      "p99 ",
+      "move other models to a replica, lower their instance_group count, or give the server more "
+      "CPUs (its control group's limit, --cpu-budget): p99 ",
       TimeText(parts.p99), " -> about ", TimeText(left));
   candidates.push_back({.finding = std::move(finding)});
 }

@@ -161,7 +161,8 @@ Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
                 absl::StrFormat("%s; the server uses %.2f of its %.2f CPUs: whatever waits for one "
                                 "waits for the server itself",
                                 numbers, parts.BusiestCores(), parts.host.cpu_budget_cores),
-                "send less here, give the server more CPUs (--cpu-budget), or add a replica");
+                "send less here, give the server more CPUs (its control group's limit, "
+                "--cpu-budget), or add a replica");
   }
   if (parts.host.steal_share >= parts.thresholds.steal_share_of_tail) {
     return Only(Cause::kNoisyNeighbour, 0.5 * seen,
@@ -171,6 +172,40 @@ Diagnosis NothingFound(const WindowParts& parts, bool complaint) {
                 "move other machines off this host, or give this one CPUs of its own");
   }
   return Only(Cause::kUnknown, 0.5 * seen, absl::StrCat(numbers, "; no cause explains it"));
+}
+
+Diagnosis JudgeParts(const WindowParts& parts) {
+  const ModelWindow& window = parts.window;
+  const JudgeThresholds& thresholds = parts.thresholds;
+  const WhatIf what_if(parts);
+  std::vector<Candidate> candidates;
+  FindLoadCauses(parts, what_if, candidates);
+  FindDisturbances(parts, what_if, candidates);
+  FindEdgeCauses(parts, candidates);
+  candidates = Counted(parts, std::move(candidates));
+  const bool complaint = Complaint(parts);
+  if (candidates.empty()) {
+    const bool usual = complaint && window.objective.p99_ms <= 0 &&
+                       parts.lost_share <= thresholds.max_lost_share &&
+                       UsualForTheLoad(parts, what_if);
+    return NothingFound(parts, complaint && !usual);
+  }
+
+  Diagnosis diagnosis;
+  for (Candidate& candidate : candidates)
+    diagnosis.findings.push_back(std::move(candidate.finding));
+  SetConfidence(static_cast<double>(parts.requests.size()), diagnosis.findings);
+  const bool content = window.objective.p99_ms > 0 && !complaint;
+  diagnosis.cause = content ? Cause::kHealthy : diagnosis.findings[0].cause;
+  diagnosis.confidence = diagnosis.findings[0].confidence;
+  if (diagnosis.cause != Cause::kSlowClient || !MissedHere(parts)) return diagnosis;
+  if (diagnosis.findings.size() > 1) {
+    diagnosis.cause = diagnosis.findings[1].cause;
+    return diagnosis;
+  }
+  Diagnosis nothing = NothingFound(parts, complaint);
+  nothing.findings.push_back(std::move(diagnosis.findings[0]));
+  return nothing;
 }
 
 }  // namespace
@@ -189,35 +224,9 @@ Diagnosis JudgeModel(const ModelWindow& window, const HostWindow& host, const Ma
                 absl::StrCat("stages and totals of requests differ by ",
                              PercentText(stage_sum_error), ": the records are no evidence"));
   }
-  const WhatIf what_if(parts);
-  std::vector<Candidate> candidates;
-  FindLoadCauses(parts, what_if, candidates);
-  FindDisturbances(parts, what_if, candidates);
-  FindEdgeCauses(parts, candidates);
-  candidates = Counted(parts, std::move(candidates));
-  const bool complaint = Complaint(parts);
-  if (candidates.empty()) {
-    const bool usual = complaint && window.objective.p99_ms <= 0 &&
-                       parts.lost_share <= thresholds.max_lost_share &&
-                       UsualForTheLoad(parts, what_if);
-    return NothingFound(parts, complaint && !usual);
-  }
-
-  Diagnosis diagnosis;
-  for (Candidate& candidate : candidates)
-    diagnosis.findings.push_back(std::move(candidate.finding));
-  SetConfidence(static_cast<double>(requests), diagnosis.findings);
-  const bool content = window.objective.p99_ms > 0 && !complaint;
-  diagnosis.cause = content ? Cause::kHealthy : diagnosis.findings[0].cause;
-  diagnosis.confidence = diagnosis.findings[0].confidence;
-  if (diagnosis.cause != Cause::kSlowClient || !MissedHere(parts)) return diagnosis;
-  if (diagnosis.findings.size() > 1) {
-    diagnosis.cause = diagnosis.findings[1].cause;
-    return diagnosis;
-  }
-  Diagnosis nothing = NothingFound(parts, complaint);
-  nothing.findings.push_back(std::move(diagnosis.findings[0]));
-  return nothing;
+  Diagnosis diagnosis = JudgeParts(parts);
+  diagnosis.p99_ms = parts.p99 * 1e-6;
+  return diagnosis;
 }
 
 MonotonicNanos WarmSince(const ModelWindow& window, const HostWindow& host,

@@ -53,6 +53,9 @@ struct Diagnosis {
   Cause cause = Cause::kUnknown;
   double confidence = 0;
   std::vector<Finding> findings;  // by recoverable_p99_ms, largest first; healthy: may be empty
+  // What findings are parts of: of answered requests as their clients see it, so with what passes
+  // before they are received, where clients tell, and until the answer is taken. 0: not judged.
+  double p99_ms = 0;
 };
 
 // How long an execution of n rows takes its instance, with gathering and answering: a + b n.

@@ -263,6 +263,7 @@ pb::Diagnosis ToProto(const Diagnosis& diagnosis) {
   pb::Diagnosis message;
   message.set_cause(static_cast<pb::Cause>(diagnosis.cause));
   message.set_confidence(diagnosis.confidence);
+  message.set_p99_ms(diagnosis.p99_ms);
   for (const Finding& finding : diagnosis.findings) {
     pb::Finding& found = *message.add_findings();
     found.set_cause(static_cast<pb::Cause>(finding.cause));

@@ -111,6 +111,7 @@ def test_shows_what_the_report_says(site, browser):
     text = browser.run("return document.getElementById('diagnosis').textContent")
     first = MODELS[0]["diagnosis"]["findings"][0]
     assert "Overload" in text and first["evidence"] in text and first["advice"] in text
+    assert "18.9 ms of p99 25.1 ms" in text, "of what clients see, which is not the server's own p99"
     assert marks(browser, "roofline") == len(MODELS[0]["operations"])
     lanes = browser.run("return [...document.querySelectorAll('#lanes text.label')].map(t => t.textContent)")
     assert len(lanes) == 4 and any("Overload" in lane for lane in lanes), "a lane for each cause of the history"

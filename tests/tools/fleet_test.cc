@@ -132,6 +132,7 @@ void Diagnose(pb::Cause cause, double cost_ms, pb::ModelReport& model) {
   pb::Finding& finding = *model.mutable_diagnosis()->add_findings();
   finding.set_cause(cause);
   finding.set_recoverable_p99_ms(cost_ms);
+  model.mutable_diagnosis()->set_p99_ms(2 * cost_ms);
 }
 
 TEST(FleetTest, TheCauseIsThatWhichCostsMostAnywhere) {
@@ -145,6 +146,7 @@ TEST(FleetTest, TheCauseIsThatWhichCostsMostAnywhere) {
   EXPECT_EQ(merged.cause, pb::OVERLOAD);
   EXPECT_EQ(merged.cause_servers, 2);
   EXPECT_EQ(merged.recoverable_p99_ms, 30);
+  EXPECT_EQ(merged.judged_p99_ms, 60);
   const FleetModel well =
       MergeReports({Server("a", {healthy}), Server("b", {healthy})}).models.at(0);
   EXPECT_EQ(well.cause, pb::HEALTHY);

@@ -24,7 +24,11 @@ struct Sum {
   double busy_instances = 0, instances = 0;
   double capacity = 0, ahead = 0;
   bool capacity_complete = true;
-  std::map<int, std::pair<int, double>> causes;  // servers, and the most that it costs at one
+  struct Named {
+    int servers = 0;
+    double most_ms = 0, of_ms = 0;  // that it costs at one of them, and of what p99
+  };
+  std::map<int, Named> causes;
 };
 
 LatencyHistogram PerSecond(const pb::LatencyHistogram& from, double window_seconds) {
@@ -66,9 +70,11 @@ void AddCause(const pb::ModelReport& report, Sum& sum) {
   for (const pb::Finding& finding : diagnosis.findings()) {
     if (finding.cause() == cause) cost = finding.recoverable_p99_ms();
   }
-  auto& [servers, most] = sum.causes[cause];
-  ++servers;
-  most = std::max(most, cost);
+  Sum::Named& named = sum.causes[cause];
+  if (++named.servers == 1 || cost > named.most_ms) {
+    named.most_ms = cost;
+    named.of_ms = diagnosis.p99_ms();
+  }
 }
 
 void Add(const pb::ModelReport& report, double window_seconds, Sum& sum) {
@@ -99,13 +105,15 @@ void ChooseCause(Sum& sum) {
   const auto rank = [](const auto& entry) {
     const auto& [cause, found] = entry;
     const int named = cause == pb::HEALTHY ? 0 : cause == pb::UNKNOWN ? 1 : 2;
-    return std::make_tuple(named == 2 ? found.second : 0.0, named, found.first);
+    return std::make_tuple(named == 2 ? found.most_ms : 0.0, named, found.servers);
   };
   const auto worst =
       std::max_element(sum.causes.begin(), sum.causes.end(),
                        [&rank](const auto& a, const auto& b) { return rank(a) < rank(b); });
   sum.model.cause = static_cast<pb::Cause>(worst->first);
-  std::tie(sum.model.cause_servers, sum.model.recoverable_p99_ms) = worst->second;
+  sum.model.cause_servers = worst->second.servers;
+  sum.model.recoverable_p99_ms = worst->second.most_ms;
+  sum.model.judged_p99_ms = worst->second.of_ms;
 }
 
 FleetModel Finish(Sum sum) {

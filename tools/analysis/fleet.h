@@ -37,11 +37,11 @@ struct FleetModel {
   int64_t queue_depth = 0;
   double busy_share = kUnknown;  // of all instances
   analysis::v1::Cause cause = analysis::v1::UNKNOWN;
-  int cause_servers = 0;  // that name it
-  double recoverable_p99_ms = 0;
-  double headroom = kUnknown;               // 1 - demand ahead of all / capacity of all
-  bool headroom_assumed = false;            // a server has not told a and b apart yet
-  double seconds_to_saturation = kUnknown;  // of the server that saturates first
+  int cause_servers = 0;                             // that name it
+  double recoverable_p99_ms = 0, judged_p99_ms = 0;  // where it costs most; 0: not known
+  double headroom = kUnknown;                        // 1 - demand ahead of all / capacity of all
+  bool headroom_assumed = false;                     // a server has not told a and b apart yet
+  double seconds_to_saturation = kUnknown;           // of the server that saturates first
 
   static constexpr double kUnknown = std::numeric_limits<double>::quiet_NaN();
 };

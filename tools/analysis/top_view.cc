@@ -104,7 +104,10 @@ constexpr std::array kColumns = std::to_array<Column>({
      }},
     {"COSTS", Align::kRight, 4,
      [](const FleetModel& m) {
-       return Cell{m.recoverable_p99_ms > 0 ? Milliseconds(m.recoverable_p99_ms) : "-"};
+       if (m.recoverable_p99_ms <= 0) return Cell{"-"};
+       const std::string of =
+           m.judged_p99_ms > 0 ? absl::StrCat(" of ", Milliseconds(m.judged_p99_ms)) : "";
+       return Cell{Milliseconds(m.recoverable_p99_ms) + of};
      }},
     {"HEADROOM", Align::kRight, 7,
      [](const FleetModel& m) {

@@ -100,12 +100,14 @@
     const cause = Bitmill.cause(found.cause);
     const findings = found.findings || [];
     const most = Math.max(...findings.map((f) => num(f.recoverable_p99_ms)), 1e-9);
+    // As clients see it: not the p99 of the server alone.
+    const judged = num(found.p99_ms) > 0 ? " of p99 " + ms(num(found.p99_ms)) : " of p99";
     fill(figure,
       el("p", { class: "verdict" }, chip(found.cause), el("span", {}, cause.about), el("span", { class: "quiet" }, "confidence " + percent(num(found.confidence)))),
       findings.length === 0 ? empty("No cause would give back a measurable part of p99.") :
         el("ol", { class: "findings" }, findings.map((f) => el("li", {},
-          el("div", { class: "pair" }, el("b", {}, Bitmill.cause(f.cause).label), meter(num(f.recoverable_p99_ms) / most, ms(num(f.recoverable_p99_ms)) + " of p99", "accent"),
-            el("span", { class: "nowrap" }, ms(num(f.recoverable_p99_ms)) + " of p99")),
+          el("div", { class: "pair" }, el("b", {}, Bitmill.cause(f.cause).label), meter(num(f.recoverable_p99_ms) / most, ms(num(f.recoverable_p99_ms)) + judged, "accent"),
+            el("span", { class: "nowrap" }, ms(num(f.recoverable_p99_ms)) + judged)),
           f.evidence && el("p", {}, f.evidence),
           f.advice && el("p", { class: "advice" }, el("span", { "aria-hidden": "true" }, "→ "), f.advice)))));
   }

@@ -33,6 +33,7 @@ TEST(JudgeTest, TooFewRequestsAreUnknownAndSaySo) {
   EXPECT_EQ(diagnosis.cause, Cause::kUnknown);
   EXPECT_EQ(diagnosis.confidence, 0);
   EXPECT_THAT(diagnosis.findings[0].evidence, HasSubstr("19 requests"));
+  EXPECT_EQ(diagnosis.p99_ms, 0);
   EXPECT_EQ(Judge({}).cause, Cause::kUnknown);
 }
 
@@ -465,8 +466,11 @@ TEST(JudgeTest, ScoresAreOrderedAndNoneIsMoreThanTheWholeP99) {
   for (const RequestRecord& request : pair.window.requests) {
     longest_ns = std::max(longest_ns, request.total_ns + request.write_ns);
   }
+  EXPECT_LE(diagnosis.p99_ms, static_cast<double>(longest_ns) * 1e-6);
+  EXPECT_GT(diagnosis.p99_ms, 0);
   for (size_t i = 0; i < diagnosis.findings.size(); ++i) {
     const Finding& finding = diagnosis.findings[i];
+    EXPECT_LE(finding.recoverable_p99_ms, diagnosis.p99_ms);
     EXPECT_GT(finding.recoverable_p99_ms, 0);
     EXPECT_LE(finding.recoverable_p99_ms, static_cast<double>(longest_ns) * 1e-6);
     EXPECT_GT(finding.confidence, 0);

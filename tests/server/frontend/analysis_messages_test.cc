@@ -51,7 +51,8 @@ TEST(AnalysisMessagesTest, TellsTheMachineAndTheHost) {
   report.host.cpu_budget_cores = 1.5;
   report.host.throttled_share = 0.25;
   report.host.memory_limit_bytes = int64_t{3} << 30;
-  report.host_diagnosis = {Cause::kCpuThrottled, 0.9, {{Cause::kCpuThrottled, 7.5, 0.9, "e", "a"}}};
+  report.host_diagnosis = {
+      Cause::kCpuThrottled, 0.9, {{Cause::kCpuThrottled, 7.5, 0.9, "e", "a"}}, /*p99_ms=*/40};
   report.records_dropped = 4;
   HostInfo host;
   host.cpu = "Some CPU";
@@ -70,6 +71,7 @@ TEST(AnalysisMessagesTest, TellsTheMachineAndTheHost) {
   EXPECT_EQ(message.host().memory_limit_bytes(), int64_t{3} << 30);
   EXPECT_EQ(message.host().diagnosis().cause(), pb::CPU_THROTTLED);
   EXPECT_EQ(message.host().diagnosis().findings(0).recoverable_p99_ms(), 7.5);
+  EXPECT_EQ(message.host().diagnosis().p99_ms(), 40);
   EXPECT_EQ(message.records_dropped(), 4);
 }
 
